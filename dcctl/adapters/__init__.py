@@ -1,0 +1,1 @@
+"""One vendor per file; adapters never import each other or an engine."""

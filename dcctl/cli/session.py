@@ -1,0 +1,68 @@
+"""What every command shares: which environment, which output, and the options that say so."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from dcctl.config.schema import Configuration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Session:
+    """One invocation. ``output`` is ``text`` or ``json``."""
+
+    environment: str | None
+    output: str
+
+    @property
+    def json(self) -> bool:
+        return self.output == "json"
+
+    def configuration(self) -> "Configuration":
+        """The environment's configuration, and this process placed in its network.
+
+        Raises ConfigurationError or UsageError.
+        """
+        from dcctl.config.load import load
+        from dcctl.network_namespace import enter
+
+        configuration = load(self.environment)
+        if configuration.network_namespace:
+            enter(configuration.network_namespace)
+        return configuration
+
+
+environment_option = click.option(
+    "-e",
+    "--environment",
+    envvar="DCCTL_ENVIRONMENT",
+    metavar="NAME|PATH",
+    help="Environment: a name under ./inventories, or a path to dcctl.yaml or its folder.",
+)
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default=None, help="How to print the result."
+)
+
+
+def command_options(function: F) -> F:
+    """Give a command ``-e`` and ``-o`` of its own, overriding those before it, and pass the session."""
+
+    @environment_option
+    @output_option
+    @click.pass_obj
+    @functools.wraps(function)
+    def with_session(
+        session: Session, /, *args: Any, environment: str | None, output: str | None, **kwargs: Any
+    ) -> Any:
+        session.environment = environment or session.environment
+        session.output = output or session.output
+        return function(session, *args, **kwargs)
+
+    return with_session  # type: ignore[return-value]  # click's decorators lose the signature

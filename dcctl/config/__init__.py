@@ -1,0 +1,1 @@
+"""The schema of dcctl.yaml and its loader."""

@@ -1,0 +1,1 @@
+"""Observe, decide, yield steps: over ports only."""

@@ -1,0 +1,1 @@
+"""Drives the two clouds on one machine (docs/explanation/lab.md)."""

@@ -1,0 +1,1 @@
+"""In-memory ports, one contract suite per port; shipped."""

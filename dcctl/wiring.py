@@ -1,0 +1,1 @@
+"""The composition root: which adapter keeps which port, by what the configuration says."""
