@@ -1,0 +1,69 @@
+# The commands of this repository; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+export DCCTL_ENVIRONMENT ?= inventories/lab
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-torture lab-down test test-unit check bench docs wheel lock clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## install the Debian and Python packages that everything here needs
+
+$(STAMP): pyproject.toml requirements/dev.txt bindep.txt
+	@echo "setup: Python environment in $(VENV)"
+	python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; }
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "setup: Debian packages"
+	missing=$$($(BIN)/bindep -b || true); \
+	if test -n "$$missing"; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	fi
+	touch $(STAMP)
+
+demo: setup ## build the lab, lose the primary's site while a client writes, show what the client saw
+	$(BIN)/dcctl demo
+
+demo-torture: setup ## kill the demo at three phases; the next one must succeed each time
+	$(BIN)/python tests/torture/demo.py
+
+lab-down: setup ## remove the lab and all it made
+	$(BIN)/dcctl lab down
+
+test: setup ## every test, the lab's included
+	$(BIN)/pytest
+
+test-unit: setup ## the tests that need no root and no lab
+	$(BIN)/pytest tests/unit
+
+check: setup ## style, types, floors, playbooks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/ansible-lint --offline playbooks
+
+bench: setup ## measurements, side by side with peers, into docs/benchmarks.md
+	@echo "bench: no benchmark yet"; exit 2
+
+docs: setup ## build the documentation into build/site; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+wheel: setup ## build the wheel into build/dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist .
+
+lock: ## renew requirements/*.txt from pyproject.toml
+	$(BIN)/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes --extra dev \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/dev.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes -c requirements/dev.txt \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/run.txt pyproject.toml
+
+clean: ## remove what builds left here; the lab is `make lab-down`
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
