@@ -56,7 +56,8 @@ class Server:
     """One machine as its cloud shows it. ``owner`` is the environment that marked it, or None.
 
     ``size`` and ``address`` are None where the cloud does not say; ``hypervisor`` is empty where the
-    machine is placed nowhere. ``status`` is the cloud's own word, for people.
+    machine is placed nowhere. ``status`` is the cloud's own word, for people. ``leftover`` says that this
+    is what a create that failed midway left, which ``ensure_server`` would remove and make anew.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Server:
     address: str | None
     size: Size | None
     host_key: str
+    leftover: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ class MachinesContract:
         assert server.power is Power.ON
         assert server.address == spec.address
         assert server.host_key == spec.host_key
+        assert not server.leftover
         assert server.size is not None
         assert server.size.vcpus == spec.size.vcpus
         assert server.size.memory_bytes == spec.size.memory_bytes
@@ -140,12 +141,15 @@ class MachinesContract:
         world.make_leftover(world.spec(ONE))
         server = world.machines.ensure_server(world.spec(ONE))
         assert server.power is Power.ON
+        assert not server.leftover
         assert server.address == world.spec(ONE).address
         assert count(world.machines, ONE) == 1
 
     def test_a_leftover_is_listed_as_ours(self, world: MachinesWorld) -> None:
         world.make_leftover(world.spec(ONE))
-        assert find(world.machines, ONE).owner == world.spec(ONE).environment
+        leftover = find(world.machines, ONE)
+        assert leftover.owner == world.spec(ONE).environment
+        assert leftover.leftover
 
     def test_two_servers_live_side_by_side(self, world: MachinesWorld, server: Server) -> None:
         other = world.machines.ensure_server(world.spec(TWO))
