@@ -1,0 +1,339 @@
+"""What ``dcctl.yaml`` may say, as frozen values (docs/reference/configuration.md).
+
+One key at a time is judged here; what must hold between keys is in ``rules``. Paths and references are
+absolute after validation: the validation context carries ``directory``, the folder of the environment's
+``dcctl.yaml``, and ``state_base``, the folder under which a relative ``state_directory`` lies.
+"""
+
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from dcctl.config.reference import Reference, parse_reference
+from dcctl.config.units import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    AddressRange,
+    format_duration,
+    format_size,
+    parse_address_range,
+    parse_duration,
+    parse_size,
+)
+
+KNOWN_ROLES = ("zookeeper", "postgresql", "edge")
+"""The roles that a group of machines may carry, in the order they are deployed; ``base`` is on every
+machine without being written."""
+
+WITNESS_PLACE = "witness"
+"""The name of the place where the witness stands, beside the sites' own names."""
+
+
+def _directory(info: ValidationInfo, key: str = "directory") -> Path:
+    return Path((info.context or {}).get(key) or Path.cwd())
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("must be a path")
+    return _directory(info) / Path(value).expanduser()
+
+
+def _state_directory(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("must be a path")
+    return _directory(info, "state_base") / Path(value).expanduser()
+
+
+def _secret(value: object, info: ValidationInfo) -> Reference:
+    return parse_reference(value, directory=_directory(info))
+
+
+def _key_file(value: object, info: ValidationInfo) -> Reference:
+    return parse_reference(value, directory=_directory(info), schemes=("file",))
+
+
+def _public_file(value: object, info: ValidationInfo) -> Reference:
+    return parse_reference(value, directory=_directory(info), schemes=("file",), public=True)
+
+
+def _address(value: object) -> object:
+    """Only text: pydantic would take the number 1 for the address 0.0.0.1."""
+    if not isinstance(value, str | IPv4Address):
+        raise ValueError("must be an IPv4 address, such as 198.51.100.20")  # noqa: TRY004
+    return value
+
+
+def _network(value: object) -> object:
+    if isinstance(value, IPv4Network):
+        return value
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError("must be a network with its prefix length, such as 198.51.100.0/24")
+    try:
+        return IPv4Network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not an IPv4 network: {error}") from None
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must carry no user name or password; write username: and password: instead")
+    if parts.scheme != "https" or not parts.hostname:
+        raise ValueError("must be an https:// address, such as https://vcenter.example.org")
+    return value
+
+
+def _roles(value: tuple[str, ...]) -> tuple[str, ...]:
+    return _without_repeats(value)
+
+
+def _without_repeats(value: tuple[str, ...]) -> tuple[str, ...]:
+    for item in value:
+        if value.count(item) > 1:
+            raise ValueError(f"names {item!r} twice")
+    return value
+
+
+def _text_schema(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+SiteName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
+SecretName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+User: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+Count: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=99)]
+Flag: TypeAlias = Annotated[bool, Strict()]
+Duration: TypeAlias = Annotated[
+    timedelta,
+    PlainValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    _text_schema(DURATION_PATTERN, "500ms", "60s", "1h30m"),
+]
+Bytes: TypeAlias = Annotated[
+    int,
+    PlainValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    _text_schema(SIZE_PATTERN, "768MiB", "4GiB"),
+]
+Addresses: TypeAlias = Annotated[
+    AddressRange,
+    PlainValidator(parse_address_range),
+    PlainSerializer(str, return_type=str),
+    _text_schema(r"^[0-9.]+( *- *[0-9.]+)?$", "198.51.100.20-198.51.100.99"),
+]
+Address: TypeAlias = Annotated[IPv4Address, BeforeValidator(_address)]
+Cidr: TypeAlias = Annotated[
+    IPv4Network,
+    PlainValidator(_network),
+    PlainSerializer(str, return_type=str),
+    _text_schema(r"^[0-9.]+/[0-9]+$", "198.51.100.0/24"),
+]
+File: TypeAlias = Annotated[
+    Path, PlainValidator(_path), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+StateDirectory: TypeAlias = Annotated[
+    Path,
+    PlainValidator(_state_directory),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+Secret: TypeAlias = Annotated[
+    Reference,
+    PlainValidator(_secret),
+    PlainSerializer(str, return_type=str),
+    _text_schema(
+        "^(env|file|vault):.+", "env:VCENTER_PASSWORD", "file:/etc/dcctl/vcenter", "vault:vault.yml#vcenter"
+    ),
+]
+PrivateKeyFile: TypeAlias = Annotated[
+    Reference,
+    PlainValidator(_key_file),
+    PlainSerializer(str, return_type=str),
+    _text_schema("^file:.+", "file:~/.ssh/dcctl"),
+]
+PublicFile: TypeAlias = Annotated[
+    Reference,
+    PlainValidator(_public_file),
+    PlainSerializer(str, return_type=str),
+    _text_schema("^file:.+", "file:witness-host-key.pub"),
+]
+Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
+Role: TypeAlias = Literal["zookeeper", "postgresql", "edge"]
+Roles: TypeAlias = Annotated[tuple[Role, ...], AfterValidator(_roles)]
+SiteNames: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_without_repeats)]
+
+
+class Section(BaseModel):
+    """Strict and frozen: an unknown key is an error, a loaded configuration never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ssh(Section):
+    """How dcctl logs in to machines."""
+
+    user: User = "dcctl"
+    """The account that provisioning creates and that may use sudo."""
+    private_key: PrivateKeyFile
+    """Its key; ssh and Ansible read the file themselves."""
+    public_key: PublicFile | None = None
+    """The public half that is given to new machines; the default is ``private_key`` with ``.pub``."""
+    port: Annotated[int, Strict(), Field(ge=1, le=65535)] = 22
+
+    @property
+    def public_key_path(self) -> Path:
+        if self.public_key is not None:
+            return self.public_key.path
+        return Path(f"{self.private_key.path}.pub")
+
+
+class Network(Section):
+    """The network of a site on which the machines stand."""
+
+    name: Text
+    """Its name in the cloud."""
+    cidr: Cidr
+    gateway: Address
+    addresses: Addresses
+    """The addresses that dcctl may give to machines."""
+
+
+class OpenstackSite(Section):
+    """A site on OpenStack."""
+
+    kind: Literal["openstack"]
+    cloud: Text | None = None
+    """Its entry in ``clouds.yaml``; without one the ``OS_*`` variables are used."""
+    clouds_file: File | None = None
+    """Where ``clouds.yaml`` is, when not in the usual places."""
+    network: Network
+    image: Text
+    flavours: dict[Name, Text]
+    """The cloud's flavour for each of our sizes."""
+
+
+class VmwareSite(Section):
+    """A site on VMware vSphere."""
+
+    kind: Literal["vmware"]
+    endpoint: Endpoint
+    username: Text
+    password: Secret
+    ca_file: File | None = None
+    """The authority that signed the vCenter's certificate, when it is not one the system trusts."""
+    verify_tls: Flag = True
+    datacenter: Text
+    cluster: Text
+    folder: Text
+    """The folder of virtual machines; dcctl touches nothing outside it."""
+    network: Network
+    template: Text
+
+
+Site: TypeAlias = Annotated[OpenstackSite | VmwareSite, Field(discriminator="kind")]
+
+
+class Witness(Section):
+    """The third place: a machine that votes and serves nothing. It exists before dcctl."""
+
+    name: Name
+    address: Address
+    host_key: PublicFile
+    """Its SSH host key, as one line of ``ssh-keyscan`` without the host: ``ssh-ed25519 AAAA…``."""
+    roles: Roles = ("zookeeper",)
+
+
+class SizeSpec(Section):
+    """What a machine of this size is given."""
+
+    vcpus: Annotated[int, Strict(), Field(ge=1, le=512)]
+    memory: Bytes
+    disk: Bytes
+
+
+class MachineGroup(Section):
+    """Machines that are alike: ``count`` of them at each of ``sites``."""
+
+    sites: SiteNames
+    count: Count
+    """How many at each site."""
+    size: Name
+    roles: Roles
+    addresses: dict[str, Addresses] = {}
+    """By site: addresses kept for this group, with room to grow; otherwise the site's pool is used."""
+
+
+class Objectives(Section):
+    """What is promised to the business. What was measured is called recovery time and loss window too,
+    and compared with these."""
+
+    recovery_time: Duration
+    loss_window: Duration
+
+
+class Rules(Section):
+    """Rules that an environment may choose by name."""
+
+    quorum_survives_any_place: Flag = True
+    """Losing any one place must leave a majority of voters; false accepts two sites without a witness,
+    in manual mode only."""
+
+
+class Automation(Section):
+    """Who starts a failover."""
+
+    mode: Literal["manual", "automatic"] = "manual"
+
+
+class Configuration(Section):
+    """One environment: two sites, a witness, the machines, and what is promised."""
+
+    environment: Name
+    network_namespace: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    """A network namespace of this host that dcctl joins first."""
+    state_directory: StateDirectory = Field(default=Path(".dcctl"), validate_default=True)
+    """Runs, known hosts, observations. Relative to the environment's ``dcctl.yaml``."""
+    ssh: Ssh
+    sites: dict[SiteName, Site]
+    witness: Witness | None = None
+    sizes: dict[Name, SizeSpec]
+    machines: dict[Name, MachineGroup]
+    objectives: Objectives
+    rules: Rules = Rules()
+    automation: Automation = Automation()
+    secrets: dict[SecretName, Secret] = {}
+
+    def secret(self, name: str) -> Reference:
+        """The reference of secret ``name``, which the rules made sure of. KeyError for an unknown one."""
+        return self.secrets[name]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``dcctl.yaml``, for editors and other tools (``dcctl schema``)."""
+    schema = Configuration.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "dcctl.yaml"
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "A definition that this file changes; every key it says wins over the inherited one.",
+    }
+    return schema

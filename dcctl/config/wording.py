@@ -1,0 +1,118 @@
+"""What pydantic found wrong, in the words of the person who wrote the file. No value is repeated from a
+place where a secret could stand."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dcctl.config.document import Node, locate
+from dcctl.config.schema import Configuration
+from dcctl.errors import Problem
+
+_KINDS = {
+    "string_type": "must be text; quote it",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list",
+    "string_too_short": "must not be empty",
+    "union_tag_not_found": "needs kind: openstack or vmware",
+}
+
+
+def problems(error: ValidationError, root: Node) -> Iterator[Problem]:
+    """Every finding of ``error`` with the place in the files where it stands."""
+    for detail in error.errors(include_url=False):
+        location = tuple(part for part in detail["loc"] if part != "[key]")
+        at_key = detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
+        where = written(location, root)
+        mark = locate(root, location, at_key=at_key)
+        yield mark.problem(f"{where}: {_message(detail, location)}" if where else _message(detail, location))
+
+
+def written(location: tuple[str | int, ...], root: Node) -> str:
+    """``location`` as it is spoken of, without what pydantic adds to it (the tag of a union)."""
+    text = ""
+    node: Node | None = root
+    for position, part in enumerate(location):
+        below = node.child(part) if node is not None else None
+        if below is None and node is not None and position < len(location) - 1:
+            continue
+        node = below
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _message(detail: ErrorDetails, location: tuple[str | int, ...]) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            message = "unknown key" + did_you_mean(str(location[-1]), _keys(location[:-1]))
+        case "missing":
+            message = "is required and missing"
+        case "value_error":
+            message = str(context["error"])
+        case "literal_error":
+            message = _choice(context["expected"], str(detail["input"]))
+        case "union_tag_invalid":
+            message = "kind " + _choice(context["expected_tags"], str(context["tag"]))
+        case "string_pattern_mismatch":
+            message = f"is not a name that fits here (pattern {context['pattern']})"
+        case _:
+            message = _KINDS.get(
+                kind, detail["msg"].replace("Input should", "must").replace("String should", "must")
+            )
+    return message
+
+
+def _choice(expected: str, value: str) -> str:
+    known = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    return f"must be {' or '.join(known)}" + did_you_mean(value, known)
+
+
+def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
+    """``; did you mean …?`` or what is known when it is few, or nothing."""
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004  # fits on a line
+
+
+def _keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the schema allows at ``location``."""
+    current: Any = Configuration
+    for part in location:
+        current = _below(current, part)
+    return [*current.model_fields] if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _below(annotation: Any, part: str | int) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(part))
+        return _bare(field.annotation) if field is not None else None
+    if get_origin(annotation) is dict:
+        return _bare(get_args(annotation)[1])
+    if get_origin(annotation) in (Union, UnionType):
+        return next((one for one in get_args(annotation) if part in _tags(one)), None)
+    return None
+
+
+def _bare(annotation: Any) -> Any:
+    """Without metadata and without None."""
+    while hasattr(annotation, "__metadata__"):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        options = [one for one in get_args(annotation) if one is not type(None)]
+        return _bare(options[0]) if len(options) == 1 else annotation
+    return annotation
+
+
+def _tags(model: Any) -> Mapping[str, None] | tuple[str, ...]:
+    field = getattr(model, "model_fields", {}).get("kind")
+    return get_args(field.annotation) if field is not None else ()
