@@ -1,0 +1,175 @@
+"""How results and progress look: results on standard output, progress on standard error.
+
+A result is text through rich, plain when piped, or one JSON document (``-o json``). Progress is drawn
+from journal events: a live picture of what runs on a terminal, one plain line per ended step elsewhere.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    from dcctl.cli.session import Session
+    from dcctl.domain.event import Event
+
+PIPED_WIDTH = 200
+"""Columns when nobody looks: wide enough that no table cell is folded or cut."""
+
+_ENDED = {"done": ("done", "green"), "failed": ("failed", "red")}
+
+
+def emit(session: "Session", document: Mapping[str, Any], text: "Callable[[Console], None]") -> None:
+    """Print a result: ``document`` as one JSON document with ``-o json``, else what ``text`` draws."""
+    if session.json:
+        json.dump(document, sys.stdout, indent=2, default=_json_value)
+        print(flush=True)
+    else:
+        text(console(sys.stdout))
+        sys.stdout.flush()
+
+
+def console(stream: TextIO) -> "Console":
+    """A console on ``stream`` that prints text as it is given: no markup, no guessed colours."""
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        width=None if terminal else PIPED_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not terminal,
+    )
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
+
+
+class Progress:
+    """Shows what runs; ``seen=progress`` gives it the events of ``dcctl.shell.perform``.
+
+        with Progress("provision") as progress:
+            perform(work, clock=clock, journal=journal, seen=progress)
+
+    ``title`` is the phase whose time is printed at the end. Safe to call from several threads.
+    """
+
+    def __init__(self, title: str = "", *, stream: TextIO | None = None) -> None:
+        self._title = title
+        self._console = console(stream or sys.stderr)
+        self._live: Live | None = None
+        self._running: dict[tuple[str, str, str], float] = {}
+        self._guard = threading.Lock()
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        if self._console.is_interactive:
+            from rich.live import Live
+
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._picture,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        if self._title:
+            self._ended(self._title, self._began, failed=kind is not None)
+
+    def __call__(self, event: "Event") -> None:
+        """Show one journal event; types that are not of steps and waits are passed over."""
+        what, _dot, how = event.type.partition(".")
+        if what not in {"step", "wait"}:
+            return
+        name, target = str(event.fields.get(what, "")), str(event.fields.get("target", ""))
+        with self._guard:
+            if how == "started":
+                self._running[what, name, target] = time.monotonic()
+                return
+            self._running.pop((what, name, target), None)
+        if how in _ENDED:
+            word, style = _ENDED[how]
+            saw = str(event.fields.get("saw", ""))
+            self._line(
+                float(event.fields.get("took_s", 0)), word, target, name + (f": {saw}" if saw else ""), style
+            )
+
+    def say(self, text: str) -> None:
+        """A line of its own between the others."""
+        self._print(text)
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        """A part whose own time is printed when it ends."""
+        began = time.monotonic()
+        self.say(f"{title} …")
+        try:
+            yield
+        except BaseException:
+            self._ended(title, began, failed=True)
+            raise
+        self._ended(title, began, failed=False)
+
+    def _ended(self, title: str, began: float, *, failed: bool) -> None:
+        from rich.text import Text
+
+        took = f"{time.monotonic() - began:.1f} s"
+        words = f"{title}: failed after {took}" if failed else f"{title}: done in {took}"
+        self._print(Text(words, style="bold red" if failed else "bold"))
+
+    def _line(self, took_s: float, word: str, target: str, text: str, style: str) -> None:
+        from rich.text import Text
+
+        line = Text(f"{took_s:7.1f} s  ")
+        line.append(f"{word:<6}", style=style)
+        line.append(f"  {target:<14}  {text}")
+        self._print(line)
+
+    def _print(self, line: "Text | str") -> None:
+        """Above the picture, which is brought up to date first: it must not show what has ended."""
+        if self._live is not None:
+            self._live.refresh()
+        self._console.print(line)
+
+    def _picture(self) -> "Table":
+        from rich.spinner import Spinner
+        from rich.table import Table
+
+        now = time.monotonic()
+        with self._guard:
+            running = list(self._running.items())
+        picture = Table.grid(padding=(0, 2))
+        for (_what, name, target), began in running:
+            picture.add_row(f"{now - began:7.1f} s", Spinner("dots"), f"{target:<14}", name)
+        return picture
