@@ -1,1 +1,1 @@
-"""Drives the two clouds on one machine (docs/explanation/lab.md)."""
+"""The lab: two clouds and a witness on one Linux host, with real parts (docs/explanation/lab.md)."""
