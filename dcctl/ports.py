@@ -27,7 +27,7 @@ class Clock(Protocol):
         """Seconds that only grow; for limits and leases."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait; ``errors.Interrupted`` if the process was asked to end meanwhile."""
+        """Wait."""
 
 
 class Journal(Protocol):

@@ -1,21 +1,29 @@
 """The real shell: performs what an engine yields, in wall time, and journals every step.
 
-Owns the clock and the threads, so that engines need neither. A step's ``started`` is on disk before its
-effect begins; its ``done`` after it returned.
+Owns the clock, the threads and the signals, so that engines need none of them. A step's ``started`` is
+on disk before its effect begins; its ``done`` is written after the effect returned.
 """
 
 import concurrent.futures
+import contextlib
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, Self, TypeVar
 
 from dcctl.domain.event import Event
 from dcctl.domain.step import Request, Step, Together, Wait, Work
-from dcctl.errors import DcctlError, StepFailed, TimedOut
+from dcctl.errors import DcctlError, Interrupted, StepFailed, TimedOut, UndoIncomplete
 from dcctl.ports import Clock, Journal
 
 T = TypeVar("T")
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a supervisor's stop, and a terminal that went away."""
 
 
 class WallClock:
@@ -31,24 +39,110 @@ class WallClock:
         time.sleep(seconds)
 
 
-def perform(
-    work: Work[T], *, clock: Clock, journal: Journal, seen: Callable[[Event], None] | None = None
-) -> T:
-    """Drive ``work`` to its end and return what it returns.
+class Interruption:
+    """While entered, signals that ask the process to end are noted here and raise nothing.
 
-    ``seen`` is called with each journalled event, for progress. Raises what the engine raises; a step's
-    own error is thrown into the engine first, so that its ``finally`` blocks yield their undo.
+    An exception that a signal raises would land anywhere: between an effect and its record, or in the
+    middle of an undo. ``asked`` is for whoever can end early: the shell between steps, and an effect that
+    lasts (a playbook). A second signal changes nothing; the undo goes on.
     """
-    return _Performance(clock, journal, seen or (lambda _event: None)).drive(work)
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def asked(self) -> bool:
+        """Whether the process was asked to end."""
+        return self._asked
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING_SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup, say
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        # A plain assignment: a lock taken here could be one that the interrupted code holds.
+        first, self._asked = not self._asked, True
+        sentence = b"interrupted: " if first else b"already interrupted: "
+        with contextlib.suppress(OSError):
+            os.write(2, b"\n" + sentence + b"ending what runs and undoing what must be undone\n")
+
+
+def perform(
+    work: Work[T],
+    *,
+    clock: Clock,
+    journal: Journal,
+    seen: Callable[[Event], None] | None = None,
+    about: Mapping[str, Any] | None = None,
+    resume: str = "",
+    interruption: Interruption | None = None,
+) -> T:
+    """Drive ``work`` to its end as the run of ``journal`` and return what it returns.
+
+    ``seen`` is called with each journalled event, one at a time, for progress. ``about`` goes into
+    ``run.started`` (no secrets); ``resume`` is the command that continues the run after a failure.
+    ``interruption`` is one that the caller has entered, to share it with effects that last.
+
+    A step's own error is thrown into the engine first, so that its ``finally`` blocks yield their undo.
+    Then this raises ``Interrupted`` when the process was asked to end, ``StepFailed`` for every other
+    error of ours once a step has begun (codes 2 to 5 promise that nothing was changed), and else what
+    the engine raised.
+    """
+    with contextlib.nullcontext(interruption) if interruption else Interruption() as held:
+        performance = _Performance(clock, journal, seen or (lambda _event: None), held.asked)
+        return performance.run(work, about or {}, resume)
 
 
 class _Performance:
-    def __init__(self, clock: Clock, journal: Journal, seen: Callable[[Event], None]) -> None:
+    def __init__(
+        self, clock: Clock, journal: Journal, seen: Callable[[Event], None], asked: Callable[[], bool]
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._seen = seen
+        self._asked = asked
+        self._lock = threading.Lock()
+        self._begun = ""
+        """The step that was begun last; empty while nothing can have been changed."""
 
-    def drive(self, work: Work[T]) -> T:
+    def run(self, work: Work[T], about: Mapping[str, Any], resume: str) -> T:
+        self._note("run.started", about)
+        try:
+            result = self._drive(work, told=False)
+        except BaseException as error:
+            ended = self._as_end_of_run(error, resume)
+            type = "run.interrupted" if isinstance(ended, Interrupted) else "run.failed"
+            self._note(type, {"saw": str(error)}, must=False)
+            if ended is error:
+                raise
+            raise ended from error
+        self._note("run.done", {})
+        return result
+
+    def _as_end_of_run(self, error: BaseException, resume: str) -> BaseException:
+        if not isinstance(error, DcctlError):
+            return error
+        ended = error
+        if isinstance(error, Interrupted):
+            ended = Interrupted("the run was interrupted", on=self._journal.run, saw=str(error))
+        elif self._begun:
+            ended = as_step_failure(error, tried=error.tried, step=self._begun, run=self._journal.run)
+        ended.next_command = ended.next_command or resume
+        if ended is not error:
+            for note in getattr(error, "__notes__", []):
+                ended.add_note(note)
+        return ended
+
+    def _drive(self, work: Work[T], *, told: bool) -> T:
+        """``told``: this engine, or one above it, knows of the interruption: what it yields is undo."""
         answer: Any = None
         failure: BaseException | None = None
         while True:
@@ -58,74 +152,128 @@ class _Performance:
                 return stop.value  # type: ignore[no-any-return]  # a generator's return value is untyped
             answer, failure = None, None
             try:
-                answer = self._answer(request)
-            except (Exception, KeyboardInterrupt) as error:
-                failure = error
+                answer = self._answer(request, told=told)
+            except BaseException as error:  # the engine gets it, undoes, and raises it again
+                asked = self._asked()
+                failure = error if told or not asked else _as_interruption(error)
+                told = told or asked
 
-    def _answer(self, request: Request) -> Any:
-        match request:
-            case Step():
-                return self._step(request)
-            case Wait():
-                return self._wait(request)
-            case Together():
-                return self._together(request)
+    def _answer(self, request: Request, *, told: bool) -> Any:
+        if isinstance(request, Together):
+            return self._together(request, told=told)
+        undoing = told or request.undo
+        if self._asked() and not undoing:
+            raise Interrupted(f"stopped before: {request.name}", on=request.target)
+        if isinstance(request, Wait):
+            return self._wait(request, undoing=undoing)
+        return self._step(request, undoing=undoing)
 
-    def _note(self, type: str, **fields: Any) -> None:
-        self._seen(self._journal.append(type, fields))
+    def _note(self, type: str, fields: Mapping[str, Any], *, must: bool = True) -> None:
+        """Journal an event and show it. Unless it ``must``, a full disk is no reason to stop."""
+        with self._lock:
+            try:
+                event = self._journal.append(type, fields)
+            except DcctlError:
+                if must:
+                    raise
+                return
+            try:
+                self._seen(event)
+            except OSError:
+                # The screen is gone (a closed pipe or terminal); the work is worth more than its picture.
+                self._seen = lambda _event: None
 
-    def _step(self, step: Step) -> Any:
-        self._note("step.started", step=step.name, target=step.target, limit_s=step.limit_s)
+    def _step(self, step: Step, *, undoing: bool) -> Any:
+        about = {"step": step.name, "target": step.target}
+        self._note("step.started", {**about, "limit_s": step.limit_s}, must=not undoing)
+        self._begun = step.name
         began = self._clock.monotonic()
         try:
             answer = step.effect()
-        except (Exception, KeyboardInterrupt) as error:
-            took_s = round(self._clock.monotonic() - began, 3)
-            self._note("step.failed", step=step.name, target=step.target, took_s=took_s, saw=str(error))
-            raise as_step_failure(error, step=step, run=self._journal.run) from error
-        took_s = round(self._clock.monotonic() - began, 3)
-        self._note("step.done", step=step.name, target=step.target, took_s=took_s)
+        except BaseException as error:
+            fields = {**about, "took_s": self._since(began), "saw": str(error)}
+            self._note("step.failed", fields, must=False)
+            if not isinstance(error, DcctlError):
+                raise
+            failure = as_step_failure(
+                error, tried=step.name, on=step.target, step=step.name, run=self._journal.run
+            )
+            if failure is error:
+                raise
+            raise failure from error
+        self._note("step.done", {**about, "took_s": self._since(began)}, must=not undoing)
         return answer
 
-    def _wait(self, wait: Wait) -> Any:
-        self._note("wait.started", wait=wait.name, target=wait.target, limit_s=wait.limit_s)
+    def _wait(self, wait: Wait, *, undoing: bool) -> Any:
+        about = {"wait": wait.name, "target": wait.target}
+        self._note("wait.started", {**about, "limit_s": wait.limit_s}, must=not undoing)
         began = self._clock.monotonic()
-        while (answer := wait.until()) is None:
-            waited_s = self._clock.monotonic() - began
-            if waited_s >= wait.limit_s:
-                saw = wait.saw()
-                self._note(
-                    "wait.failed", wait=wait.name, target=wait.target, took_s=round(waited_s, 3), saw=saw
-                )
-                raise TimedOut(f"wait {wait.limit_s:g} s for {wait.name}", on=wait.target, saw=saw)
-            self._clock.sleep(min(wait.every_s, wait.limit_s - waited_s))
-        took_s = round(self._clock.monotonic() - began, 3)
-        self._note("wait.done", wait=wait.name, target=wait.target, took_s=took_s)
+        try:
+            answer = self._until(wait, began, undoing=undoing)
+        except BaseException as error:
+            fields = {**about, "took_s": self._since(began), "saw": str(error)}
+            self._note("wait.failed", fields, must=False)
+            raise
+        self._note("wait.done", {**about, "took_s": self._since(began)}, must=not undoing)
         return answer
 
-    def _together(self, together: Together) -> list[Any]:
+    def _until(self, wait: Wait, began: float, *, undoing: bool) -> Any:
+        while (answer := wait.until()) is None:
+            left_s = wait.limit_s - self._since(began)
+            if self._asked() and not undoing:
+                raise Interrupted(f"stopped waiting for {wait.name}", on=wait.target, saw=wait.saw())
+            if left_s <= 0:
+                raise TimedOut(f"wait {wait.limit_s:g} s for {wait.name}", on=wait.target, saw=wait.saw())
+            self._clock.sleep(min(wait.every_s, left_s))
+        return answer
+
+    def _since(self, began: float) -> float:
+        return round(self._clock.monotonic() - began, 3)
+
+    def _together(self, together: Together, *, told: bool) -> list[Any]:
         if not together.branches:
             return []
         with concurrent.futures.ThreadPoolExecutor(len(together.branches)) as pool:
-            futures = [pool.submit(self.drive, branch) for branch in together.branches]
+            futures = [pool.submit(self._drive, branch, told=told) for branch in together.branches]
         failures = [error for future in futures if (error := future.exception()) is not None]
         if failures:
-            first, *others = failures
+            gravest, *others = sorted(failures, key=_gravity)
             for other in others:
-                first.add_note(f"also failed: {other}")
-            raise first
+                gravest.add_note(f"also failed: {other}")
+            raise gravest
         return [future.result() for future in futures]
 
 
-def as_step_failure(error: BaseException, *, step: Step, run: str) -> BaseException:
-    """``error`` as the failure of ``step``; an interrupt or a bug stays what it is."""
-    if isinstance(error, StepFailed) or not isinstance(error, DcctlError):
+def _gravity(error: BaseException) -> int:
+    """The order in which failures are told; ``sorted`` keeps the first first among equals."""
+    if isinstance(error, UndoIncomplete):
+        return 0
+    return 2 if isinstance(error, DcctlError) else 1
+
+
+def _as_interruption(error: BaseException) -> BaseException:
+    """What an engine is thrown when something failed while the process was asked to end.
+
+    An engine that would put up with a failure and go on must not put up with this one. A bug, and an
+    undo that left something, stay what they are.
+    """
+    if not isinstance(error, DcctlError) or isinstance(error, UndoIncomplete | Interrupted):
+        return error
+    interrupted = Interrupted(error.tried, on=error.on, saw=error.saw)
+    interrupted.__cause__ = error
+    return interrupted
+
+
+def as_step_failure(error: DcctlError, *, tried: str, step: str, run: str, on: str = "") -> DcctlError:
+    """``error`` as the failure of ``step``, unless its code already admits that something changed."""
+    promises_nothing_changed = range(2, 6)
+    if error.exit_code not in promises_nothing_changed:
         return error
     return StepFailed(
-        step.name,
+        tried,
         run=run,
-        step=step.name,
-        on=step.target,
-        saw=str(error),
+        step=step,
+        on=on or error.on,
+        saw=error.saw if tried == error.tried else str(error),
         next_command=error.next_command,
     )

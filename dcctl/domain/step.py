@@ -3,6 +3,11 @@
 An engine is a generator of these values. It never sleeps, starts a thread or reads a clock: it yields
 to a shell that performs each value and sends the result back. The real shell (``dcctl.shell``) owns
 wall time and threads; a simulation owns virtual time and drives the very same engine.
+
+When the run is asked to end (Ctrl-C, SIGTERM), what is running ends by its own limit, nothing new is
+started, and ``errors.Interrupted`` is thrown into each engine once, where its ``finally`` yields its
+undo. Steps and waits of an undo carry ``undo=True``: they are performed on every way out, also when the
+interruption comes while they are under way and when the journal can no longer be written.
 """
 
 from collections.abc import Callable, Generator
@@ -15,13 +20,15 @@ class Step:
     """One effect. ``name`` is stable within a plan and is what the journal and a resume speak of.
 
     ``effect`` is idempotent and must end within ``limit_s`` seconds by its own means. Its return value
-    is what the engine receives. ``target`` is the site or machine it acts on, for people.
+    is what the engine receives. ``target`` is the site or machine it acts on, for people. An effect is
+    never cut short: one that can last asks the run's interruption itself (``dcctl.shell``).
     """
 
     name: str
     target: str
     limit_s: float
     effect: Callable[[], Any]
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +45,16 @@ class Wait:
     every_s: float
     until: Callable[[], Any]
     saw: Callable[[], str] = lambda: ""
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """Branches that may run at the same time; the engine receives their results in order.
 
-    A branch that fails does not stop its siblings. When all have ended the first failure is thrown into
-    the engine, with the others named in its notes.
+    A branch that fails ends alone, its undo included; its siblings go on. When all have ended the gravest
+    failure (an undo that did not finish, then a bug, then the first) is thrown into the engine, with the
+    others named in its notes.
     """
 
     branches: "tuple[Work[Any], ...]"
