@@ -81,17 +81,21 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> tuple[Node | None, tuple
         return root, problems
     extends = root.value[EXTENDS]
     own = replace(root, value={key: node for key, node in root.value.items() if key != EXTENDS})
-    if not isinstance(extends.value, str) or not extends.value:
-        return own, (*problems, extends.mark.problem("extends: must be the path of a file"))
-    parent = path.parent / extends.value
+    wrong = _wrong_parent(path, extends.value, extended_by)
+    if wrong:
+        # Without its parent the file misses most of what it needs: nothing useful can be said about that.
+        return None, (*problems, extends.mark.problem(f"extends: {wrong}"))
+    inherited, more = _read(path.parent / extends.value, (*extended_by, path))
+    return (merge(inherited, own) if inherited is not None else None), (*problems, *more)
+
+
+def _wrong_parent(path: Path, extends: object, extended_by: tuple[Path, ...]) -> str:
+    if not isinstance(extends, str) or not extends:
+        return "must be the path of a file"
+    parent = path.parent / extends
     if parent.resolve() in {step.resolve() for step in (*extended_by, path)}:
-        return own, (*problems, extends.mark.problem("extends: comes back to this file"))
-    if not parent.is_file():
-        return own, (*problems, extends.mark.problem(f"extends: there is no file {shown(parent)}"))
-    inherited, more = _read(parent, (*extended_by, path))
-    if inherited is None:
-        return None, (*problems, *more)
-    return merge(inherited, own), (*problems, *more)
+        return f"{shown(parent)} is this very file, or extends it"
+    return "" if parent.is_file() else f"there is no file {shown(parent)}"
 
 
 def merge(inherited: Node, own: Node) -> Node:
@@ -110,9 +114,9 @@ def merge(inherited: Node, own: Node) -> Node:
 
 
 def shown(path: Path) -> str:
-    """``path`` as short as it can be typed from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("../../..") else relative
+    """``path`` as it can be typed from here."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # links stay as the operator knows them
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
 
 
 def _compose(path: Path) -> tuple[Node | None, tuple[Problem, ...]]:

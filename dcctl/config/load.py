@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from dcctl import resources
 from dcctl.config import rules, wording
 from dcctl.config.document import Node, read, shown
-from dcctl.config.schema import Configuration
+from dcctl.config.schema import SITE_KINDS, Configuration
 from dcctl.errors import ConfigurationError, Problem, UsageError
 
 FILE = "dcctl.yaml"
@@ -39,13 +39,11 @@ def find(environment: str | None) -> Path:
             next_command="dcctl -e NAME …, or dcctl init to write a new environment",
         )
     given = Path(environment).expanduser()
-    for path in (given, given / FILE):
-        if path.is_file() and (path.name != environment or path.suffix in {".yaml", ".yml"}):
+    if given.suffix in {".yaml", ".yml"} and given.is_file():
+        return given
+    for path in (given / FILE, *(folder / given / FILE for folder in _folders())):
+        if path.is_file():
             return path
-    if given.name == environment:
-        for folder in _folders():
-            if (folder / environment / FILE).is_file():
-                return folder / environment / FILE
     near = get_close_matches(environment, list(environments()), n=1)
     raise UsageError(
         "find the environment",
@@ -86,7 +84,7 @@ def load_file(path: Path) -> Configuration:
 
 
 def _validate(root: Node, directory: Path) -> tuple[Configuration | None, tuple[Problem, ...]]:
-    document = root.plain()
+    document = with_kinds(root.plain())
     context = {"directory": directory, "state_base": _state_base(directory, document)}
     found: list[Problem] = []
     configuration = None
@@ -96,6 +94,25 @@ def _validate(root: Node, directory: Path) -> tuple[Configuration | None, tuple[
         found += wording.problems(error, root)
     found += rules.problems(root)
     return configuration, tuple(found)
+
+
+def with_kinds(document: object) -> object:
+    """``document`` with a kind for every site, by the keys it has where the kind is missing or wrong.
+
+    So the rest of such a site is judged too; the kind itself is reported by the rules.
+    """
+    sites = document.get("sites") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(sites, dict):
+        return document
+    return document | {"sites": {name: _with_kind(site) for name, site in sites.items()}}
+
+
+def _with_kind(site: object) -> object:
+    if not isinstance(site, dict) or site.get("kind") in SITE_KINDS:
+        return site
+    return site | {
+        "kind": max(SITE_KINDS, key=lambda kind: len(site.keys() & SITE_KINDS[kind].model_fields.keys()))
+    }
 
 
 def _state_base(directory: Path, document: object) -> Path:
@@ -110,5 +127,7 @@ def _state_base(directory: Path, document: object) -> Path:
 
 
 def _wrong(path: Path, problems: tuple[Problem, ...]) -> ConfigurationError:
-    unique = sorted(set(problems), key=lambda one: (one.file != shown(path), one.file, one.line, one.column))
+    unique = sorted(
+        dict.fromkeys(problems), key=lambda one: (one.file != shown(path), one.file, one.line, one.column)
+    )
     return ConfigurationError(tuple(unique), next_command=f"$EDITOR {shown(path)}")

@@ -5,6 +5,7 @@ absolute after validation: the validation context carries ``directory``, the fol
 ``dcctl.yaml``, and ``state_base``, the folder under which a relative ``state_directory`` lies.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -40,6 +41,11 @@ from dcctl.config.units import (
 KNOWN_ROLES = ("zookeeper", "postgresql", "edge")
 """The roles that a group of machines may carry, in the order they are deployed; ``base`` is on every
 machine without being written."""
+
+REQUIRED_SECRETS: Mapping[str, tuple[str, ...]] = {
+    "postgresql": ("postgresql_superuser", "postgresql_replication", "postgresql_app", "patroni_api"),
+}
+"""The secrets that each role uses, by their names under ``secrets``."""
 
 WITNESS_PLACE = "witness"
 """The name of the place where the witness stands, beside the sites' own names."""
@@ -98,10 +104,6 @@ def _endpoint(value: str) -> str:
     if parts.scheme != "https" or not parts.hostname:
         raise ValueError("must be an https:// address, such as https://vcenter.example.org")
     return value
-
-
-def _roles(value: tuple[str, ...]) -> tuple[str, ...]:
-    return _without_repeats(value)
 
 
 def _without_repeats(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -178,7 +180,8 @@ PublicFile: TypeAlias = Annotated[
 ]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 Role: TypeAlias = Literal["zookeeper", "postgresql", "edge"]
-Roles: TypeAlias = Annotated[tuple[Role, ...], AfterValidator(_roles)]
+Roles: TypeAlias = Annotated[tuple[Role, ...], AfterValidator(_without_repeats)]
+WitnessRoles: TypeAlias = Annotated[tuple[Literal["zookeeper"], ...], AfterValidator(_without_repeats)]
 SiteNames: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_without_repeats)]
 
 
@@ -249,6 +252,10 @@ class VmwareSite(Section):
     template: Text
 
 
+SITE_KINDS: Mapping[str, type[OpenstackSite | VmwareSite]] = {
+    "openstack": OpenstackSite,
+    "vmware": VmwareSite,
+}
 Site: TypeAlias = Annotated[OpenstackSite | VmwareSite, Field(discriminator="kind")]
 
 
@@ -259,7 +266,7 @@ class Witness(Section):
     address: Address
     host_key: PublicFile
     """Its SSH host key, as one line of ``ssh-keyscan`` without the host: ``ssh-ed25519 AAAA…``."""
-    roles: Roles = ("zookeeper",)
+    roles: WitnessRoles = ("zookeeper",)
 
 
 class SizeSpec(Section):

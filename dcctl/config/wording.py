@@ -1,7 +1,7 @@
 """What pydantic found wrong, in the words of the person who wrote the file. No value is repeated from a
 place where a secret could stand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dcctl.config.document import Node, locate
+from dcctl.config.document import Location, Node, locate
 from dcctl.config.schema import Configuration
 from dcctl.errors import Problem
 
@@ -22,7 +22,6 @@ _KINDS = {
     "model_attributes_type": "must be a mapping of keys to values",
     "tuple_type": "must be a list",
     "string_too_short": "must not be empty",
-    "union_tag_not_found": "needs kind: openstack or vmware",
 }
 
 
@@ -36,7 +35,7 @@ def problems(error: ValidationError, root: Node) -> Iterator[Problem]:
         yield mark.problem(f"{where}: {_message(detail, location)}" if where else _message(detail, location))
 
 
-def written(location: tuple[str | int, ...], root: Node) -> str:
+def written(location: Location, root: Node) -> str:
     """``location`` as it is spoken of, without what pydantic adds to it (the tag of a union)."""
     text = ""
     node: Node | None = root
@@ -52,6 +51,8 @@ def written(location: tuple[str | int, ...], root: Node) -> str:
 def _message(detail: ErrorDetails, location: tuple[str | int, ...]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     match kind:
+        case _ if kind.endswith("_type") and detail["input"] is None:
+            message = "has no value"
         case "extra_forbidden":
             message = "unknown key" + did_you_mean(str(location[-1]), _keys(location[:-1]))
         case "missing":
@@ -60,8 +61,6 @@ def _message(detail: ErrorDetails, location: tuple[str | int, ...]) -> str:
             message = str(context["error"])
         case "literal_error":
             message = _choice(context["expected"], str(detail["input"]))
-        case "union_tag_invalid":
-            message = "kind " + _choice(context["expected_tags"], str(context["tag"]))
         case "string_pattern_mismatch":
             message = f"is not a name that fits here (pattern {context['pattern']})"
         case _:
@@ -76,7 +75,7 @@ def _choice(expected: str, value: str) -> str:
     return f"must be {' or '.join(known)}" + did_you_mean(value, known)
 
 
-def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
     """``; did you mean …?`` or what is known when it is few, or nothing."""
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
