@@ -8,6 +8,7 @@ from typing import Protocol
 from dcctl.errors import NotFound
 from dcctl.lab.paths import IMAGES
 
+CURRENT = IMAGES / "current"
 LAYERS = {"debian-12": ("stack", "base"), "debian-12-bare": ("base",)}
 """The layers of each image, uppermost first (lab/image/)."""
 
@@ -52,9 +53,9 @@ def layers_of(folder: Path) -> str:
 
 def _layers(image: str) -> str:
     """By their real names: a golden image built later must not move under a disk that exists."""
-    if image not in LAYERS or not (IMAGES / "current").exists():
+    if image not in LAYERS or not CURRENT.exists():
         raise NotFound("find the image", on=image, saw="not built", next_command="dcctl lab up")
-    current = (IMAGES / "current").resolve()
+    current = CURRENT.resolve()
     return ":".join(str(current / layer) for layer in LAYERS[image])
 
 

@@ -1,5 +1,8 @@
 """Running other programs, and finding what runs inside the lab."""
 
+import contextlib
+import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,9 +58,65 @@ def running() -> list[int]:
 
 
 def is_zombie(pid: str) -> bool:
-    """Whether a process has ended, reaped or not (proc_pid_stat(5))."""
+    """Whether a process has ended, reaped or not."""
+    fields = _stat(pid)
+    return not fields or fields[0] in ("Z", "X")
+
+
+def run_tied(argv: Sequence[str], *, log: Path, limit_s: float) -> None:
+    """Run a long builder that ends, with everything it started, when we do, however we end.
+
+    It gets a process namespace and a private mount namespace of its own: nothing that it starts or mounts
+    outlives it (unshare(1) --kill-child, setpriv(1) --pdeathsig). Both its outputs go to ``log``; an
+    error carries the end of it.
+    """
+    tied = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"]
+    apart = ["--mount", "--propagation", "private"]
+    with log.open("wb") as output:
+        try:
+            run([*tied, *apart, *argv], limit_s=limit_s, output=output)
+        except (Rejected, TimedOut) as error:
+            raise type(error)(
+                f"run {Path(argv[0]).name}", saw=f"{tail(log.read_text())} (all of it: {log})"
+            ) from None
+
+
+def end_children() -> None:
+    """End every process that descends from this one: what an interrupted build was waiting for."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """All living processes below ``ancestor``, nearest first."""
+    children: dict[int, list[int]] = {}
+    for pid in running():
+        children.setdefault(parent_of(pid), []).append(pid)
+    found = list(children.get(ancestor, ()))
+    for pid in found:  # grows while we walk it
+        found += children.get(pid, ())
+    return found
+
+
+def ancestors(pid: int) -> list[int]:
+    """``pid`` and everything above it."""
+    found = []
+    while pid > 0:
+        found.append(pid)
+        pid = parent_of(pid)
+    return found
+
+
+def parent_of(pid: int) -> int:
+    """Its parent's id; 0 when it has none or is gone (proc_pid_stat(5), field 4)."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _stat(pid: int | str) -> list[str]:
+    """The fields after the command's name, which may itself hold spaces and brackets."""
     try:
-        stat = Path("/proc", pid, "stat").read_text()
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in ("Z", "X")
+        return []
