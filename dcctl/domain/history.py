@@ -126,7 +126,7 @@ def _operation(invoked: Record, end: Record | None) -> Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What PostgreSQL said to one autocommitted statement, as far as it decides the outcome.
 
     ``sent`` is whether the statement may have left us. ``warnings`` are SQLSTATEs of notices with
@@ -144,7 +144,7 @@ STATEMENT_COMPLETION_UNKNOWN = "40003"
 CONNECTION_EXCEPTION_CLASS = "08"
 
 
-def decide_outcome(answer: Answer) -> Phase:
+def decide_outcome(answer: Reply) -> Phase:
     """Whether a write is acknowledged, certainly did not happen, or may have happened.
 
     | sent | answer                                  | outcome |

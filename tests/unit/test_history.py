@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from dcctl.domain.history import (
     Action,
-    Answer,
     Findings,
     History,
     Mark,
     Phase,
     Record,
+    Reply,
     as_ranges,
     check,
     decide_outcome,
@@ -130,22 +130,22 @@ def test_an_operation_without_an_end_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (Answer(sent=False), Phase.FAIL),
-        (Answer(sent=False, severity="FATAL", sqlstate="57P03"), Phase.FAIL),
-        (Answer(sent=True, succeeded=True), Phase.OK),
-        (Answer(sent=True, succeeded=True, warnings=("01000",)), Phase.UNKNOWN),
-        (Answer(sent=True, succeeded=True, warnings=("57P01",)), Phase.UNKNOWN),
-        (Answer(sent=True, severity="ERROR", sqlstate="25006"), Phase.FAIL),
-        (Answer(sent=True, severity="ERROR", sqlstate="57014"), Phase.FAIL),
-        (Answer(sent=True, severity="ERROR", sqlstate="08007"), Phase.UNKNOWN),
-        (Answer(sent=True, severity="ERROR", sqlstate="40003"), Phase.UNKNOWN),
-        (Answer(sent=True, severity="FATAL", sqlstate="57P01"), Phase.UNKNOWN),
-        (Answer(sent=True, severity="PANIC", sqlstate="57P02"), Phase.UNKNOWN),
-        (Answer(sent=True, severity="ERROR", sqlstate=""), Phase.UNKNOWN),
-        (Answer(sent=True), Phase.UNKNOWN),
+        (Reply(sent=False), Phase.FAIL),
+        (Reply(sent=False, severity="FATAL", sqlstate="57P03"), Phase.FAIL),
+        (Reply(sent=True, succeeded=True), Phase.OK),
+        (Reply(sent=True, succeeded=True, warnings=("01000",)), Phase.UNKNOWN),
+        (Reply(sent=True, succeeded=True, warnings=("57P01",)), Phase.UNKNOWN),
+        (Reply(sent=True, severity="ERROR", sqlstate="25006"), Phase.FAIL),
+        (Reply(sent=True, severity="ERROR", sqlstate="57014"), Phase.FAIL),
+        (Reply(sent=True, severity="ERROR", sqlstate="08007"), Phase.UNKNOWN),
+        (Reply(sent=True, severity="ERROR", sqlstate="40003"), Phase.UNKNOWN),
+        (Reply(sent=True, severity="FATAL", sqlstate="57P01"), Phase.UNKNOWN),
+        (Reply(sent=True, severity="PANIC", sqlstate="57P02"), Phase.UNKNOWN),
+        (Reply(sent=True, severity="ERROR", sqlstate=""), Phase.UNKNOWN),
+        (Reply(sent=True), Phase.UNKNOWN),
     ],
 )
-def test_the_outcome_of_a_write(answer: Answer, outcome: Phase) -> None:
+def test_the_outcome_of_a_write(answer: Reply, outcome: Phase) -> None:
     assert decide_outcome(answer) is outcome
 
 

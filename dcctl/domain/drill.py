@@ -1,0 +1,213 @@
+"""Drills: what one asks for, whether it may begin, and whether the system held (chaos engineering's words).
+
+A drill names a steady state, breaks one thing, holds it broken until the client is served again, mends
+it, waits for the steady state to return, and judges what the client saw. Units: seconds and bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dcctl.domain.event import Event
+from dcctl.domain.observation import Cut
+from dcctl.domain.status import Host, Status
+
+PRIMARY, STANDBY = "primary", "standby"
+"""Words for a fault's site: where the database's primary, or its synchronous standby, is at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """The client: arrivals on a fixed schedule, whatever the latency, alternating between the edges."""
+
+    writes_per_s: float = 50.0
+    reads_per_s: float = 5.0
+    in_flight_at_most: int = 200
+    """Operations under way per edge; an arrival beyond it fails at once, unsent."""
+    connect_limit_s: float = 2.0
+    statement_limit_s: float = 5.0
+    warm_up_s: float = 5.0
+    """Writes must have been acknowledged through every edge for this long before the fault."""
+    cool_down_s: float = 5.0
+    """The client goes on for this long after the steady state has returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """What the client may see at most. ``loss_window_s`` 0: not one acknowledged write may be lost."""
+
+    recovery_time_s: float
+    loss_window_s: float
+    lateness_s: float = 0.5
+    """The client's own 99th percentile; beyond it the measurement is not to be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One drill, ready to run: the file's words with the environment's objectives filled in."""
+
+    name: str
+    purpose: str
+    cut_site: str
+    """``primary``, ``standby`` or a site's name."""
+    cut_for_at_most_s: float
+    """The fault ends by itself after this long, whatever becomes of dcctl."""
+    acknowledged_for_s: float
+    """Held broken until writes are acknowledged again for this long …"""
+    hold_at_most_s: float
+    """… or until this much time has passed."""
+    settle_at_most_s: float
+    """After mending, the steady state must be back within this."""
+    lag_at_most_bytes: int
+    workload: WorkloadSpec
+    tolerances: Tolerances
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not, each reason a sentence."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlastRadius:
+    """What goes dark together, and what remains."""
+
+    site: str
+    machines: tuple[str, ...]
+    voters_left: int
+    voters: int
+    edges: tuple[str, ...]
+    edges_left: tuple[str, ...]
+    primary: str | None
+    """The primary, when it is in there."""
+    standby: str | None
+    """The synchronous standby, when it is in there."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillPlan:
+    """A drill that may begin: its target is known, and the system is steady."""
+
+    drill: Drill
+    radius: BlastRadius
+    primary: str
+    standby: str
+    steps: tuple[str, ...] = field(default=())
+
+
+def decide_drill(
+    drill: Drill, hosts: Sequence[Host], status: Status, *, pending: Sequence[str] = ()
+) -> DrillPlan | Refusal:
+    """Whether ``drill`` may begin now, and what it would do.
+
+    It may when nothing needs attention (``status.problems``), no earlier undo is ``pending``, the standby
+    is close behind, its target exists, and what remains still holds a quorum and an edge.
+    """
+    database = status.database
+    reasons = [*(f"an earlier undo is pending: {each}" for each in pending), *status.problems]
+    if database.lag_bytes is not None and database.lag_bytes > drill.lag_at_most_bytes:
+        reasons.append(
+            f"the synchronous standby is {database.lag_bytes} bytes behind, "
+            f"more than the {drill.lag_at_most_bytes} of the steady state"
+        )
+    site = decide_site(drill, status)
+    if site not in {each.name for each in status.sites}:
+        known = ", ".join(each.name for each in status.sites)
+        reasons.append(f"the site to cut, {drill.cut_site}, is none of {known}")
+        return Refusal(tuple(reasons))
+    radius = decide_blast_radius(site, hosts, status)
+    if radius.voters_left < status.quorum_needed:
+        reasons.append(
+            f"without {site} only {radius.voters_left} of {radius.voters} voters remain: no quorum"
+        )
+    if not radius.edges_left:
+        reasons.append(f"without {site} no edge remains")
+    if reasons or database.primary is None or not database.synchronous:
+        return Refusal(tuple(reasons) or ("the database has no primary with a synchronous standby",))
+    return DrillPlan(
+        drill=drill,
+        radius=radius,
+        primary=database.primary,
+        standby=database.synchronous[0],
+        steps=_steps(drill, site),
+    )
+
+
+def decide_site(drill: Drill, status: Status) -> str:
+    """The site that the drill cuts; the drill's own word when that is no word for a site now."""
+    database = status.database
+    places = {member.name: member.place for member in database.members}
+    if drill.cut_site == PRIMARY and database.primary_place:
+        return database.primary_place
+    if drill.cut_site == STANDBY and database.synchronous:
+        return places[database.synchronous[0]]
+    return drill.cut_site
+
+
+def decide_blast_radius(site: str, hosts: Sequence[Host], status: Status) -> BlastRadius:
+    """What is lost with ``site``, by what runs there now."""
+    inside = {host.name for host in hosts if host.place == site}
+    database = status.database
+    return BlastRadius(
+        site=site,
+        machines=tuple(host.name for host in hosts if host.name in inside),
+        voters_left=sum(voter.place != site for voter in status.voters),
+        voters=len(status.voters),
+        edges=tuple(edge.name for edge in status.edges if edge.place == site),
+        edges_left=tuple(edge.name for edge in status.edges if edge.place != site),
+        primary=database.primary if database.primary in inside else None,
+        standby=next((name for name in database.synchronous if name in inside), None),
+    )
+
+
+def _steps(drill: Drill, site: str) -> tuple[str, ...]:
+    load = drill.workload
+    return (
+        f"write {load.writes_per_s:g} rows a second through every edge in turn, and read them back",
+        f"wait until they are acknowledged for {load.warm_up_s:g} s",
+        "write the undo to disk",
+        f"cut {site} off the network, its cloud API included, for {drill.cut_for_at_most_s:g} s at most",
+        f"hold until writes are acknowledged again for {drill.acknowledged_for_s:g} s, "
+        f"{drill.hold_at_most_s:g} s at most",
+        f"heal {site}",
+        f"wait for the steady state, {drill.settle_at_most_s:g} s at most",
+        "stop writing, read every row back, drop the table",
+        "judge what the client saw",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Something a run must leave undone: ``what`` is ``heal`` (a site) or ``drop`` (a table)."""
+
+    what: str
+    target: str
+
+    def sentence(self) -> str:
+        """For people."""
+        return f"heal site {self.target}" if self.what == "heal" else f"drop table {self.target}"
+
+    def fields(self) -> Mapping[str, Any]:
+        """As it stands in the journal."""
+        return {"undo": self.what, "target": self.target}
+
+
+def pending_undos(events: Sequence[Event]) -> tuple[Undo, ...]:
+    """What a run wrote down to be undone and never recorded as done, the newest first."""
+    pending: list[Undo] = []
+    for event in events:
+        if event.type not in ("undo.written", "undo.done"):
+            continue
+        undo = Undo(event.fields["undo"], event.fields["target"])
+        if event.type == "undo.written" and undo not in pending:
+            pending.append(undo)
+        elif event.type == "undo.done" and undo in pending:
+            pending.remove(undo)
+    return tuple(reversed(pending))
+
+
+def still_cut(site: str, cuts: Sequence[Cut]) -> Cut | None:
+    """The cut of ``site`` that is in force, if any."""
+    return next((cut for cut in cuts if cut.site == site), None)

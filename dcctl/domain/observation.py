@@ -1,0 +1,104 @@
+"""What was seen of a running system, from one vantage: each part's own answer, or why there was none.
+
+An answer that did not come is data. Nothing here says whether the system is well: ``domain.status`` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from dcctl.domain.machine import Server
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """A value, or None with the reason why there is none, as a sentence."""
+
+    value: T | None
+    reason: str = ""
+
+
+class VoterMode(StrEnum):
+    """What a ZooKeeper server says of itself."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    STANDALONE = "standalone"
+    NOT_SERVING = "not serving"
+    """It runs and belongs to no quorum."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoterReport:
+    """One ZooKeeper server's answer to ``srvr``. ``connections`` counts its clients."""
+
+    mode: VoterMode
+    zxid: str = ""
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One database as the cluster's members know it from ZooKeeper.
+
+    ``role`` is Patroni's own word (``leader``, ``sync_standby``, ``replica``). ``lag_bytes`` is None
+    where Patroni does not know it, and on the leader.
+    """
+
+    name: str
+    role: str
+    state: str
+    timeline: int | None = None
+    lag_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseReport:
+    """What one database says of itself and of the cluster.
+
+    ``streaming`` are the standbys that this primary streams to, with PostgreSQL's ``sync_state`` of
+    each (``sync``, ``quorum``, ``async``, ``potential``); empty on a standby.
+    """
+
+    name: str
+    primary: bool
+    state: str
+    timeline: int | None
+    members: tuple[Member, ...]
+    streaming: Mapping[str, str] = field(default_factory=dict)
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeReport:
+    """One edge's answer: for each of its database servers whether it is in rotation, and its word for it."""
+
+    servers: Mapping[str, tuple[bool, str]]
+
+    @property
+    def routes_to(self) -> tuple[str, ...]:
+        """The servers that writes are sent to, sorted."""
+        return tuple(sorted(name for name, (up, _word) in self.servers.items() if up))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A site that is cut off on purpose; it heals by itself ``heals_in_s`` seconds after it was seen."""
+
+    site: str
+    heals_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at everything. Keys are names of sites, machines, voters, members and edges."""
+
+    clouds: Mapping[str, Seen[tuple[Server, ...]]]
+    reachable: Mapping[str, Seen[bool]]
+    voters: Mapping[str, Seen[VoterReport]]
+    databases: Mapping[str, Seen[DatabaseReport]]
+    edges: Mapping[str, Seen[EdgeReport]]
+    cuts: tuple[Cut, ...] = ()

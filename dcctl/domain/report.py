@@ -1,0 +1,267 @@
+"""The report of a drill: from its journal and the client's history to a verdict, and nothing else.
+
+Pure, so that a report can be made again years later, and also after the drill was killed: what the
+journal lacks is reported as not having happened.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from dcctl.domain.availability import Measurement, measure
+from dcctl.domain.event import Event
+from dcctl.domain.history import Findings, History, Phase, check, operations
+
+
+class Verdict(StrEnum):
+    """``held``: every tolerance. ``deviated``: not every one. ``interrupted``: it did not run to its end."""
+
+    HELD = "held"
+    DEVIATED = "deviated"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was wanted, and what was measured. Both are phrases for people."""
+
+    name: str
+    wanted: str
+    measured: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the timeline. ``after_fault_s`` is None when there was no fault."""
+
+    at: datetime
+    after_fault_s: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A vertical line in the picture, in seconds since the history began."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that ``report.json`` and ``report.html`` say. Seconds count from the history's begin."""
+
+    run: str
+    environment: str
+    drill: str
+    purpose: str
+    verdict: Verdict
+    began_at: datetime
+    site: str
+    primary_before: str
+    primary_after: str
+    recovery_s: float | None
+    longest_outage_s: float
+    loss_window_s: float | None
+    checks: tuple[Check, ...]
+    findings: Findings
+    measurement: Measurement
+    marks: tuple[Mark, ...]
+    timeline: tuple[Line, ...]
+    started: Mapping[str, Any]
+    """What the drill was started with: its numbers, its tolerances, its blast radius."""
+
+    @property
+    def deviations(self) -> tuple[Check, ...]:
+        """The checks that did not hold."""
+        return tuple(each for each in self.checks if not each.held)
+
+
+def decide_report(history: History, events: Sequence[Event]) -> Report:
+    """Judge one drill by its ``history`` and its journal's ``events``."""
+    course = {event.type: event for event in reversed(events)}
+    started = course["drill.started"].fields if "drill.started" in course else {}
+    sustained_s = float(started.get("acknowledged_for_s", 5.0))
+    measurement = measure(history, sustained_s=sustained_s)
+    findings = check(history)
+    window_s = loss_window_s(history, findings)
+    checks = tuple(_checks(started, course, measurement, findings, window_s))
+    return Report(
+        run=history.run,
+        environment=started.get("environment", ""),
+        drill=started.get("drill", ""),
+        purpose=started.get("purpose", ""),
+        verdict=_verdict(course, checks),
+        began_at=history.began_at,
+        site=started.get("site", ""),
+        primary_before=started.get("primary", ""),
+        primary_after=_primary_after(course, started),
+        recovery_s=measurement.overall.recovery_s,
+        longest_outage_s=measurement.overall.longest_outage.length_s,
+        loss_window_s=window_s,
+        checks=checks,
+        findings=findings,
+        measurement=measurement,
+        marks=tuple(Mark(mark.at_s, MARKS.get(mark.name, mark.name)) for mark in history.marks),
+        timeline=timeline(history, events, measurement),
+        started=started,
+    )
+
+
+MARKS = {"fault": "fault", "promoted": "promotion", "healed": "healed", "settled": "steady again"}
+"""The client's marks as the picture names them."""
+
+
+def _verdict(course: Mapping[str, Event], checks: Sequence[Check]) -> Verdict:
+    if "drill.ended" not in course:
+        return Verdict.INTERRUPTED
+    return Verdict.HELD if all(each.held for each in checks) else Verdict.DEVIATED
+
+
+def _primary_after(course: Mapping[str, Event], started: Mapping[str, Any]) -> str:
+    for type in ("drill.settled", "drill.promoted"):
+        if type in course:
+            return str(course[type].fields["primary"])
+    return str(started.get("primary", ""))
+
+
+def loss_window_s(history: History, findings: Findings) -> float | None:
+    """How much time the lost acknowledgements span, from the oldest lost one to the fault or the newest
+    lost one, whichever is later; 0 when none is lost, None when it is not known."""
+    if not findings.final_read:
+        return None
+    lost = set(findings.lost)
+    ends = [
+        each.ended_s
+        for each in operations(history)
+        if each.row in lost and each.outcome is Phase.OK and each.ended_s is not None
+    ]
+    fault = history.mark("fault")
+    return max([*ends, fault.at_s if fault else 0.0]) - min(ends) if ends else 0.0
+
+
+def _checks(
+    started: Mapping[str, Any],
+    course: Mapping[str, Event],
+    measurement: Measurement,
+    findings: Findings,
+    window_s: float | None,
+) -> Iterator[Check]:
+    limits = started.get("tolerances", {})
+    recovery_s, outage_s = measurement.overall.recovery_s, measurement.overall.longest_outage.length_s
+    limit_s = float(limits.get("recovery_time_s", 0.0))
+    yield Check(
+        "recovery time",
+        f"at most {limit_s:g} s",
+        "writes did not recover" if recovery_s is None else f"{recovery_s:.1f} s",
+        recovery_s is not None and recovery_s <= limit_s,
+    )
+    yield Check(
+        "longest silence between acknowledged writes",
+        f"at most {limit_s:g} s",
+        f"{outage_s:.1f} s",
+        outage_s <= limit_s,
+    )
+    loss_limit_s = float(limits.get("loss_window_s", 0.0))
+    yield Check(
+        "acknowledged writes lost",
+        "none" if loss_limit_s == 0 else f"none older than {loss_limit_s:g} s",
+        "not known: the final read did not succeed" if window_s is None else _rows(findings.lost),
+        window_s is not None and window_s <= loss_limit_s and not (loss_limit_s == 0 and findings.lost),
+    )
+    for name, rows in _row_findings(findings):
+        yield Check(name, "none", _rows(rows), not rows)
+    yield _fault_check(course)
+    yield _settled_check(course, started)
+    late_limit_s = float(limits.get("lateness_s", 0.0))
+    yield Check(
+        "the client kept its own schedule",
+        f"99 % within {late_limit_s * 1000:.0f} ms",
+        f"99 % within {measurement.lateness_p99_s * 1000:.0f} ms",
+        measurement.lateness_p99_s <= late_limit_s,
+    )
+
+
+def _row_findings(findings: Findings) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return (
+        ("rows that vanished after having been read", findings.vanished),
+        ("rows that nobody had written", findings.phantom),
+        ("rows whose content changed", findings.altered),
+        ("writes acknowledged twice", findings.acknowledged_twice),
+        ("failed writes that are there all the same", findings.failed_yet_present),
+        ("reads that missed an earlier acknowledged row", findings.stale),
+    )
+
+
+def _rows(rows: Sequence[int]) -> str:
+    return "none" if not rows else f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
+
+
+def _fault_check(course: Mapping[str, Event]) -> Check:
+    healing = course.get("drill.healing")
+    measured = "there was no fault"
+    if "drill.fault" in course:
+        measured = "it did not end"
+    if healing:
+        measured = "yes" if healing.fields["in_force"] else "no: it had ended by itself"
+    return Check("the fault was in force until it was healed", "yes", measured, measured == "yes")
+
+
+def _settled_check(course: Mapping[str, Event], started: Mapping[str, Any]) -> Check:
+    limit_s = float(started.get("settle_at_most_s", 0.0))
+    wanted = f"within {limit_s:g} s of healing"
+    name = "steady state again, a synchronous standby at the other site"
+    settled, healed = course.get("drill.settled"), course.get("drill.healed")
+    if settled and healed:
+        return Check(name, wanted, f"after {(settled.at - healed.at).total_seconds():.1f} s", True)  # noqa: FBT003
+    failed = course.get("drill.not_settled")
+    saw = f": {failed.fields['saw']}" if failed and failed.fields.get("saw") else ""
+    return Check(name, wanted, f"no{saw}", False)  # noqa: FBT003
+
+
+def timeline(history: History, events: Sequence[Event], measurement: Measurement) -> tuple[Line, ...]:
+    """The drill as a story, in order: what the journal says, and what the client noticed."""
+    told = [(event.at, text) for event in events if (text := _sentence(event))]
+    for gap in measurement.outages:
+        begin, end = (history.began_at + timedelta(seconds=each) for each in (gap.begin_s, gap.end_s))
+        told.append((begin, "client: the last acknowledged write"))
+        told.append((end, f"client: a write is acknowledged again, after {gap.length_s:.1f} s of silence"))
+    fault_at = next((event.at for event in events if event.type == "drill.fault"), None)
+    return tuple(
+        Line(at, (at - fault_at).total_seconds() if fault_at else None, text) for at, text in sorted(told)
+    )
+
+
+SENTENCES = {
+    "run.started": "the run begins",
+    "run.done": "the run is done",
+    "run.failed": "the run failed: {saw}",
+    "run.interrupted": "the run was interrupted: {saw}",
+    "step.failed": "failed: {step} on {target}: {saw}",
+    "undo.written": "on disk: what must be undone: {undo} {target}",
+    "undo.done": "undone: {undo} {target}",
+    "drill.started": "steady: {primary} is primary, {standby} its synchronous standby at the other site",
+    "drill.warm": "client: writes are acknowledged through every edge",
+    "drill.fault": "FAULT: site {site} is cut off the network, its cloud API included",
+    "drill.promoted": "Patroni promoted {primary} at {site}",
+    "drill.served": "client: writes have been acknowledged again for {for_s:g} s",
+    "drill.not_served": "writes did not recover in the time given: {saw}",
+    "drill.healing": "healing site {site}",
+    "drill.healed": "site {site} is back on the network",
+    "drill.settled": "steady again: {primary} is primary, {standby} its synchronous standby elsewhere",
+    "drill.not_settled": "the steady state did not return in the time given: {saw}",
+    "drill.kept": "table {table} is kept for looking",
+    "drill.ended": "every row was read back",
+}
+"""What an event says in the timeline; types without a sentence are left to ``journal.jsonl``."""
+
+
+def _sentence(event: Event) -> str:
+    template = SENTENCES.get(event.type, "")
+    try:
+        return template.format_map(event.fields)
+    except (KeyError, ValueError):
+        return event.type

@@ -1,0 +1,350 @@
+"""One look at a system, judged: what each part is, and what needs attention, gravest first.
+
+Pure: ``decide_status`` makes a document out of a ``View``; the command line draws it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dcctl.domain.machine import Power, Server
+from dcctl.domain.observation import (
+    Cut,
+    DatabaseReport,
+    EdgeReport,
+    Member,
+    Seen,
+    View,
+    VoterMode,
+    VoterReport,
+)
+
+UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A configured machine, as far as a status needs it. ``place`` is its site, or ``witness``."""
+
+    name: str
+    place: str
+    address: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteStatus:
+    """``answers``: whether its cloud's API does; ``reason`` why not. ``cut`` while a drill holds it dark."""
+
+    name: str
+    answers: bool
+    reason: str
+    servers: int
+    cut: Cut | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStatus:
+    """``cloud`` is the cloud's own word, ``unknown`` where its API is silent, ``-`` where it has none.
+
+    ``power`` is ``unknown`` unless the cloud says. ``reachable`` is whether its SSH port answers.
+    """
+
+    name: str
+    place: str
+    address: str
+    cloud: str
+    power: Power
+    reachable: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoterStatus:
+    """``mode`` is ``leader``, ``follower``, ``standalone``, ``not serving`` or ``unreachable``."""
+
+    name: str
+    place: str
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One database: ``role`` is ``primary``, ``synchronous standby``, ``standby`` or ``unknown``."""
+
+    name: str
+    place: str
+    role: str
+    state: str
+    timeline: int | None
+    lag_bytes: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """``synchronous`` are standbys that are both named in ZooKeeper and confirmed by the primary itself.
+
+    ``named`` are those that ZooKeeper names: while one is named and does not confirm, commits wait.
+    ``single_copy``: a primary is there and no synchronous standby is named (DESIGN promise 4).
+    """
+
+    primary: str | None
+    primary_place: str | None
+    timeline: int | None
+    named: tuple[str, ...]
+    synchronous: tuple[str, ...]
+    single_copy: bool
+    lag_bytes: int | None
+    paused: bool
+    members: tuple[MemberStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeStatus:
+    """``routes_to`` are the databases it sends writes to: exactly one, or none while nobody may write."""
+
+    name: str
+    place: str
+    up: bool
+    routes_to: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything on the one screen. ``problems`` are sentences, gravest first; empty is well."""
+
+    environment: str
+    sites: tuple[SiteStatus, ...]
+    machines: tuple[MachineStatus, ...]
+    voters: tuple[VoterStatus, ...]
+    quorum: int
+    """Voters that are part of a quorum now."""
+    quorum_needed: int
+    database: DatabaseStatus
+    edges: tuple[EdgeStatus, ...]
+    problems: tuple[str, ...]
+
+
+def decide_status(environment: str, machines: Sequence[Host], view: View) -> Status:
+    """Judge ``view`` against the configured ``machines``."""
+    places = {machine.name: machine.place for machine in machines}
+    sites = _sites(view)
+    hosts = tuple(_machine(machine, view) for machine in machines)
+    voters = tuple(_voter(name, places, answer) for name, answer in view.voters.items())
+    quorum = sum(voter.mode in (VoterMode.LEADER, VoterMode.FOLLOWER) for voter in voters)
+    quorum_needed = len(voters) // 2 + 1
+    database = decide_database(view.databases, places)
+    edges = tuple(_edge(name, places, answer) for name, answer in view.edges.items())
+    return Status(
+        environment=environment,
+        sites=sites,
+        machines=hosts,
+        voters=voters,
+        quorum=quorum,
+        quorum_needed=quorum_needed,
+        database=database,
+        edges=edges,
+        problems=(
+            *_database_problems(database),
+            *_quorum_problems(voters, quorum, quorum_needed),
+            *_edge_problems(edges, database),
+            *_site_problems(sites),
+            *_machine_problems(hosts, sites),
+        ),
+    )
+
+
+def decide_database(answers: Mapping[str, Seen[DatabaseReport]], places: Mapping[str, str]) -> DatabaseStatus:
+    """Who may write, and who holds a second copy of every acknowledged write.
+
+    The primary is the database that says so itself, on the newest timeline when two do (one of them is
+    cut off and will find out). When none does, the one that the others take for it is shown by name.
+    """
+    reports = {name: answer.value for name, answer in answers.items() if answer.value is not None}
+    primaries = [report for report in reports.values() if report.primary]
+    primary = max(primaries, key=lambda report: report.timeline or 0, default=None)
+    cluster = _freshest(primary, reports.values())
+    believed = next((member.name for member in cluster if member.role == "leader"), None)
+    named = tuple(sorted(member.name for member in cluster if member.role == "sync_standby"))
+    streaming = primary.streaming if primary else {}
+    synchronous = tuple(name for name in named if streaming.get(name) in ("sync", "quorum"))
+    known = {member.name: member for member in cluster}
+    name = primary.name if primary else believed
+    return DatabaseStatus(
+        primary=name,
+        primary_place=places.get(name) if name else None,
+        timeline=primary.timeline if primary else None,
+        named=named,
+        synchronous=synchronous,
+        single_copy=primary is not None and not named,
+        lag_bytes=max((known[each].lag_bytes or 0 for each in synchronous), default=None),
+        paused=any(report.paused for report in reports.values()),
+        members=tuple(
+            _member(each, places, answer, known.get(each), primary=each == name, synchronous=synchronous)
+            for each, answer in answers.items()
+        ),
+    )
+
+
+def _freshest(primary: DatabaseReport | None, reports: Iterable[DatabaseReport]) -> tuple[Member, ...]:
+    """The members as the primary knows them, else as the database on the newest timeline does."""
+    if primary is not None:
+        return primary.members
+    newest = max(reports, key=lambda report: report.timeline or 0, default=None)
+    return newest.members if newest else ()
+
+
+def _member(
+    name: str,
+    places: Mapping[str, str],
+    answer: Seen[DatabaseReport],
+    known: Member | None,
+    *,
+    primary: bool,
+    synchronous: tuple[str, ...],
+) -> MemberStatus:
+    report = answer.value
+    if report is None:
+        role, state = "unknown", UNREACHABLE
+    elif report.primary:
+        role, state = "primary" if primary else "former primary", report.state
+    else:
+        role, state = "synchronous standby" if name in synchronous else "standby", report.state
+    return MemberStatus(
+        name=name,
+        place=places.get(name, ""),
+        role=role,
+        state=state,
+        timeline=report.timeline if report else known.timeline if known else None,
+        lag_bytes=None if role == "primary" or known is None else known.lag_bytes,
+        reason=answer.reason,
+    )
+
+
+def _sites(view: View) -> tuple[SiteStatus, ...]:
+    cuts = {cut.site: cut for cut in view.cuts}
+    return tuple(
+        SiteStatus(
+            name=name,
+            answers=answer.value is not None,
+            reason=answer.reason,
+            servers=len(answer.value or ()),
+            cut=cuts.get(name),
+        )
+        for name, answer in view.clouds.items()
+    )
+
+
+def _machine(host: Host, view: View) -> MachineStatus:
+    cloud, power = _in_cloud(host, view.clouds)
+    reach = view.reachable.get(host.name, Seen(None, "not asked"))
+    return MachineStatus(
+        name=host.name,
+        place=host.place,
+        address=host.address,
+        cloud=cloud,
+        power=power,
+        reachable=reach.value is not None,
+        reason=reach.reason,
+    )
+
+
+def _in_cloud(host: Host, clouds: Mapping[str, Seen[tuple[Server, ...]]]) -> tuple[str, Power]:
+    if host.place not in clouds:
+        return "-", Power.UNKNOWN
+    servers = clouds[host.place].value
+    if servers is None:
+        return "unknown", Power.UNKNOWN
+    server = next((each for each in servers if each.name == host.name and each.owner), None)
+    return (server.status, server.power) if server else ("missing", Power.OFF)
+
+
+def _voter(name: str, places: Mapping[str, str], answer: Seen[VoterReport]) -> VoterStatus:
+    mode = answer.value.mode if answer.value else UNREACHABLE
+    return VoterStatus(name, places.get(name, ""), str(mode), answer.reason)
+
+
+def _edge(name: str, places: Mapping[str, str], answer: Seen[EdgeReport]) -> EdgeStatus:
+    routes_to = answer.value.routes_to if answer.value else ()
+    return EdgeStatus(name, places.get(name, ""), answer.value is not None, routes_to, answer.reason)
+
+
+def _database_problems(database: DatabaseStatus) -> list[str]:
+    if not database.members:
+        return []
+    problems = []
+    primaries = [member.name for member in database.members if member.role in ("primary", "former primary")]
+    if len(primaries) > 1:
+        problems.append(f"databases {' and '.join(primaries)} both call themselves primary")
+    if not any(member.role == "primary" for member in database.members):
+        believed = f"; the others still take {database.primary} for it" if database.primary else ""
+        problems.append(f"no database answers as primary: nothing can be written{believed}")
+    elif database.single_copy:
+        problems.append(
+            f"the database is SINGLE-COPY: {database.primary} acknowledges writes that exist nowhere else"
+        )
+    elif missing := [name for name in database.named if name not in database.synchronous]:
+        problems.append(f"writes wait: standby {missing[0]} is named synchronous and does not confirm")
+    elif all(
+        member.place == database.primary_place
+        for member in database.members
+        if member.name in database.synchronous
+    ):
+        problems.append(f"the synchronous standby is at {database.primary_place}, where the primary is")
+    if database.paused:
+        problems.append("Patroni is paused: the database will not fail over by itself")
+    return problems
+
+
+def _quorum_problems(voters: Sequence[VoterStatus], quorum: int, needed: int) -> list[str]:
+    out = [voter.name for voter in voters if voter.mode not in (VoterMode.LEADER, VoterMode.FOLLOWER)]
+    if not out:
+        return []
+    names = ", ".join(out)
+    if quorum < needed:
+        return [f"ZooKeeper has no quorum ({quorum} of {len(voters)}, {needed} needed): {names} out"]
+    spare = quorum - needed
+    left = "one more loss ends the quorum" if spare == 0 else f"{spare} more may be lost"
+    return [f"ZooKeeper voter {names} is out ({quorum} of {len(voters)}): {left}"]
+
+
+def _edge_problems(edges: Sequence[EdgeStatus], database: DatabaseStatus) -> list[str]:
+    problems = []
+    for edge in edges:
+        if not edge.up:
+            problems.append(f"edge {edge.name} does not answer: {edge.reason}")
+        elif not edge.routes_to:
+            problems.append(f"edge {edge.name} sends writes nowhere")
+        elif edge.routes_to != (database.primary,):
+            problems.append(
+                f"edge {edge.name} sends writes to {', '.join(edge.routes_to)}, not to {database.primary}"
+            )
+    return problems
+
+
+def _site_problems(sites: Sequence[SiteStatus]) -> list[str]:
+    problems = [
+        f"site {site.name}: its API does not answer: {site.reason}" for site in sites if not site.answers
+    ]
+    problems += [
+        f"site {site.name} is cut off on purpose and heals by itself in {site.cut.heals_in_s:.0f} s"
+        for site in sites
+        if site.cut
+    ]
+    return problems
+
+
+def _machine_problems(machines: Sequence[MachineStatus], sites: Sequence[SiteStatus]) -> list[str]:
+    """Machines that a silent API does not explain already."""
+    dark = {site.name for site in sites if not site.answers}
+    problems = []
+    for machine in machines:
+        if machine.cloud == "missing":
+            problems.append(f"machine {machine.name} does not exist at {machine.place}")
+        elif machine.power in (Power.OFF, Power.SUSPENDED):
+            problems.append(f"machine {machine.name} is {machine.power} ({machine.cloud})")
+        elif not machine.reachable and machine.place not in dark:
+            problems.append(f"machine {machine.name} is not reachable over SSH: {machine.reason}")
+    return problems
