@@ -10,11 +10,16 @@ keeps it in memory. Both pass the same contract suite (``dcctl.testing.contracts
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
+from dcctl.domain.history import History
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
+from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
+from dcctl.domain.replication import Stamp
 
 
 class Clock(Protocol):
@@ -83,3 +88,119 @@ class Remote(Protocol):
 
     def run(self, argv: Sequence[str], *, limit_s: float, stdin: str = "") -> tuple[int, str, str]:
         """Exit status, standard output, standard error. ``Unreachable`` when there is no channel."""
+
+
+class DocumentStore(Protocol):
+    """The objects of one cluster, addressed with requests that bring their own timestamps.
+
+    The only asynchronous port: the replicator keeps hundreds of requests under way. Beside the usual
+    errors every call may raise ``domain.replication.Busy``. Nothing here retries.
+    """
+
+    site: str
+
+    def now(self) -> Stamp:
+        """A lower bound of the cluster's clock, from the ``Date`` of its answers."""
+
+    async def list_page(
+        self, container: str, *, marker: str = "", prefix: str = "", limit: int = 10_000
+    ) -> bytes:
+        """The JSON text of the next rows after ``marker``.
+
+        A container that is missing is ``NotFound`` or ``CredentialsRefused``: Swift keeps the key that
+        would verify our signature on the container.
+        """
+
+    def fetch(self, container: str, name: str) -> AbstractAsyncContextManager[Document | None]:
+        """The object, a manifest as it is stored; None when there is none or it has expired."""
+
+    async def head(self, container: str, name: str) -> Head | None:
+        """The object without its bytes; None when there is none or it has expired."""
+
+    async def put(self, container: str, name: str, stamp: Stamp, document: Document) -> Answer:
+        """Write it under ``stamp``; the bytes are checked against ``document.head.hash`` on arrival."""
+
+    async def post(self, container: str, name: str, stamp: Stamp, headers: Mapping[str, str]) -> Answer:
+        """Replace the metadata under ``stamp``."""
+
+    async def delete(self, container: str, name: str, stamp: Stamp) -> Answer:
+        """Delete what is older than ``stamp``; its tombstone is laid also where there is nothing."""
+
+    async def holds(self, container: str, name: str, stamp: Stamp) -> bool:
+        """Whether a body or a tombstone as new as ``stamp`` or newer is there. Changes nothing.
+
+        It is a PUT whose ETag cannot match: Swift judges the stamp first (202) and the bytes after (422).
+        """
+
+
+class Reach(Protocol):
+    """Whether something listens, as seen from where dcctl runs."""
+
+    def observe_port(self, address: str, port: int) -> None:
+        """Connect and hang up. ``Unreachable`` says why nobody could be reached."""
+
+
+class Coordination(Protocol):
+    """The ZooKeeper ensemble, server by server: each may answer while another does not."""
+
+    voters: tuple[str, ...]
+
+    def observe_voter(self, name: str) -> VoterReport:
+        """What this server says of itself. ``Unreachable`` when it says nothing."""
+
+
+class Database(Protocol):
+    """The replicated database, member by member."""
+
+    members: tuple[str, ...]
+
+    def observe_member(self, name: str) -> DatabaseReport:
+        """What this member says of itself and of the others. ``Unreachable`` when it says nothing."""
+
+
+class Edges(Protocol):
+    """The edges through which clients come in."""
+
+    edges: tuple[str, ...]
+
+    def observe_edge(self, name: str) -> EdgeReport:
+        """Where this edge sends writes. ``Unreachable`` when it says nothing."""
+
+
+class Fault(Protocol):
+    """Breaking a site on purpose. Every break carries its own end, which needs nobody alive to come."""
+
+    def observe_cuts(self) -> tuple[Cut, ...]:
+        """The sites that are cut off now, sorted."""
+
+    def cut(self, site: str, *, for_s: float) -> None:
+        """Cut ``site`` off from everything else, its cloud API included, for ``for_s`` seconds."""
+
+    def heal(self, site: str) -> None:
+        """End the cut of ``site``; where there is none, that is done."""
+
+
+class Workload(Protocol):
+    """One client outside all sites, writing through the edges and remembering what it was told.
+
+    Its arrivals are on schedule whatever the system does. It runs from ``start`` to ``stop``; everything
+    it notes is kept on disk as it happens.
+    """
+
+    table: str
+
+    def start(self) -> None:
+        """Create the table and begin. ``Unreachable`` when no edge lets us."""
+
+    def acknowledged_s(self) -> Mapping[str, Sequence[float]]:
+        """Per edge, when its writes were acknowledged, in seconds since the history began; in order."""
+
+    def mark(self, name: str, target: str) -> float:
+        """Note that something happened, and return when."""
+
+    def stop(self) -> History:
+        """End the arrivals, let what is under way end, read every row back from the primary, and return
+        everything. A final read that did not succeed is in the history as such. May be repeated."""
+
+    def drop(self) -> None:
+        """Drop the table; absent is done. ``Unreachable`` when no edge lets us."""

@@ -1,0 +1,279 @@
+"""``ports.DocumentStore`` over Swift's ``container_sync`` middleware, with aiohttp: the hot path.
+
+A request signed with a realm's key and the container's key needs no token and is believed its
+``X-Timestamp`` (``swift.common.middleware.container_sync``, measured on Swift 2.38). The signature covers
+neither headers nor body: use TLS between sites and guard the keys.
+"""
+
+import contextlib
+import email.utils
+import hashlib
+import hmac
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from dcctl.domain.document import Answer, Document, Head, carried
+from dcctl.domain.replication import TICKS_PER_S, Busy, Stamp
+from dcctl.errors import CredentialsRefused, NotFound, Rejected, TimedOut, Unreachable
+
+SMALL_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
+NO_ETAG = "0" * 32
+CLOCK_MEMORY_S = 60.0
+CONNECT_LIMIT_S = 5.0
+SILENCE_LIMIT_S = 30.0
+BUSY = frozenset({429, 498, 503, 507})
+RAW = "multipart-manifest=get&symlink=get"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What signs a request: the realm's name and key, and the key set on the containers."""
+
+    realm: str
+    realm_key: str
+    container_key: str
+
+    def sign(self, method: str, path: str, stamp: str) -> str:
+        """The ``X-Container-Sync-Auth`` header. ``path`` is percent-encoded, as Swift will encode it."""
+        nonce = os.urandom(8).hex()
+        text = f"{method}\n{path}\n{stamp or '0'}\n{nonce}\n{self.container_key}".encode()
+        return f"{self.realm} {nonce} {hmac.new(self.realm_key.encode(), text, hashlib.sha1).hexdigest()}"
+
+
+class _Clock:
+    """A lower bound of a cluster's clock: an answer is read after it was sent; Date is cut to seconds."""
+
+    def __init__(self, local: Callable[[], float]) -> None:
+        self._local = local
+        self._behind: deque[tuple[float, float]] = deque()
+
+    def saw(self, date: str | None) -> None:
+        if date is None:
+            return
+        local = self._local()
+        ahead_s = (
+            email.utils.mktime_tz(email.utils.parsedate_tz(date) or (1970, 1, 1, 0, 0, 0, 0, 1, 0, 0)) - local
+        )
+        while self._behind and self._behind[-1][1] <= ahead_s:
+            self._behind.pop()
+        self._behind.append((local, ahead_s))
+        while self._behind[0][0] < local - CLOCK_MEMORY_S and len(self._behind) > 1:
+            self._behind.popleft()
+
+    @property
+    def ahead_s(self) -> float | None:
+        return self._behind[0][1] if self._behind else None
+
+    def now(self) -> Stamp:
+        return Stamp(round((self._local() + self._behind[0][1]) * TICKS_PER_S)) if self._behind else Stamp(0)
+
+
+class SwiftStore:
+    """One account of one cluster. Use as an asynchronous context manager; it owns its connections."""
+
+    def __init__(
+        self,
+        site: str,
+        url: str,
+        keys: Keys,
+        *,
+        ca_file: str | None = None,
+        local_clock: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        self.site = site
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._account = parts.path.rstrip("/")
+        self._keys = keys
+        self._ca_file = ca_file
+        self._clock = _Clock(local_clock)
+        self.requests = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "SwiftStore":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=20, **_tls(self._ca_file)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Content-Type", "User-Agent", "Accept-Encoding"),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_LIMIT_S, sock_read=SILENCE_LIMIT_S
+            ),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def now(self) -> Stamp:
+        return self._clock.now()
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """How far the cluster's clock is ahead of ours, at least; None before the first answer."""
+        return self._clock.ahead_s
+
+    async def list_page(
+        self, container: str, *, marker: str = "", prefix: str = "", limit: int = 10_000
+    ) -> bytes:
+        query = f"format=json&limit={limit}"
+        if marker:
+            query += f"&marker={quote(marker, safe='')}"
+        if prefix:
+            query += f"&prefix={quote(prefix, safe='')}"
+        async with self._ask("GET", container, "", query=query) as answer:
+            if answer.status == 204:  # noqa: PLR2004  # no content
+                return b"[]"
+            self._expect(answer, "list", container, {200})
+            body = await answer.read()
+            if not body.endswith(b"]"):
+                raise Unreachable("list", on=self._at(container), saw="an answer that is not a JSON list")
+            return body
+
+    @contextlib.asynccontextmanager
+    async def fetch(self, container: str, name: str) -> AsyncIterator[Document | None]:
+        async with self._ask("GET", container, name, query=RAW) as answer:
+            if answer.status == 404:  # noqa: PLR2004
+                yield None
+                return
+            self._expect(answer, "GET", f"{container}/{name}", {200})
+            head = _head(answer)
+            if head.length_bytes > SMALL_BYTES:
+                yield Document(head, None, answer.content.iter_chunked(CHUNK_BYTES))
+                return
+            content = await answer.read()
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() != head.hash:
+                raise Unreachable(
+                    "GET", on=self._at(container, name), saw="bytes that do not match their ETag"
+                )
+            yield Document(head, content)
+
+    async def head(self, container: str, name: str) -> Head | None:
+        async with self._ask("HEAD", container, name, query=RAW) as answer:
+            if answer.status == 404:  # noqa: PLR2004
+                return None
+            self._expect(answer, "HEAD", f"{container}/{name}", {200})
+            return _head(answer)
+
+    async def put(self, container: str, name: str, stamp: Stamp, document: Document) -> Answer:
+        headers = {
+            **document.head.headers,
+            "ETag": document.head.hash,
+            "Content-Length": str(document.head.length_bytes),
+        }
+        data = document.content if document.content is not None else document.chunks
+        async with self._ask("PUT", container, name, stamp=stamp, headers=headers, data=data) as answer:
+            return self._judge(answer, "PUT", container, name)
+
+    async def post(self, container: str, name: str, stamp: Stamp, headers: Mapping[str, str]) -> Answer:
+        async with self._ask("POST", container, name, stamp=stamp, headers=headers) as answer:
+            return Answer.APPLIED if answer.status == 202 else self._judge(answer, "POST", container, name)  # noqa: PLR2004
+
+    async def delete(self, container: str, name: str, stamp: Stamp) -> Answer:
+        async with self._ask("DELETE", container, name, stamp=stamp) as answer:
+            return self._judge(answer, "DELETE", container, name)
+
+    async def holds(self, container: str, name: str, stamp: Stamp) -> bool:
+        headers = {"ETag": NO_ETAG, "Content-Length": "0"}
+        async with self._ask("PUT", container, name, stamp=stamp, headers=headers, data=b"") as answer:
+            judged = self._judge(answer, "ask for the stamp of", container, name)
+        if judged is Answer.ABSENT:
+            raise NotFound("ask for a stamp", on=self._at(container), saw="there is no such container")
+        return judged is Answer.OLDER
+
+    @contextlib.asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        container: str,
+        name: str,
+        *,
+        query: str = "",
+        stamp: Stamp | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | AsyncIterator[bytes] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None, "used outside its context"  # noqa: S101
+        path = quote(f"{self._account}/{container}/{name}" if name else f"{self._account}/{container}")
+        text = stamp.text if stamp is not None else ""
+        sent = {**(headers or {}), "X-Container-Sync-Auth": self._keys.sign(method, path, text)}
+        if text:
+            sent["X-Timestamp"] = text
+        url = URL(f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}", encoded=True)
+        self.requests += 1
+        try:
+            async with self._session.request(
+                method, url, headers=sent, data=data, allow_redirects=False
+            ) as answer:
+                self._clock.saw(answer.headers.get("Date"))
+                yield answer
+        except TimeoutError as error:
+            raise TimedOut(method, on=self._at(container, name), saw="no answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(method, on=self._at(container, name), saw=str(error) or repr(error)) from error
+        except ValueError as error:  # a header or name that cannot be sent
+            raise Rejected(method, on=self._at(container, name), saw=str(error)) from error
+
+    def _judge(self, answer: aiohttp.ClientResponse, tried: str, container: str, name: str) -> Answer:
+        verdict = {
+            200: Answer.APPLIED,
+            201: Answer.APPLIED,
+            202: Answer.OLDER,
+            204: Answer.APPLIED,
+            404: Answer.ABSENT,
+            409: Answer.OLDER,
+            422: Answer.DAMAGED,
+        }.get(answer.status)
+        if verdict is None:
+            self._expect(answer, tried, f"{container}/{name}", set())
+            raise AssertionError("unreachable")
+        return verdict
+
+    def _expect(self, answer: aiohttp.ClientResponse, tried: str, what: str, good: set[int]) -> None:
+        if answer.status in good:
+            return
+        on, saw = self._at(what), f"HTTP {answer.status} {answer.reason}"
+        if answer.status in BUSY:
+            raise Busy(tried, on=on, saw=saw, retry_after_s=_seconds(answer.headers.get("Retry-After")))
+        if answer.status in (401, 403):
+            raise CredentialsRefused(tried, on=on, saw=saw, next_command="dcctl replication check")
+        if answer.status == 404:  # noqa: PLR2004
+            raise NotFound(tried, on=on, saw=saw, next_command="dcctl replication init")
+        raise (Unreachable if answer.status >= 500 else Rejected)(tried, on=on, saw=saw)  # noqa: PLR2004
+
+    def _at(self, *what: str) -> str:
+        return f"{self.site}:{'/'.join(part for part in what if part)}"
+
+
+def _head(answer: aiohttp.ClientResponse) -> Head:
+    return Head(
+        hash=answer.headers.get("Etag", "").strip('"'),
+        stamp=Stamp.parse(answer.headers["X-Timestamp"]),
+        length_bytes=int(answer.headers.get("Content-Length", "0")),
+        headers=carried(answer.headers),
+    )
+
+
+def _seconds(text: str | None) -> float:
+    return float(text) if text is not None and text.isdigit() else 0.0
+
+
+def _tls(ca_file: str | None) -> dict[str, Any]:
+    if ca_file is None:
+        return {}
+    import ssl  # noqa: PLC0415  # only where TLS has a certificate authority of its own
+
+    return {"ssl": ssl.create_default_context(cafile=ca_file)}
