@@ -6,18 +6,27 @@ module is loaded when the command runs or shows its help.
 
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from dcctl import __version__
 from dcctl.cli.session import Session, environment_option, output_option
-from dcctl.errors import DcctlError, Interrupted
+from dcctl.errors import DcctlError, Interrupted, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:attribute, the one line that `dcctl --help` shows)
+    "init": ("dcctl.cli.config:init", "Write a commented dcctl.yaml to start from."),
+    "config": ("dcctl.cli.config:config", "Check an environment's configuration, or show it expanded."),
+    "schema": ("dcctl.cli.config:schema", "Print the JSON Schema of dcctl.yaml."),
 }
+
+
+ENVIRONMENT_VARIABLE = "DCCTL_ENVIRONMENT"
+DEBUG_VARIABLE = "DCCTL_DEBUG"
 
 
 class Table(click.Group):
@@ -33,6 +42,15 @@ class Table(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            # click suggests from the commands it was given; ours are in the table.
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_where, line) in COMMANDS.items()])
@@ -40,7 +58,7 @@ class Table(click.Group):
 
 @click.group(cls=Table, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dcctl")
-@environment_option
+@environment_option(envvar=ENVIRONMENT_VARIABLE)
 @output_option
 @click.pass_obj
 def dcctl(session: Session, environment: str | None, output: str | None) -> None:
@@ -51,6 +69,13 @@ def dcctl(session: Session, environment: str | None, output: str | None) -> None
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command and exit with its code; errors become sentences on standard error."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C: whoever began something undoes it. Python raises KeyboardInterrupt for Ctrl-C itself.
+        signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A name from a cloud that the terminal's encoding lacks is no reason to stop.
+            stream.reconfigure(errors="replace")
     sys.exit(run(argv))
 
 
@@ -58,26 +83,64 @@ def run(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     session = Session(environment=None, output="text")
     try:
-        result: Any = dcctl.main(args=argv, prog_name="dcctl", standalone_mode=False, obj=session)
+        return _ended(
+            lambda: dcctl.main(args=argv, prog_name="dcctl", standalone_mode=False, obj=session), session
+        )
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`dcctl … | head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _ended(command: Callable[[], Any], session: Session) -> int:
+    """Run ``command`` and return the exit code of the way it ended."""
+    try:
+        result = command()
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        return _say(Interrupted("interrupted"), session)
+        return error.exit_code
+    except click.ClickException as error:
+        return _say(_usage(error), session)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _say(_with_notes(Interrupted("interrupted"), error), session)
     except DcctlError as error:
         return _say(error, session)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
+    except Exception as error:  # the one place where a bug becomes a sentence
+        return _bug(error, session)
     return result if isinstance(result, int) else 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "dcctl"
+    return UsageError(error.format_message(), next_command=f"{command} --help")
+
+
+def _with_notes(error: DcctlError, cause: BaseException) -> DcctlError:
+    for note in getattr(cause, "__notes__", ()):
+        error.add_note(note)
+    return error
 
 
 def _say(error: DcctlError, session: Session) -> int:
     from dcctl.cli.errors import say
 
     return say(error, as_json=session.json)
+
+
+def _bug(error: Exception, session: Session) -> int:
+    from dcctl.cli.errors import bug
+
+    return _say(bug(error, show=bool(os.environ.get(DEBUG_VARIABLE))), session)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Session:
     def configuration(self) -> "Configuration":
         """The environment's configuration, and this process placed in its network.
 
-        Raises ConfigurationError or UsageError.
+        Raises ConfigurationError, UsageError, or Unreachable when that network cannot be joined.
         """
         from dcctl.config.load import load
         from dcctl.network_namespace import enter
@@ -38,13 +38,18 @@ class Session:
         return configuration
 
 
-environment_option = click.option(
-    "-e",
-    "--environment",
-    envvar="DCCTL_ENVIRONMENT",
-    metavar="NAME|PATH",
-    help="Environment: a name under ./inventories, or a path to dcctl.yaml or its folder.",
-)
+def environment_option(*, envvar: str | None = None) -> Callable[[F], F]:
+    """``-e``. The variable is read before the command's name only: were the command's own option to
+    read it too, ``dcctl -e lab status`` would act on what the variable says."""
+    return click.option(
+        "-e",
+        "--environment",
+        envvar=envvar,
+        show_envvar=envvar is not None,
+        metavar="NAME|PATH",
+        help="Environment: a name under ./inventories, or a path to dcctl.yaml or its folder.",
+    )
+
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default=None, help="How to print the result."
@@ -54,7 +59,7 @@ output_option = click.option(
 def command_options(function: F) -> F:
     """Give a command ``-e`` and ``-o`` of its own, overriding those before it, and pass the session."""
 
-    @environment_option
+    @environment_option()
     @output_option
     @click.pass_obj
     @functools.wraps(function)

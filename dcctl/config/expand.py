@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from dcctl.config.schema import WITNESS_PLACE, Configuration, MachineGroup, OpenstackSite, Site, SizeSpec
+from dcctl.config.reference import Reference
+from dcctl.config.schema import (
+    WITNESS_PLACE,
+    Configuration,
+    MachineGroup,
+    OpenstackSite,
+    Site,
+    SizeSpec,
+    VmwareSite,
+)
 from dcctl.domain.machine import ServerSpec, Size
 
 
@@ -77,6 +86,17 @@ def server_specs(
                 )
             )
     return tuple(specs)
+
+
+def references(configuration: Configuration) -> dict[str, Reference]:
+    """Every reference of the configuration, by where it stands (``sites.west.password``)."""
+    found = {"ssh.private_key": configuration.ssh.private_key}
+    for name, site in configuration.sites.items():
+        if isinstance(site, VmwareSite):
+            found[f"sites.{name}.password"] = site.password
+    if configuration.witness is not None:
+        found["witness.host_key"] = configuration.witness.host_key
+    return found | {f"secrets.{name}": secret for name, secret in configuration.secrets.items()}
 
 
 def size(spec: SizeSpec) -> Size:

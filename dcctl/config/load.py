@@ -36,7 +36,7 @@ def find(environment: str | None) -> Path:
         raise UsageError(
             "find the environment",
             saw=f"no -e, and no {FILE} here" + _listed(),
-            next_command="dcctl -e NAME …, or dcctl init to write a new environment",
+            next_command="dcctl -e NAME and the command, or dcctl init to write a new environment",
         )
     given = Path(environment).expanduser()
     if given.suffix in {".yaml", ".yml"} and given.is_file():
@@ -49,7 +49,7 @@ def find(environment: str | None) -> Path:
         "find the environment",
         on=environment,
         saw="there is none of that name or path" + _listed(),
-        next_command=f"dcctl -e {near[0]} …" if near else "dcctl init, to write a new environment",
+        next_command=f"dcctl -e {near[0]} config check" if near else "dcctl init, to write a new environment",
     )
 
 

@@ -116,6 +116,9 @@ def _from_file(reference: Reference) -> str:
                     next_command=f"chmod 600 {path}",
                 )
             return file.read()
+    except FileNotFoundError as error:
+        provide = "" if reference.public else f"install -D -m 600 /dev/stdin {path}"
+        raise _missing(reference, "there is no such file", next_command=provide) from error
     except OSError as error:
         raise _missing(reference, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
