@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
 from dcctl.domain.history import History
+from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
 from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.replication import Stamp
@@ -81,6 +82,19 @@ class Machines(Protocol):
 
     def delete_server(self, name: str) -> None:
         """Delete a server of ours and wait until it is gone; absent is done."""
+
+
+class KnownHosts(Protocol):
+    """The host keys that dcctl trusts: known from provisioning, never from a first connection."""
+
+    def observe(self) -> tuple[KnownHost, ...]:
+        """All of them."""
+
+    def record(self, host: KnownHost) -> None:
+        """Trust this key; whatever bore its name or stood at its address before is forgotten."""
+
+    def forget(self, name: str) -> None:
+        """Trust it no longer; absent is done."""
 
 
 class Remote(Protocol):

@@ -74,6 +74,15 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class LastSeen:
+    """What a site showed when it last answered; ``at`` by our clock."""
+
+    site: str
+    at: datetime
+    servers: tuple[Server, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hypervisor:
     """Capacity of one host: what it has, what is reserved for itself, what its machines were given."""
 
