@@ -18,7 +18,7 @@ def say(error: DcctlError, *, as_json: bool = False) -> int:
     return error.exit_code
 
 
-def bug(error: Exception, *, show: bool) -> DcctlError:
+def bug(error: BaseException, *, show: bool) -> DcctlError:
     """What to say about an exception that is not of our tree.
 
     The traceback goes to a file that only its owner can read, or to standard error with ``show``.

@@ -6,6 +6,7 @@ module is loaded when the command runs or shows its help.
 
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from dcctl.errors import DcctlError, Interrupted, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:attribute, the one line that `dcctl --help` shows)
+    "lab": ("dcctl.cli.lab:lab", "Two clouds and a witness on this host: up, down, status, ssh, cut, heal."),
     "init": ("dcctl.cli.config:init", "Write a commented dcctl.yaml to start from."),
     "config": ("dcctl.cli.config:config", "Check an environment's configuration, or show it expanded."),
     "schema": ("dcctl.cli.config:schema", "Print the JSON Schema of dcctl.yaml."),
@@ -87,7 +89,7 @@ def run(argv: list[str] | None = None) -> int:
             lambda: dcctl.main(args=argv, prog_name="dcctl", standalone_mode=False, obj=session), session
         )
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`dcctl … | head`).
+        # Whoever read our output has seen enough (`dcctl … | head`); nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -97,22 +99,37 @@ def _ended(command: Callable[[], Any], session: Session) -> int:
     try:
         result = command()
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
+    except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError) as stop:
+        if isinstance(stop, click.ClickException):
+            stop.show()
         return stop.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return error.exit_code
-    except click.ClickException as error:
-        return _say(_usage(error), session)
-    except (click.Abort, KeyboardInterrupt) as error:
-        return _say(_with_notes(Interrupted("interrupted"), error), session)
-    except DcctlError as error:
-        return _say(error, session)
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # the one place where a bug becomes a sentence
-        return _bug(error, session)
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            raise
+        return _say(_as_ours(error), session)
     return result if isinstance(result, int) else 0
+
+
+def _reader_left() -> bool:
+    """Whether standard output leads nowhere any more; a broken pipe may have been another one."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(flags & select.POLLERR for _descriptor, flags in poll.poll(0))
+
+
+def _as_ours(error: BaseException) -> DcctlError:
+    """The error of our tree that ``error`` means to the person who typed the command."""
+    from dcctl.cli.errors import bug
+
+    match error:
+        case DcctlError():
+            return error
+        case click.Abort() | KeyboardInterrupt():
+            return _with_notes(Interrupted("interrupted"), error)
+        case click.ClickException():
+            return _usage(error)
+        case _:
+            return bug(error, show=bool(os.environ.get(DEBUG_VARIABLE)))
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -135,12 +152,6 @@ def _say(error: DcctlError, session: Session) -> int:
     from dcctl.cli.errors import say
 
     return say(error, as_json=session.json)
-
-
-def _bug(error: Exception, session: Session) -> int:
-    from dcctl.cli.errors import bug
-
-    return _say(bug(error, show=bool(os.environ.get(DEBUG_VARIABLE))), session)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,13 @@ def console(stream: TextIO) -> "Console":
     """A console on ``stream`` that prints text as it is given: no markup, no guessed colours."""
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would end the process with 1, which means a bug here; the entry point knows better."""
+            raise
+
     terminal = stream.isatty()
-    return Console(
+    return Plain(
         file=stream,
         width=None if terminal else PIPED_WIDTH,
         highlight=False,

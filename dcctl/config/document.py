@@ -138,7 +138,8 @@ def _compose(path: Path) -> tuple[Node | None, tuple[Problem, ...]]:
     if root is None:
         return None, (start.problem("is empty; dcctl init writes a commented start"),)
     builder = _Builder(file)
-    return builder.build(root), tuple(builder.problems)
+    built = builder.build(root)
+    return (built if builder.readable else None), tuple(builder.problems)
 
 
 def _yaml_words(error: yaml.MarkedYAMLError) -> str:
@@ -152,6 +153,7 @@ class _Builder:
 
     def __init__(self, file: str) -> None:
         self.problems: list[Problem] = []
+        self.readable = True
         self._file = file
         self._open: list[yaml.Node] = []
         self._scalars = yaml.constructor.SafeConstructor()
@@ -159,8 +161,7 @@ class _Builder:
     def build(self, node: yaml.Node, key: Mark | None = None) -> Node:
         mark = self._mark(node)
         if any(node is around for around in self._open):
-            self.problems.append(mark.problem("refers to itself"))
-            return Node(None, mark, key)
+            return Node(self._unreadable(mark, "refers to itself"), mark, key)
         self._open.append(node)
         try:
             return Node(self._value(node), mark, key)
@@ -178,8 +179,12 @@ class _Builder:
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError):
-            self.problems.append(self._mark(node).problem("has a value or a tag that is not allowed here"))
-            return None
+            return self._unreadable(self._mark(node), "has a value or a tag that is not allowed here")
+
+    def _unreadable(self, mark: Mark, message: str) -> None:
+        """Note that something has no value, so that the rest cannot be judged."""
+        self.readable = False
+        self.problems.append(mark.problem(message))
 
     def _mapping(self, pairs: Iterable[tuple[yaml.Node, yaml.Node]]) -> dict[str, Node]:
         built: dict[str, Node] = {}

@@ -41,7 +41,7 @@ def _two_sites(read: Draft) -> Iterator[Finding]:
 def _kinds(read: Draft) -> Iterator[Finding]:
     for site in read.sites or ():
         if site.kind not in SITE_KINDS:
-            hint = did_you_mean(str(site.kind), tuple(SITE_KINDS)) if site.kind is not None else ""
+            hint = did_you_mean(str(site.kind), tuple(SITE_KINDS), few=0) if site.kind is not None else ""
             yield ("sites", site.name, "kind"), f"must be {' or '.join(SITE_KINDS)}{hint}"
 
 
@@ -100,13 +100,17 @@ def _groups(read: Draft) -> Iterator[Finding]:
         yield ("machines",), "no machine is asked for"
     for group in read.groups or ():
         where = ("machines", group.name)
-        known = tuple(site.name for site in read.sites or ())
+        known = _site_names(read)
         for position, name in enumerate(group.sites or ()):
             if read.sites is not None and name not in known:
                 yield (*where, "sites", position), f"there is no site {name!r}{did_you_mean(name, known)}"
         if group.size is not None and read.sizes is not None and group.size not in read.sizes:
             size, hint = group.size, did_you_mean(group.size, read.sizes)
             yield (*where, "size"), f"there is no size {size!r}{hint}"
+
+
+def _site_names(read: Draft) -> tuple[str, ...]:
+    return tuple(site.name for site in read.sites or ())
 
 
 def _flavours(read: Draft) -> Iterator[Finding]:
@@ -130,7 +134,7 @@ def _own_addresses(read: Draft) -> Iterator[Finding]:
         for site, own in group.addresses.items():
             where = ("machines", group.name, "addresses", site)
             if group.sites is not None and site not in group.sites:
-                yield where, f"the group has no machine at {site!r}{did_you_mean(site, group.sites)}"
+                yield where, f"the group has no machine at {site!r}{did_you_mean(site, _site_names(read))}"
                 continue
             pool = pools.get(site)
             if pool is not None and not (own.first in pool and own.last in pool):
@@ -157,7 +161,10 @@ def _room(read: Draft) -> Iterator[Finding]:
 
 
 def _carried(read: Draft) -> Iterator[Finding]:
+    known = _site_names(read)
     if not read.groups or any(group.roles is None or group.sites is None for group in read.groups):
+        return
+    if any(site not in known for group in read.groups for site in group.sites or ()):
         return
     for role in KNOWN_ROLES:
         groups = _carrying(read, role)
@@ -166,10 +173,10 @@ def _carried(read: Draft) -> Iterator[Finding]:
         if not groups and not on_witness:
             yield ("machines",), f"no machine carries the role {role}"
         elif role in AT_BOTH_SITES:
-            for site in read.sites or ():
-                if site.name not in sites:
+            for site in known:
+                if site not in sites:
                     where = ("machines", groups[0].name, "sites")
-                    yield where, f"the role {role} is needed at both sites; {site.name} has none"
+                    yield where, f"the role {role} is needed at both sites; {site} has none"
 
 
 def _carrying(read: Draft, role: str) -> list[Group]:

@@ -5,7 +5,9 @@ absolute after validation: the validation context carries ``directory``, the fol
 ``dcctl.yaml``, and ``state_base``, the folder under which a relative ``state_directory`` lies.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -18,6 +20,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     Strict,
@@ -25,6 +29,8 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from dcctl.config.reference import Reference, parse_reference
 from dcctl.config.units import (
@@ -41,6 +47,8 @@ from dcctl.config.units import (
 KNOWN_ROLES = ("zookeeper", "postgresql", "edge")
 """The roles that a group of machines may carry, in the order they are deployed; ``base`` is on every
 machine without being written."""
+
+NAME_PATTERN = r"(?=.{1,30}$)[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
 REQUIRED_SECRETS: Mapping[str, tuple[str, ...]] = {
     "postgresql": ("postgresql_superuser", "postgresql_replication", "postgresql_app", "patroni_api"),
@@ -113,15 +121,49 @@ def _without_repeats(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Text of a pattern; what does not fit is refused in ``words``, without being repeated."""
+
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._fits, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema) | {"pattern": f"^{self.pattern}$"}
+
+    def _fits(self, value: str) -> str:
+        if re.fullmatch(self.pattern, value) is None:
+            raise ValueError(f"must be {self.words}")
+        return value
+
+
 def _text_schema(pattern: str, *examples: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
 
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-SiteName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,19}$")]
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
-SecretName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-User: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+SiteName: TypeAlias = Annotated[
+    str, Spelled(r"[a-z][a-z0-9]{0,19}", "lower-case letters and digits, beginning with a letter, at most 20")
+]
+Name: TypeAlias = Annotated[
+    str,
+    Spelled(
+        NAME_PATTERN, "lower-case letters and digits, words joined by -, at most 30, beginning with a letter"
+    ),
+]
+SecretName: TypeAlias = Annotated[str, Spelled(r"[a-z][a-z0-9_]*", "lower-case letters, digits and _")]
+User: TypeAlias = Annotated[
+    str,
+    Spelled(r"[a-z_][a-z0-9_-]{0,31}", "the name of a Linux account: lower-case letters, digits, - and _"),
+]
+NamespaceName: TypeAlias = Annotated[
+    str, Spelled(r"[A-Za-z0-9._-]{1,64}", "the name of a network namespace: letters, digits, dots, - and _")
+]
 Count: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=99)]
 Flag: TypeAlias = Annotated[bool, Strict()]
 Duration: TypeAlias = Annotated[
@@ -315,7 +357,7 @@ class Configuration(Section):
     """One environment: two sites, a witness, the machines, and what is promised."""
 
     environment: Name
-    network_namespace: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    network_namespace: NamespaceName | None = None
     """A network namespace of this host that dcctl joins first."""
     state_directory: StateDirectory = Field(default=Path(".dcctl"), validate_default=True)
     """Runs, known hosts, observations. Relative to the environment's ``dcctl.yaml``."""

@@ -1,6 +1,7 @@
 """What pydantic found wrong, in the words of the person who wrote the file. No value is repeated from a
 place where a secret could stand."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
@@ -13,6 +14,7 @@ from dcctl.config.document import Location, Node, locate
 from dcctl.config.schema import Configuration
 from dcctl.errors import Problem
 
+_REWORDED = re.compile(r"^(Input|String|Value|Dictionary|Tuple) should")
 _KINDS = {
     "string_type": "must be text; quote it",
     "int_type": "must be a whole number",
@@ -61,26 +63,22 @@ def _message(detail: ErrorDetails, location: tuple[str | int, ...]) -> str:
             message = str(context["error"])
         case "literal_error":
             message = _choice(context["expected"], str(detail["input"]))
-        case "string_pattern_mismatch":
-            message = f"is not a name that fits here (pattern {context['pattern']})"
         case _:
-            message = _KINDS.get(
-                kind, detail["msg"].replace("Input should", "must").replace("String should", "must")
-            )
+            message = _KINDS.get(kind) or _REWORDED.sub("must", detail["msg"]).removeprefix("Input ")
     return message
 
 
 def _choice(expected: str, value: str) -> str:
     known = expected.replace("'", "").replace(" or ", ", ").split(", ")
-    return f"must be {' or '.join(known)}" + did_you_mean(value, known)
+    return f"must be {' or '.join(known)}" + did_you_mean(value, known, few=0)
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """``; did you mean …?`` or what is known when it is few, or nothing."""
+def did_you_mean(word: str, known: Sequence[str], *, few: int = 12) -> str:
+    """``; did you mean …?``, or what is known when that is not more than ``few``, or nothing."""
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]}?"
-    return f"; known: {', '.join(known)}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004  # fits on a line
+    return f"; known: {', '.join(known)}" if 0 < len(known) <= few else ""
 
 
 def _keys(location: tuple[str | int, ...]) -> list[str]:
