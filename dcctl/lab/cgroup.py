@@ -25,6 +25,11 @@ def unified() -> bool:
     return (ROOT / "cgroup.controllers").exists()
 
 
+def usable() -> bool:
+    """Whether there is a hierarchy that freezes and that we may write to."""
+    return os.access(ROOT if unified() else ROOT / "freezer", os.W_OK)
+
+
 def roots() -> tuple[Path, ...]:
     """The lab's own group in every hierarchy that it uses; the first is the one that freezes."""
     if unified():

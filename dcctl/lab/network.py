@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dcctl.errors import UsageError
+from dcctl.errors import Unreachable, UsageError
 from dcctl.lab.paths import BACKBONE, NAMESPACES, PLACES, Place
 from dcctl.lab.process import run
 
@@ -34,7 +34,7 @@ def ensure_backbone() -> None:
     present = _links(BACKBONE)
     missing = [place for place in PLACES.values() if place.bridge not in present]
     _ip(BACKBONE, [command for place in missing for command in _bridge_commands(place)])
-    _inside(BACKBONE, "nft", "-f", "-", stdin=_ruleset())
+    _nft("-f", "-", stdin=_ruleset())
 
 
 def _bridge_commands(place: Place) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def cut(place: str, *, for_s: int, other: str | None = None, one_way: bool = Fal
     pairs = [(ours, each) for each in others]
     if not one_way:
         pairs += [(each, ours) for each in others]
-    _inside(BACKBONE, "nft", "-f", "-", stdin=_cut_commands(pairs, for_s))
+    _nft("-f", "-", stdin=_cut_commands(pairs, for_s))
 
 
 def _cut_commands(pairs: Iterable[tuple[Place, Place]], for_s: int) -> str:
@@ -154,7 +154,7 @@ def _cut_commands(pairs: Iterable[tuple[Place, Place]], for_s: int) -> str:
 def heal(place: str | None = None) -> None:
     """End every cut that ``place`` is part of, or all of them."""
     if place is None:
-        _inside(BACKBONE, "nft", "flush", "set", *TABLE.split(), "cut")
+        _nft("flush", "set", *TABLE.split(), "cut")
         return
     name = _place(place).name
     commands = [
@@ -162,12 +162,12 @@ def heal(place: str | None = None) -> None:
         for each in observe_cuts()
         if name in (each.source, each.target)
     ]
-    _inside(BACKBONE, "nft", "-f", "-", stdin="\n".join(commands))
+    _nft("-f", "-", stdin="\n".join(commands))
 
 
 def observe_cuts() -> tuple[Cut, ...]:
     """What is cut now, sorted."""
-    document = json.loads(_inside(BACKBONE, "nft", "-j", "list", "set", *TABLE.split(), "cut"))
+    document = json.loads(_nft("-j", "list", "set", *TABLE.split(), "cut"))
     (found,) = [item["set"] for item in document["nftables"] if "set" in item]
     return tuple(sorted(map(_as_cut, found.get("elem", [])), key=lambda each: (each.source, each.target)))
 
@@ -189,6 +189,15 @@ def _place(name: str) -> Place:
         raise UsageError(
             "find the place", on=name, saw=f"the lab has {', '.join(PLACES)}", next_command="dcctl lab status"
         ) from None
+
+
+def _nft(*arguments: str, stdin: str = "") -> str:
+    """Raises Unreachable when there is no lab."""
+    if not (NAMESPACES / BACKBONE).exists():
+        raise Unreachable(
+            "reach the lab's networks", saw="no lab runs on this host", next_command="dcctl lab up"
+        )
+    return _inside(BACKBONE, "nft", *arguments, stdin=stdin)
 
 
 def _ip(namespace: str, commands: Iterable[str]) -> None:
