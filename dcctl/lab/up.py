@@ -129,12 +129,11 @@ def _start(progress: Progress, sites: tuple[str, ...]) -> None:
     with progress.phase("lab: networks"):
         RUN.mkdir(parents=True, exist_ok=True)
         network.ensure_backbone()
-        address = f"{OPERATOR_ADDRESS}/24"
-        network.plug(OPERATOR_NAMESPACE, "outside", port="operator", address=address)
+        network.plug(OPERATOR_NAMESPACE, "outside", port="operator", address=f"{OPERATOR_ADDRESS}/24")
         operator.ensure_operator()
         certificate.ensure_authority()
-        for site in sites:
-            network.plug(api_namespace(site), site, port=f"{site}-api", address=f"{API_ADDRESSES[site]}/24")
+        for site, address in API_ADDRESSES.items():
+            network.plug(api_namespace(site), site, port=f"{site}-api", address=f"{address}/24")
     starts = {site: _starting(progress, site) for site in sites}
     with progress.phase("lab: start " + ", ".join([*sites, "witness"])):
         together({**starts, "witness": lambda: _start_witness(progress)})
