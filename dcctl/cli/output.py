@@ -46,8 +46,11 @@ def console(stream: TextIO) -> "Console":
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
-            """Rich would end the process with 1, which means a bug here; the entry point knows better."""
-            raise
+            """Rich would end the process with 1, which means a bug here. A result that nobody reads
+            ends the command quietly; progress that nobody reads must not end a run."""
+            self.quiet = True
+            if stream is sys.stdout:
+                raise BrokenPipeError
 
     terminal = stream.isatty()
     return Plain(

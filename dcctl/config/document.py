@@ -161,7 +161,8 @@ class _Builder:
     def build(self, node: yaml.Node, key: Mark | None = None) -> Node:
         mark = self._mark(node)
         if any(node is around for around in self._open):
-            return Node(self._unreadable(mark, "refers to itself"), mark, key)
+            self._unreadable(mark, "refers to itself")
+            return Node(None, mark, key)
         self._open.append(node)
         try:
             return Node(self._value(node), mark, key)
@@ -179,7 +180,8 @@ class _Builder:
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError):
-            return self._unreadable(self._mark(node), "has a value or a tag that is not allowed here")
+            self._unreadable(self._mark(node), "has a value or a tag that is not allowed here")
+            return None
 
     def _unreadable(self, mark: Mark, message: str) -> None:
         """Note that something has no value, so that the rest cannot be judged."""

@@ -85,7 +85,7 @@ def load_file(path: Path) -> Configuration:
 
 def _validate(root: Node, directory: Path) -> tuple[Configuration | None, tuple[Problem, ...]]:
     document = with_kinds(root.plain())
-    context = {"directory": directory, "state_base": _state_base(directory, document)}
+    context = {"directory": directory, "state_base": state_base(directory, document)}
     found: list[Problem] = []
     configuration = None
     try:
@@ -115,9 +115,9 @@ def _with_kind(site: object) -> object:
     }
 
 
-def _state_base(directory: Path, document: object) -> Path:
-    """Where a relative state directory lies: beside the file, or with the user where nothing can be
-    written beside it (an environment out of the installed package)."""
+def state_base(directory: Path, document: object) -> Path:
+    """Where a relative state directory lies: beside the file, or under ``$XDG_STATE_HOME`` where nothing
+    can be written beside it, as for an environment out of the installed package."""
     if not resources.is_packaged(directory) and os.access(directory, os.W_OK):
         return directory
     import platformdirs  # noqa: PLC0415  # needed for installed environments only

@@ -157,6 +157,9 @@ def _decrypted(reference: Reference) -> Mapping[str, Any]:
         )
     try:
         encrypted = reference.path.read_bytes()
+    except FileNotFoundError as error:
+        create = f"ansible-vault create {reference.path}"
+        raise _missing(reference, "there is no such file", next_command=create) from error
     except OSError as error:
         raise _missing(reference, f"cannot be read: {error.strerror or error}") from error
     secret = get_file_vault_secret(filename=password_file, loader=DataLoader())

@@ -199,10 +199,8 @@ def _voters(read: Draft) -> Iterator[Finding]:
     where = ("machines", groups[0].name, "roles")
     spread = ", ".join(f"{place} {count}" for place, count in votes.items())
     if total not in VOTERS:
-        yield (
-            where,
-            f"zookeeper has {total} voters ({spread}); 3 or 5 are needed over both sites and the witness",
-        )
+        spread += "" if read.witness else ", no witness"
+        yield where, f"zookeeper has {total} voters ({spread}); 3 or 5 are needed, over all three places"
     elif read.survives_any_place:
         for place, count in votes.items():
             if 2 * (total - count) <= total:

@@ -62,8 +62,8 @@ def parse_size(value: object) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not {expected}")
     size = int(match[1]) * _BYTES[match[2]]
-    if not 0 < size <= 2**60:
-        raise ValueError(f"{text!r} is not between 1KiB and 1024TiB times 1024")
+    if not 0 < size <= 1024 * _BYTES["TiB"]:
+        raise ValueError(f"{text!r} is not a size between 1KiB and 1024TiB")
     return size
 
 
