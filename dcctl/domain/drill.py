@@ -4,6 +4,7 @@ A drill names a steady state, breaks one thing, holds it broken until the client
 it, waits for the steady state to return, and judges what the client saw. Units: seconds and bytes.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,8 @@ class WorkloadSpec:
 
     writes_per_s: float = 50.0
     reads_per_s: float = 5.0
-    in_flight_at_most: int = 200
-    """Operations under way per edge; an arrival beyond it fails at once, unsent."""
+    in_flight_at_most: int = 32
+    """Connections in use per edge, as in a real client's pool; an arrival beyond it fails at once, unsent."""
     connect_limit_s: float = 2.0
     statement_limit_s: float = 5.0
     warm_up_s: float = 5.0
@@ -176,6 +177,16 @@ def _steps(drill: Drill, site: str) -> tuple[str, ...]:
         "stop writing, read every row back, drop the table",
         "judge what the client saw",
     )
+
+
+def table_of(run: str) -> str:
+    """The name of a run's table: an SQL identifier, so that anyone can type it."""
+    return f"dcctl_drill_{run.replace('-', '_')}"
+
+
+def payload_of(run: str, row: int) -> str:
+    """What a row holds: derived from its number, so that every later reader can check it."""
+    return hashlib.sha256(f"{run}/{row}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
