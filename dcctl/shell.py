@@ -39,6 +39,22 @@ class WallClock:
         time.sleep(seconds)
 
 
+def at_once(reads: Mapping[str, Callable[[], T]]) -> dict[str, T | DcctlError]:
+    """Each read's answer, or why there is none, in the order given; all are under way at the same time.
+
+    For what is looked at outside a run. A read ends within its own time limit.
+    """
+
+    def answer(read: Callable[[], T]) -> T | DcctlError:
+        try:
+            return read()
+        except DcctlError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(reads))) as pool:
+        return dict(zip(reads, pool.map(answer, reads.values()), strict=True))
+
+
 class Interruption:
     """While entered, signals that ask the process to end are noted here and raise nothing.
 
