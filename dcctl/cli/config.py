@@ -132,15 +132,16 @@ def _start(name: str) -> str:
 
 
 def _environment_name(directory: Path, name: str | None) -> str:
-    valid = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+    from dcctl.config.schema import NAME_PATTERN
+
     if name is None:
         found = directory.resolve().name.lower()
-        return found if valid.fullmatch(found) and len(found) <= 30 else "production"  # noqa: PLR2004
-    if not valid.fullmatch(name):
+        return found if re.fullmatch(NAME_PATTERN, found) else "production"
+    if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(
             "name the environment",
             on=name,
-            saw="a name is lower-case letters and digits, words joined by -",
+            saw="a name is lower-case letters and digits, words joined by -, at most 30 in all",
             next_command="dcctl init --help",
         )
     return name

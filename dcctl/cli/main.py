@@ -125,7 +125,8 @@ def _as_ours(error: BaseException) -> DcctlError:
         case DcctlError():
             return error
         case click.Abort() | KeyboardInterrupt():
-            return _with_notes(Interrupted("interrupted"), error)
+            # click makes an Abort of a KeyboardInterrupt, which may say what became of what was running.
+            return _with_notes(Interrupted("interrupted"), error.__cause__ or error)
         case click.ClickException():
             return _usage(error)
         case _:

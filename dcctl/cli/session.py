@@ -38,6 +38,12 @@ class Session:
         return configuration
 
 
+def _complete_environment(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    from dcctl.config.load import environments
+
+    return [name for name in environments() if name.startswith(begun)]
+
+
 def environment_option(*, envvar: str | None = None) -> Callable[[F], F]:
     """``-e``. The variable is read before the command's name only: were the command's own option to
     read it too, ``dcctl -e lab status`` would act on what the variable says."""
@@ -47,6 +53,7 @@ def environment_option(*, envvar: str | None = None) -> Callable[[F], F]:
         envvar=envvar,
         show_envvar=envvar is not None,
         metavar="NAME|PATH",
+        shell_complete=_complete_environment,
         help="Environment: a name under ./inventories, or a path to dcctl.yaml or its folder.",
     )
 
