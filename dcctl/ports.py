@@ -9,7 +9,7 @@ keeps it in memory. Both pass the same contract suite (``dcctl.testing.contracts
 - ``observe_*`` only reads. ``ensure_*`` changes what differs, and may be repeated at any time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
 from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.replication import Stamp
+from dcctl.domain.replication_pass import Held
 
 
 class Clock(Protocol):
@@ -150,8 +151,8 @@ class DocumentStore(Protocol):
 class Reach(Protocol):
     """Whether something listens, as seen from where dcctl runs."""
 
-    def observe_port(self, address: str, port: int) -> None:
-        """Connect and hang up. ``Unreachable`` says why nobody could be reached."""
+    def observe_port(self, address: str, port: int) -> float:
+        """Connect, hang up, and say how many seconds connecting took. ``Unreachable`` says why not."""
 
 
 class Coordination(Protocol):
@@ -218,3 +219,48 @@ class Workload(Protocol):
 
     def drop(self) -> None:
         """Drop the table; absent is done. ``Unreachable`` when no edge lets us."""
+
+
+class ReplicationBase(Protocol):
+    """What both clusters last agreed on, in ranges of names (``after`` < name <= ``upto``; None: the end).
+
+    A cache: an empty one is right too, and costs requests. Rows are texts as the listing gave them.
+    """
+
+    rebuilt: bool
+
+    def digest(self, container: str, after: str, upto: str | None) -> bytes | None:
+        """The digest kept for exactly this range."""
+
+    def rows(self, container: str, after: str, upto: str | None) -> list[bytes]:
+        """All rows of the range, and perhaps more around it."""
+
+    def agree(
+        self,
+        container: str,
+        after: str,
+        upto: str | None,
+        rows: Sequence[bytes],
+        *,
+        digest: bytes | None = None,
+        beyond: Sequence[bytes] = (),
+    ) -> None:
+        """Replace the range, keep ``beyond`` after it, and remember that the pass came this far."""
+
+    def progressed(self, container: str, marker: str) -> None:
+        """Remember that the pass came this far and changed nothing on the way."""
+
+    def begin(self, container: str, now: Stamp) -> tuple[str, Stamp]:
+        """The marker to go on from, and when this pass began."""
+
+    def finish(self, container: str, began: Stamp, rows: int) -> None:
+        """The pass is complete."""
+
+    def complete(self, container: str) -> tuple[Stamp, int] | None:
+        """When the last complete pass began, and how many rows it agreed on."""
+
+    def hold(self, container: str, held: Sequence[Held]) -> None:
+        """Remember names for a person to decide."""
+
+    def held(self, container: str) -> Iterator[Held]:
+        """Names for a person to decide."""

@@ -59,15 +59,16 @@ class Member:
 class DatabaseReport:
     """What one database says of itself and of the cluster.
 
-    ``streaming`` are the standbys that this primary streams to, with PostgreSQL's ``sync_state`` of
-    each (``sync``, ``quorum``, ``async``, ``potential``); empty on a standby.
+    ``members`` is None when it could not say what ZooKeeper knows of the others. ``streaming`` are the
+    standbys that this primary streams to, with PostgreSQL's ``sync_state`` of each (``sync``, ``quorum``,
+    ``async``, ``potential``); empty on a standby.
     """
 
     name: str
     primary: bool
     state: str
     timeline: int | None
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] | None
     streaming: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
 
@@ -97,7 +98,8 @@ class View:
     """One look at everything. Keys are names of sites, machines, voters, members and edges."""
 
     clouds: Mapping[str, Seen[tuple[Server, ...]]]
-    reachable: Mapping[str, Seen[bool]]
+    reachable: Mapping[str, Seen[float]]
+    """Seconds that a connection to the machine took."""
     voters: Mapping[str, Seen[VoterReport]]
     databases: Mapping[str, Seen[DatabaseReport]]
     edges: Mapping[str, Seen[EdgeReport]]

@@ -7,8 +7,6 @@ write wins judge. What is left to decide is which requests a name needs, from th
 sides last agreed on (the base, a cache), and what each lists now.
 """
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -104,12 +102,6 @@ def row_of(entry: dict[str, Any]) -> Row:
     hash, _, extra = entry["hash"].partition(";")
     manifest = "slo_etag=" in extra or "slo_etag" in entry
     return Row(entry["name"], hash, Stamp.listed(entry["last_modified"]), entry["bytes"], manifest)
-
-
-def rows_of(texts: Iterable[bytes]) -> dict[str, Row]:
-    """Rows by name from the texts of listing entries."""
-    joined = b"[" + b",".join(texts) + b"]"
-    return {entry["name"]: row_of(entry) for entry in json.loads(joined) if "name" in entry}
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,8 @@ def decide_database(answers: Mapping[str, Seen[DatabaseReport]], places: Mapping
     reports = {name: answer.value for name, answer in answers.items() if answer.value is not None}
     primaries = [report for report in reports.values() if report.primary]
     primary = max(primaries, key=lambda report: report.timeline or 0, default=None)
-    cluster = _freshest(primary, reports.values())
+    known_members = _freshest(primary, reports.values())
+    cluster = known_members or ()
     believed = next((member.name for member in cluster if member.role == "leader"), None)
     named = tuple(sorted(member.name for member in cluster if member.role == "sync_standby"))
     streaming = primary.streaming if primary else {}
@@ -178,7 +179,7 @@ def decide_database(answers: Mapping[str, Seen[DatabaseReport]], places: Mapping
         timeline=primary.timeline if primary else None,
         named=named,
         synchronous=synchronous,
-        single_copy=primary is not None and not named,
+        single_copy=primary is not None and known_members is not None and not named,
         lag_bytes=max((known[each].lag_bytes or 0 for each in synchronous), default=None),
         paused=any(report.paused for report in reports.values()),
         members=tuple(
@@ -188,12 +189,12 @@ def decide_database(answers: Mapping[str, Seen[DatabaseReport]], places: Mapping
     )
 
 
-def _freshest(primary: DatabaseReport | None, reports: Iterable[DatabaseReport]) -> tuple[Member, ...]:
+def _freshest(primary: DatabaseReport | None, reports: Iterable[DatabaseReport]) -> tuple[Member, ...] | None:
     """The members as the primary knows them, else as the database on the newest timeline does."""
-    if primary is not None:
+    if primary is not None and primary.members is not None:
         return primary.members
-    newest = max(reports, key=lambda report: report.timeline or 0, default=None)
-    return newest.members if newest else ()
+    told = [report for report in reports if report.members is not None]
+    return max(told, key=lambda report: report.timeline or 0).members if told else None
 
 
 def _member(
@@ -285,6 +286,8 @@ def _database_problems(database: DatabaseStatus) -> list[str]:
         problems.append(
             f"the database is SINGLE-COPY: {database.primary} acknowledges writes that exist nowhere else"
         )
+    elif not database.named:
+        problems.append("nobody says which standby is synchronous: ZooKeeper is not answering the databases")
     elif missing := [name for name in database.named if name not in database.synchronous]:
         problems.append(f"writes wait: standby {missing[0]} is named synchronous and does not confirm")
     elif all(

@@ -1,0 +1,214 @@
+"""``ports.ReplicationBase`` in one SQLite file: what both clusters last agreed on. A cache, never the truth.
+
+Rows are kept as the texts that the listing gave, in chunks of a page, compressed: an unchanged page costs
+a digest and no parsing. Losing the file costs requests; a damaged one is set aside and begun anew.
+"""
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dcctl.domain.replication import Row, Side, Stamp
+from dcctl.domain.replication_pass import Held
+from dcctl.errors import Refused, Unreachable
+
+VERSION = "1"
+SEPARATOR = b"\n"
+TABLES = """
+create table if not exists about (key text primary key, value text) without rowid;
+create table if not exists chunk (container text, after blob, upto blob, digest blob, rows blob,
+    primary key (container, after)) without rowid;
+create table if not exists progress (container text primary key, marker text, began integer) without rowid;
+create table if not exists complete (container text primary key, began integer, rows integer) without rowid;
+create table if not exists undecided (container text, name text, side text, stamp integer, bytes integer,
+    reason text, primary key (container, name)) without rowid;
+"""
+END = b"\xff"
+"""Greater than every name: no UTF-8 begins with it."""
+
+
+class SqliteBase:
+    """One file for one pair. ``rebuilt`` tells that an unusable file was set aside on opening."""
+
+    def __init__(self, path: Path, pair: str) -> None:
+        self.path = path
+        self.rebuilt = False
+        try:
+            self._open(pair)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise _unusable(path, error) from error
+            self._set_aside()
+            self.rebuilt = True
+            self._open(pair)
+
+    def _open(self, pair: str) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+        self._db = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            self._db.execute("pragma journal_mode=wal")
+            self._db.execute("pragma synchronous=normal")
+            self._db.executescript(TABLES)
+            known = dict(self._db.execute("select key, value from about"))
+            sound = self._db.execute("pragma quick_check(1)").fetchone()[0] == "ok"
+        except sqlite3.DatabaseError:
+            self._db.close()
+            raise
+        if not sound:
+            self._db.close()
+            raise sqlite3.DatabaseError("malformed")
+        if known and known != {"pair": pair, "version": VERSION}:
+            self._db.close()
+            raise Refused(
+                "use the base of an earlier replication",
+                on=str(self.path),
+                reasons=(f"it belongs to {known.get('pair')}, not to {pair}",),
+                next_command=f"move {self.path} away: a base is a cache, a new one costs requests only",
+            )
+        self._db.executemany(
+            "insert or ignore into about values (?, ?)", [("pair", pair), ("version", VERSION)]
+        )
+
+    def _set_aside(self) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        for path in self.path.parent.glob(self.path.name + "*"):
+            path.rename(path.with_name(f"{path.name}.damaged-{stamp}"))
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("begin immediate")
+            yield self._db
+            self._db.execute("commit")
+        except sqlite3.OperationalError as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("rollback")
+            raise _unusable(self.path, error) from error
+
+    def digest(self, container: str, after: str, upto: str | None) -> bytes | None:
+        """The digest kept for exactly this range, if there is one."""
+        found = self._db.execute(
+            "select digest from chunk where container = ? and after = ? and upto = ?",
+            (container, after.encode(), _end(upto)),
+        ).fetchone()
+        return found[0] if found else None
+
+    def rows(self, container: str, after: str, upto: str | None) -> list[bytes]:
+        """Texts of the rows of every chunk that overlaps the range: some may lie outside of it."""
+        found = self._db.execute(
+            "select rows from chunk where container = ? and upto > ? and after < ? order by after",
+            (container, after.encode(), _end(upto)),
+        )
+        return [text for (blob,) in found for text in _unpack(blob)]
+
+    def agree(
+        self,
+        container: str,
+        after: str,
+        upto: str | None,
+        rows: Sequence[bytes],
+        *,
+        digest: bytes | None = None,
+        beyond: Sequence[bytes] = (),
+    ) -> None:
+        """Replace the range by ``rows``, and record that the pass came this far.
+
+        ``beyond`` are rows of the overlapped chunks that lie after ``upto``; they stay.
+        """
+        low, high = after.encode(), _end(upto)
+        with self._writing() as db:
+            last = db.execute(
+                "select max(upto) from chunk where container = ? and upto > ? and after < ?",
+                (container, low, high),
+            ).fetchone()[0]
+            db.execute(
+                "delete from chunk where container = ? and upto > ? and after < ?", (container, low, high)
+            )
+            db.execute(
+                "insert or replace into chunk values (?, ?, ?, ?, ?)",
+                (container, low, high, digest, _pack(rows)),
+            )
+            if last is not None and last > high:
+                db.execute(
+                    "insert or replace into chunk values (?, ?, ?, null, ?)",
+                    (container, high, last, _pack(beyond)),
+                )
+            db.execute("update progress set marker = ? where container = ?", (upto or "", container))
+
+    def progressed(self, container: str, marker: str) -> None:
+        """The pass came this far, and the range before is as it was."""
+        with self._writing() as db:
+            db.execute("update progress set marker = ? where container = ?", (marker, container))
+
+    def begin(self, container: str, now: Stamp) -> tuple[str, Stamp]:
+        """Where to go on: the marker and the beginning of a pass that was cut short, or a new one's."""
+        found = self._db.execute(
+            "select marker, began from progress where container = ?", (container,)
+        ).fetchone()
+        if found and found[0]:
+            return str(found[0]), Stamp(found[1])
+        with self._writing() as db:
+            db.execute("insert or replace into progress values (?, '', ?)", (container, now.ticks))
+            db.execute("delete from undecided where container = ?", (container,))
+        return "", now
+
+    def finish(self, container: str, began: Stamp, rows: int) -> None:
+        """The pass that ``began`` then is complete."""
+        with self._writing() as db:
+            db.execute("delete from progress where container = ?", (container,))
+            db.execute("insert or replace into complete values (?, ?, ?)", (container, began.ticks, rows))
+
+    def complete(self, container: str) -> tuple[Stamp, int] | None:
+        """When the last complete pass began, and how many rows both sides had."""
+        found = self._db.execute(
+            "select began, rows from complete where container = ?", (container,)
+        ).fetchone()
+        return (Stamp(found[0]), found[1]) if found else None
+
+    def hold(self, container: str, held: Sequence[Held]) -> None:
+        """Remember names that a person has to decide."""
+        with self._writing() as db:
+            db.executemany(
+                "insert or replace into undecided values (?, ?, ?, ?, ?, ?)",
+                [
+                    (container, one.row.name, one.side.value, one.row.stamp.ticks, one.row.bytes, one.reason)
+                    for one in held
+                ],
+            )
+
+    def held(self, container: str) -> Iterator[Held]:
+        for name, side, stamp, size, reason in self._db.execute(
+            "select name, side, stamp, bytes, reason from undecided where container = ?", (container,)
+        ):
+            yield Held(Side(side), Row(name, "", Stamp(stamp), size), reason)
+
+
+def _end(upto: str | None) -> bytes:
+    return END if upto is None else upto.encode()
+
+
+def _pack(rows: Sequence[bytes]) -> bytes:
+    return zlib.compress(SEPARATOR.join(rows), 1)
+
+
+def _unpack(blob: bytes) -> list[bytes]:
+    text = zlib.decompress(blob)
+    return text.split(SEPARATOR) if text else []
+
+
+def _unusable(path: Path, error: Exception) -> Unreachable:
+    return Unreachable(
+        "keep the base of the replication",
+        on=str(path),
+        saw=str(error),
+        next_command=f"df -h {path.parent}",
+    )

@@ -1,0 +1,96 @@
+"""What a pass over a container keeps in mind, and when it may carry deletes."""
+
+from dataclasses import dataclass, field
+
+from dcctl.domain.replication import Row, Side, Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A version on ``side`` that the other side is proven to have deleted later than ``proven``."""
+
+    side: Side
+    row: Row
+    proven: Stamp
+    last_seen: Stamp | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A one-sided name that a person has to decide."""
+
+    side: Side
+    row: Row
+    reason: str
+
+
+@dataclass
+class Tally:
+    """What a pass did, by kind of outcome; bytes moved; what it could not do, in sentences."""
+
+    container: str
+    rows: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    conflicts: int = 0
+    deletes_held: int = 0
+    reasons: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    resumed: bool = False
+
+    def count(self, kind: str) -> int:
+        return self.kinds.get(kind, 0)
+
+    def add(self, kind: str, *, bytes: int = 0, conflict: bool = False) -> None:
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        self.bytes += bytes
+        self.conflicts += conflict
+
+    @property
+    def pending(self) -> int:
+        """Names that a later pass has to look at again."""
+        return sum(self.count(kind) for kind in ("later", "moved", "failed", "undecided")) + self.deletes_held
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing was moved and nothing is pending: both sides agree, as far as their listings show."""
+        return not any(self.kinds.values()) and self.deletes_held == 0 and not self.resumed
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCap:
+    """How much one pass may delete: a share of what both sides agreed on, or ``at_least``."""
+
+    share: float = 0.05
+    at_least: int = 50
+
+    def allowed(self, known_rows: int) -> int:
+        return max(int(known_rows * self.share), self.at_least)
+
+
+def decide_deletes(
+    *, doomed: int, known_rows: int | None, empty_sides: tuple[str, ...], base_rebuilt: bool, cap: DeleteCap
+) -> tuple[str, ...]:
+    """Why the deletes of a complete pass must not be carried; empty when they may.
+
+    | seen | deletes |
+    |------|---------|
+    | no complete pass before this one | none |
+    | the base was damaged and begun anew | none in this pass |
+    | a side lists nothing where both had something | none, until a person accepts it |
+    | more than the cap | none, until a person raises it |
+    | otherwise | carried, each proven once more |
+
+    A pass that failed midway never comes to ask.
+    """
+    reasons = []
+    if base_rebuilt:
+        reasons.append("the base was damaged and is being rebuilt in this pass")
+    elif known_rows is None:
+        reasons.append("no complete pass came before this one")
+    if known_rows:
+        reasons += [f"{site} lists nothing where both sides had {known_rows} objects (--accept-empty)" for site in empty_sides]
+    allowed = cap.allowed(known_rows or 0)
+    if doomed > allowed:
+        reasons.append(f"{doomed} deletes exceed the cap of {allowed} for one pass (--max-deletes)")
+    return tuple(reasons)

@@ -1,0 +1,301 @@
+"""One pass over one container of two clusters: a merge of both listings against what they last agreed on.
+
+Memory holds a few pages, never the container. Rows are compared as texts; only what differs is parsed.
+Deletes wait until the whole of both listings has been seen. Killed anywhere, the next pass goes on from
+the last page that was finished.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from dcctl.domain.replication import (
+    TICKS_PER_S,
+    Copy,
+    Decision,
+    Forget,
+    Later,
+    Offer,
+    Refresh,
+    Resolve,
+    Rules,
+    Same,
+    Side,
+    Stamp,
+    Undecided,
+    decide_replication,
+)
+from dcctl.domain.replication_merge import Range, Witness, cut_range, range_end, same_range, split_page
+from dcctl.domain.replication_pass import DeleteCap, Doomed, Held, Tally, decide_deletes
+from dcctl.engines.replication_manners import Limits, Manners, Time
+from dcctl.engines.replication_move import Keep, Mover, Outcome
+from dcctl.errors import DcctlError, Unreachable
+from dcctl.ports import DocumentStore, ReplicationBase
+
+T = TypeVar("T")
+PAGE_ROWS = 10_000
+MAX_SENTENCES = 20
+MAX_FAILURES = 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a pass is told. ``plan`` only says what it would do; nothing is written to either cluster."""
+
+    prefix: str = ""
+    plan: Callable[[str, Witness, Decision], None] | None = None
+    page_rows: int = PAGE_ROWS
+    settled_s: float = 10.0
+    reclaim_age_s: float = 604800.0
+    margin_s: float = 86400.0
+    cap: DeleteCap = field(default_factory=DeleteCap)
+    accept_empty: bool = False
+    keep: Keep = field(default_factory=Keep)
+    limits: Limits = field(default_factory=Limits)
+    progress: Callable[[Tally], None] | None = None
+
+
+class Replication:
+    """Two stores, a base and a way of behaving; ``run`` makes one pass over one container."""
+
+    def __init__(
+        self,
+        stores: Mapping[Side, DocumentStore],
+        base: ReplicationBase,
+        options: Options,
+        clock: Time | None = None,
+    ) -> None:
+        self.stores = stores
+        self.base = base
+        self.options = options
+        self._time = clock or Time()
+        self.manners = Manners(options.limits, self._time)
+
+    async def run(self, container: str) -> Tally:
+        """One pass. Raises Unreachable when a listing cannot be read to its end: then nothing is deleted."""
+        began_s = self._time.monotonic()
+        walk = _Walk(self, container)
+        try:
+            tally = await walk.run()
+        finally:
+            walk.tally.seconds = self._time.monotonic() - began_s
+        return tally
+
+    def rules(self, container: str) -> Rules:
+        """What decisions about ``container`` may rely on at this moment."""
+        last = self.base.complete(container)
+        now_a, now_b = self.stores[Side.A].now(), self.stores[Side.B].now()
+        gap_s = (min(now_a, now_b).ticks - last[0].ticks) / TICKS_PER_S if last is not None else None
+        options = self.options
+        return Rules(
+            now_a=now_a,
+            now_b=now_b,
+            gap_s=gap_s,
+            reclaim_age_s=options.reclaim_age_s,
+            margin_s=options.margin_s,
+            settled_s=options.settled_s,
+        )
+
+
+class _Walk:
+    """One pass under way."""
+
+    def __init__(self, replication: Replication, container: str) -> None:
+        self._replication = replication
+        self._base = replication.base
+        self._options = replication.options
+        self._stores = replication.stores
+        self._container = container
+        self._mover = Mover(self._stores, container, self._options.keep, replication.manners)
+        self._writes_base = self._options.plan is None and not self._options.prefix
+        self._doomed: list[Doomed] = []
+        self._last_seen: Stamp | None = None
+        self._known_rows = 0
+        self.tally = Tally(container)
+
+    async def run(self) -> Tally:
+        pages = await self._pages("")  # also the first look at both clocks
+        empty = tuple(self._stores[side].site for side, page in pages.items() if page == b"[]")
+        known = self._base.complete(self._container)
+        self._last_seen = known[0].plus(-self._options.settled_s) if known else None
+        self._known_rows = known[1] if known else 0
+        marker, began = "", min(store.now() for store in self._stores.values())
+        if self._writes_base:
+            marker, began = self._base.begin(self._container, began)
+        if marker:
+            self.tally.resumed = True
+            pages = await self._pages(marker)
+        await self._walk(marker, pages)
+        if self._options.plan is None:
+            await self._deletes(known[1] if known else None, empty)
+        if self._writes_base:
+            self._base.finish(self._container, began, self.tally.rows)
+        return self.tally
+
+    async def _walk(self, marker: str, pages: dict[Side, bytes]) -> None:
+        """Range by range to the end; the next pages are fetched while a range is being settled."""
+        while True:
+            current = self._cut(marker, pages)
+            if current.upto is None:
+                await self._settle(current)
+                return
+            ahead = asyncio.create_task(self._pages(current.upto))
+            try:
+                await self._settle(current)
+                pages = await ahead
+            finally:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+            marker = current.upto
+
+    async def _pages(self, marker: str) -> dict[Side, bytes]:
+        async def page(side: Side) -> bytes:
+            return await self._replication.manners.attempt(
+                lambda: self._stores[side].list_page(
+                    self._container, marker=marker, prefix=self._options.prefix, limit=self._options.page_rows
+                ),
+                cost=1,
+            )
+
+        a, b = await asyncio.gather(page(Side.A), page(Side.B))
+        return {Side.A: a, Side.B: b}
+
+    def _cut(self, after: str, pages: Mapping[Side, bytes]) -> Range:
+        same = pages[Side.A] == pages[Side.B]
+        upto = range_end(pages, self._options.page_rows)
+        if same:
+            digest = hashlib.blake2b(pages[Side.A], digest_size=16).digest()
+            if digest == self._base.digest(self._container, after, upto):
+                rows = len(split_page(pages[Side.A]))
+                return Range(after, upto, rows=rows, unchanged=True)
+            return same_range(
+                after, upto, pages[Side.A], digest, self._base.rows(self._container, after, upto)
+            )
+        return cut_range(
+            after, upto, pages, self._base.rows(self._container, after, upto), self._options.prefix
+        )
+
+    async def _settle(self, current: Range) -> None:
+        """Carry what the range needs, then write down what both sides agree on."""
+        rules = self._replication.rules(self._container)
+        agreed: list[bytes] = []
+        held: list[Held] = []
+
+        async def one(name: str) -> None:
+            witness = current.witnesses[name]
+            decision = decide_replication(witness.base, witness.a, witness.b, rules)
+            outcome = await self._carry(name, witness, decision)
+            if outcome.kind != "same":
+                self.tally.add(outcome.kind, bytes=outcome.bytes, conflict=outcome.conflict)
+            if outcome.doomed is not None:
+                self._doom(outcome.doomed)
+            if isinstance(decision, Undecided) and outcome.kind == "undecided":
+                row = witness.a or witness.b
+                assert row is not None  # noqa: S101  # one-sided, by its type
+                held.append(Held(decision.present, row, decision.reason))
+            text = witness.text(decision) if outcome.agreed else witness.base_text
+            if text is not None:
+                agreed.append(text)
+
+        await _each(one, current.witnesses, self._options.limits.highest * 2)
+        self.tally.rows += current.rows + len(agreed)
+        if self._writes_base:
+            self._remember(current, agreed, held)
+        if self._options.progress is not None:
+            self._options.progress(self.tally)
+
+    def _remember(self, current: Range, agreed: Sequence[bytes], held: Sequence[Held]) -> None:
+        if held:
+            self._base.hold(self._container, held)
+        if current.unchanged:
+            self._base.progressed(self._container, current.upto or "")
+            return
+        rows = [*current.common, *agreed]
+        digest = None if agreed else current.digest
+        self._base.agree(
+            self._container, current.after, current.upto, rows, digest=digest, beyond=current.beyond
+        )
+
+    def _doom(self, doomed: Doomed) -> None:
+        """Keep a delete for the end of the pass; beyond the cap only their number matters."""
+        if len(self._doomed) <= self._options.cap.allowed(self._known_rows):
+            self._doomed.append(doomed)
+
+    async def _carry(self, name: str, witness: Witness, decision: Decision) -> Outcome:
+        if self._options.plan is not None:
+            if not isinstance(decision, Same | Forget):
+                self._options.plan(name, witness, decision)
+                return Outcome("planned")
+            return Outcome("same", agreed=True)
+        try:
+            return await self._replication.manners.attempt(lambda: self._act(witness, decision))
+        except DcctlError as error:
+            if len(self.tally.reasons) < MAX_SENTENCES:
+                self.tally.reasons.append(str(error))
+            if self.tally.count("failed") >= MAX_FAILURES:
+                raise Unreachable(
+                    f"carry objects ({MAX_FAILURES} failed)", on=self._container, saw=str(error)
+                ) from error
+            return Outcome("failed")
+
+    async def _act(self, witness: Witness, decision: Decision) -> Outcome:  # noqa: PLR0911  # a table
+        base = witness.base
+        match decision:
+            case Copy(source, ask_first):
+                return await self._mover.copy(witness.row(source), source, ask_first=ask_first, base=base)
+            case Refresh(source):
+                return await self._mover.refresh(witness.row(source), source, base)
+            case Offer(present):
+                return await self._mover.offer(witness.row(present), present, base, self._last_seen)
+            case Resolve():
+                return await self._mover.resolve(witness.row(Side.A), witness.row(Side.B), base)
+            case Later():
+                return Outcome("later")
+            case Undecided():
+                return Outcome("undecided")
+            case Same() | Forget():
+                return Outcome("same", agreed=True)
+
+    async def _deletes(self, known_rows: int | None, empty: tuple[str, ...]) -> None:
+        count = self.tally.count("doomed")
+        if not count:
+            return
+        reasons = decide_deletes(
+            doomed=count,
+            known_rows=known_rows,
+            empty_sides=() if self._options.accept_empty else empty,
+            base_rebuilt=self._base.rebuilt,
+            cap=self._options.cap,
+        )
+        if reasons:
+            self.tally.deletes_held = count
+            self.tally.reasons += [f"{count} deletes held: {reason}" for reason in reasons]
+            return
+        rules = self._replication.rules(self._container)
+
+        async def one(doomed: Doomed) -> None:
+            try:
+                outcome = await self._replication.manners.attempt(
+                    lambda: self._mover.remove(doomed, rules), cost=5
+                )
+            except DcctlError as error:
+                outcome = Outcome("failed")
+                self.tally.reasons.append(str(error))
+            self.tally.add(outcome.kind)
+
+        await _each(one, self._doomed, self._options.limits.highest * 2)
+
+
+async def _each(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
+    """``work`` on every item, by ``at_once`` tasks; the first failure ends all."""
+    left = iter(items)
+
+    async def worker() -> None:
+        for item in left:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(worker())

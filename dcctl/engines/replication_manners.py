@@ -1,0 +1,138 @@
+"""How hard the replicator pushes: adaptive concurrency, back-off, and limits that an operator sets.
+
+More in flight is not faster (16 copied more objects a second than 32 when measured), and where the best
+lies depends on the clusters. So the number climbs while the rate of finished work climbs with it, turns
+round when it does not, and halves when a cluster asks for patience.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dcctl.domain.replication import Busy
+from dcctl.errors import CredentialsRefused, Rejected, Unreachable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Time:
+    """The replicator's clock, so that tests can bring their own. Seconds."""
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an operator allows. Rates are None where there is no limit."""
+
+    lowest: int = 4
+    start: int = 12
+    highest: int = 32
+    requests_per_s: float | None = None
+    bytes_per_s: float | None = None
+    attempts: int = 5
+    window_s: float = 1.0
+
+
+class Manners:
+    """Slots to work in. ``attempt`` runs a piece of work, again when the clusters were busy or away."""
+
+    def __init__(self, limits: Limits, clock: Time) -> None:
+        self._limits = limits
+        self._time = clock
+        self.in_flight_limit = limits.start
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._window_began = clock.monotonic()
+        self._finished = 0
+        self._last_rate = 0.0
+        self._direction = 2
+        self._free_at = 0.0
+        self.busy_answers = 0
+
+    async def attempt(self, work: Callable[[], Awaitable[T]], *, cost: float = 2.0) -> T:
+        """The result of ``work``, given up to ``attempts`` tries. ``cost`` is how many requests it makes.
+
+        Refusals are not tried again: they would be refused again.
+        """
+        await self._enter()
+        try:
+            for tries in range(1, self._limits.attempts + 1):
+                await self._pace(cost)
+                try:
+                    return await work()
+                except (Rejected, CredentialsRefused):
+                    raise
+                except Unreachable as error:
+                    if tries == self._limits.attempts:
+                        raise
+                    await self._back_off(error, tries)
+            raise AssertionError("unreachable")
+        finally:
+            self._leave()
+
+    def transferred(self, size_bytes: int) -> None:
+        """Account for bytes; later work waits until the bandwidth limit allows it."""
+        if self._limits.bytes_per_s is not None:
+            self._free_at = max(self._free_at, self._time.monotonic()) + size_bytes / self._limits.bytes_per_s
+
+    async def _enter(self) -> None:
+        if self._in_flight < self.in_flight_limit and not self._waiting:
+            self._in_flight += 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._in_flight -= 1
+            raise
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        self._finished += 1
+        self._adapt()
+        while self._waiting and self._in_flight < self.in_flight_limit:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._in_flight += 1
+                place.set_result(None)
+
+    def _adapt(self) -> None:
+        now = self._time.monotonic()
+        took_s = now - self._window_began
+        if took_s < self._limits.window_s or self._finished < self.in_flight_limit:
+            return
+        rate = self._finished / took_s
+        if rate < self._last_rate * 1.02:
+            self._direction = -self._direction
+        wanted = self.in_flight_limit + self._direction
+        self.in_flight_limit = min(max(wanted, self._limits.lowest), self._limits.highest)
+        self._last_rate, self._finished, self._window_began = rate, 0, now
+
+    async def _back_off(self, error: Unreachable, tries: int) -> None:
+        wait_s = min(0.2 * 2**tries, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries
+        if isinstance(error, Busy):
+            self.busy_answers += 1
+            self.in_flight_limit = max(self.in_flight_limit // 2, self._limits.lowest)
+            wait_s = max(wait_s, error.retry_after_s)
+        await self._time.sleep(wait_s)
+
+    async def _pace(self, cost: float) -> None:
+        rate = self._limits.requests_per_s
+        if rate is None and self._limits.bytes_per_s is None:
+            return
+        now = self._time.monotonic()
+        start = max(self._free_at, now)
+        if rate is not None:
+            self._free_at = start + cost / rate
+        if start > now:
+            await self._time.sleep(start - now)

@@ -1,0 +1,290 @@
+"""Carrying one name from side to side: the requests behind each decision. Every piece may be repeated.
+
+Nothing here is undone or remembered on failure: a write carries the stamp it always had, so doing it
+twice, late, or from two workers at once leaves what doing it once leaves.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+from dcctl.domain.document import Answer, Document, Head
+from dcctl.domain.replication import (
+    TICKS_PER_S,
+    Row,
+    Rules,
+    Side,
+    Stamp,
+    Version,
+    delete_stamp,
+    resolve,
+)
+from dcctl.domain.replication_pass import Doomed
+from dcctl.engines.replication_manners import Manners
+from dcctl.errors import Unreachable
+from dcctl.ports import DocumentStore
+
+NAME_LIMIT_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a name. ``agreed``: both sides now list the source's row; else look again next pass.
+
+    Kinds: copied refreshed resolved put_back deleted gone moved later doomed undecided failed.
+    """
+
+    kind: str
+    agreed: bool = False
+    bytes: int = 0
+    doomed: Doomed | None = None
+    conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where bytes go that nobody asked to lose. ``trash_s`` is how long removed ones stay."""
+
+    trash: str = "dcctl-trash"
+    conflicts: str = "dcctl-conflicts"
+    trash_s: int = 30 * 86400
+
+
+class Mover:
+    """Moves names of one container between two stores."""
+
+    def __init__(
+        self, stores: Mapping[Side, DocumentStore], container: str, keep: Keep, manners: Manners
+    ) -> None:
+        self._stores = stores
+        self._container = container
+        self._keep = keep
+        self._manners = manners
+
+    async def copy(self, row: Row, source: Side, *, ask_first: bool, base: Row | None) -> Outcome:
+        """GET and signed PUT. Refused as older: the other side knows better, and is asked what."""
+        src, dst = self._stores[source], self._stores[source.other]
+        if ask_first and not await src.holds(self._container, row.name, row.stamp):
+            return await self._copy_posted(row, source, base)
+        async with src.fetch(self._container, row.name) as document:
+            if document is None:
+                return Outcome("gone")
+            if document.head.stamp.ticks != row.stamp.ticks:
+                return Outcome("moved")
+            answer = await self._put(source, row, row.stamp, document)
+        if answer is Answer.APPLIED:
+            return Outcome("copied", agreed=True, bytes=document.head.length_bytes)
+        return await self._refused(row, source, row.stamp, await dst.head(self._container, row.name))
+
+    async def refresh(self, row: Row, source: Side, base: Row | None) -> Outcome:
+        """The same bytes under a later stamp: carry the PUT if that is what it was, else the POST."""
+        src, dst = self._stores[source], self._stores[source.other]
+        if await src.holds(self._container, row.name, row.stamp):
+            return await self.copy(row, source, ask_first=False, base=base)
+        head = await src.head(self._container, row.name)
+        if head is None or head.stamp.ticks != row.stamp.ticks:
+            return Outcome("moved")
+        answer = await dst.post(self._container, row.name, row.stamp, head.headers)
+        return Outcome("refreshed", agreed=True) if answer is Answer.APPLIED else Outcome("later")
+
+    async def offer(self, row: Row, present: Side, base: Row | None, last_seen: Stamp | None) -> Outcome:
+        """Ask the side that lacks it for a tombstone; put the object back where there is none."""
+        other = self._stores[present.other]
+        proven = row.stamp
+        held = await other.holds(self._container, row.name, proven)
+        if not held:
+            proven = await self._body_stamp(present, row, base)
+            held = proven != row.stamp and await other.holds(self._container, row.name, proven)
+        if not held:
+            outcome = await self.copy(row, present, ask_first=proven != row.stamp, base=base)
+            return replace(outcome, kind="put_back") if outcome.kind == "copied" else outcome
+        refused = await self._refused(row, present, proven, await other.head(self._container, row.name))
+        if refused.doomed is None:
+            return refused
+        return replace(refused, doomed=replace(refused.doomed, last_seen=last_seen))
+
+    async def resolve(self, a: Row, b: Row, base: Row | None) -> Outcome:
+        """Order two versions as Swift would have, had both been written to one cluster."""
+        version_a, version_b = [
+            Version(side, row.hash, await self._body_stamp(side, row, base), row.stamp)
+            for side, row in ((Side.A, a), (Side.B, b))
+        ]
+        verdict = resolve(version_a, version_b)
+        rows = {Side.A: a, Side.B: b}
+        conflict = verdict.keep is not None and not rows[verdict.keep].same(base)
+        if (
+            conflict
+            and verdict.keep is not None
+            and not await self._keep_loser(rows[verdict.keep], verdict.keep)
+        ):
+            return Outcome("moved")
+        if verdict.body_to is not None:
+            source = verdict.body_to.other
+            async with self._stores[source].fetch(self._container, a.name) as document:
+                if document is None or document.head.stamp.ticks != rows[source].stamp.ticks:
+                    return Outcome("moved")
+                answer = await self._put(source, rows[source], verdict.body_stamp, document)
+            if answer is not Answer.APPLIED:
+                return Outcome("later")
+        if verdict.post_to is not None:
+            head = await self._stores[verdict.post_to.other].head(self._container, a.name)
+            if head is None or head.stamp.ticks != verdict.post_stamp.ticks:
+                return Outcome("moved")
+            await self._stores[verdict.post_to].post(
+                self._container, a.name, verdict.post_stamp, head.headers
+            )
+        return Outcome("resolved", conflict=conflict)
+
+    async def remove(self, doomed: Doomed, rules: Rules) -> Outcome:
+        """Carry a delete: prove it once more, move the bytes to the trash, delete that version only."""
+        store, other = self._stores[doomed.side], self._stores[doomed.side.other]
+        name = doomed.row.name
+        if not await other.holds(self._container, name, doomed.proven):
+            return Outcome("later")
+        if await other.head(self._container, name) is not None:
+            return Outcome("later")
+        async with store.fetch(self._container, name) as document:
+            if document is not None:
+                if document.head.stamp.ticks != doomed.row.stamp.ticks:
+                    return Outcome("moved")
+                await self._put_away(doomed, document)
+        stamp = delete_stamp(doomed.row.stamp, last_seen=doomed.last_seen, now=store.now(), rules=rules)
+        answer = await store.delete(self._container, name, stamp)
+        return Outcome("later") if answer is Answer.OLDER else Outcome("deleted")
+
+    # -- pieces
+
+    async def _copy_posted(self, row: Row, source: Side, base: Row | None) -> Outcome:
+        """The body under its own stamp, then its metadata under the POST's."""
+        src, dst = self._stores[source], self._stores[source.other]
+        body = await self._search_body_stamp(source, row, base)
+        async with src.fetch(self._container, row.name) as document:
+            if document is None:
+                return Outcome("gone")
+            if document.head.stamp.ticks != row.stamp.ticks:
+                return Outcome("moved")
+            answer = await self._put(source, row, body, document)
+        if answer is not Answer.APPLIED:
+            there = await dst.head(self._container, row.name)
+            if there is None or there.hash != row.hash:
+                return await self._refused(row, source, body, there)
+        posted = await dst.post(self._container, row.name, row.stamp, document.head.headers)
+        return Outcome("copied", agreed=posted is Answer.APPLIED, bytes=document.head.length_bytes)
+
+    async def _refused(self, row: Row, source: Side, stamp: Stamp, there: Head | None) -> Outcome:
+        """Why a version was older than what the other side holds: deleted there, or newer there."""
+        if there is None:
+            return Outcome("doomed", doomed=Doomed(source, row, stamp, None))
+        same = there.hash == row.hash and there.stamp.ticks == row.stamp.ticks
+        return Outcome("copied", agreed=True) if same else Outcome("later")
+
+    async def _put(self, source: Side, row: Row, stamp: Stamp, document: Document) -> Answer:
+        headers = dict(document.head.headers)
+        if document.head.manifest:
+            if document.content is not None:
+                await self._segments(source, document.content)
+            # what makes the listing show the sum of the segments (swift.common.middleware.slo)
+            headers["Content-Type"] = f"{headers.get('Content-Type', '')};swift_bytes={row.bytes}"
+        carried = replace(document, head=replace(document.head, headers=headers))
+        answer = await self._stores[source.other].put(self._container, row.name, stamp, carried)
+        if answer in (Answer.DAMAGED, Answer.ABSENT):
+            raise Unreachable(
+                "copy",
+                on=f"{self._stores[source.other].site}:{self._container}/{row.name}",
+                saw="the bytes were damaged on the way" if answer is Answer.DAMAGED else "no such container",
+            )
+        self._manners.transferred(document.head.length_bytes)
+        return answer
+
+    async def _segments(self, source: Side, manifest: bytes) -> None:
+        """Segments before the manifest that names them. An inline ``data`` segment needs nothing."""
+        for segment in json.loads(manifest):
+            path = segment.get("name")
+            if not path:
+                continue
+            container, _, name = path.lstrip("/").partition("/")
+            mover = Mover(self._stores, container, self._keep, self._manners)
+            await mover.ensure_there(name, source, segment.get("hash", ""))
+
+    async def ensure_there(self, name: str, source: Side, hash: str) -> None:
+        """Copy an object that a manifest needs, unless the other side has those bytes."""
+        there = await self._stores[source.other].head(self._container, name)
+        if there is not None and there.hash == hash:
+            return
+        async with self._stores[source].fetch(self._container, name) as document:
+            if document is not None:
+                row = Row(name, document.head.hash, document.head.stamp, document.head.length_bytes)
+                await self._put(source, row, row.stamp, document)
+
+    async def _keep_loser(self, row: Row, side: Side) -> bool:
+        """A copy of a body that is about to lose, beside its cluster's other conflicts. False: it moved."""
+        store = self._stores[side]
+        async with store.fetch(self._container, row.name) as document:
+            if document is None or document.head.hash != row.hash:
+                return False
+            await _stored(
+                store, self._keep.conflicts, kept_name(self._container, row, store.site), row.stamp, document
+            )
+        return True
+
+    async def _put_away(self, doomed: Doomed, document: Document) -> None:
+        store = self._stores[doomed.side]
+        expiry = store.now().ticks // TICKS_PER_S + self._keep.trash_s
+        headers = {k: v for k, v in document.head.headers.items() if k.lower() != "x-delete-at"}
+        head = replace(document.head, headers={**headers, "X-Delete-At": str(expiry)})
+        name = kept_name(self._container, doomed.row, store.site)
+        await _stored(store, self._keep.trash, name, doomed.row.stamp, replace(document, head=head))
+
+    async def _body_stamp(self, side: Side, row: Row, base: Row | None) -> Stamp:
+        """The stamp of the body itself, where the listing shows the latest POST's."""
+        if await self._stores[side].holds(self._container, row.name, row.stamp):
+            return row.stamp
+        return await self._search_body_stamp(side, row, base)
+
+    async def _search_body_stamp(self, side: Side, row: Row, base: Row | None) -> Stamp:
+        """Search it below the listed stamp, by asking; about 45 questions at worst, 2 when the base knows."""
+
+        async def held(ticks: int) -> bool:
+            return await self._stores[side].holds(self._container, row.name, Stamp(ticks))
+
+        high = row.stamp.ticks  # not held: the body is older
+        if base is not None and base.hash == row.hash and base.stamp.ticks < high:
+            known = base.stamp.ticks
+            if await held(known):
+                if not await held(known + 1):
+                    return Stamp(known)
+                low = known + 1
+                return Stamp(await _bisect(held, low, high))
+            high = known
+        step = TICKS_PER_S
+        low = high - step
+        while low > 0 and not await held(low):
+            high, step = low, step * 4
+            low = high - step
+        return Stamp(await _bisect(held, max(low, 0), high))
+
+
+async def _bisect(held: Callable[[int], Awaitable[bool]], low: int, high: int) -> int:
+    """The last held tick, where ``low`` is held and ``high`` is not."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if await held(middle) else (low, middle)
+    return low
+
+
+async def _stored(store: DocumentStore, container: str, name: str, stamp: Stamp, document: Document) -> None:
+    answer = await store.put(container, name, stamp, document)
+    if answer in (Answer.DAMAGED, Answer.ABSENT):
+        raise Unreachable("keep a copy", on=f"{store.site}:{container}/{name}", saw=answer.value)
+
+
+def kept_name(container: str, row: Row, site: str) -> str:
+    """Where a version is kept in the trash or among conflicts: never the same name for two versions."""
+    suffix = f"@{row.stamp.text}.{site}"
+    name = f"{container}/{row.name}"
+    room = NAME_LIMIT_BYTES - len(suffix.encode()) - 1
+    if len(name.encode()) > room:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        name = name.encode()[: room - 33].decode(errors="ignore") + "~" + digest
+    return name + suffix

@@ -1,0 +1,363 @@
+"""Passes over two clusters in memory: what happens to names, in virtual time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dcctl.adapters.replication_base import SqliteBase
+from dcctl.domain.replication import Side
+from dcctl.domain.replication_pass import Tally
+from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication_manners import Limits, Time
+from dcctl.errors import Refused, Unreachable
+from dcctl.testing.documents import MemoryStore, VirtualTime
+
+DAY = 86400.0
+
+
+class World:
+    """Two clusters, a base and a clock. ``step`` lets time go by and makes one pass."""
+
+    def __init__(self, folder: Path, *, page_rows: int = 10_000, skew_s: float = 0.0) -> None:
+        self.time = VirtualTime()
+        self.a = MemoryStore("east", self.time)
+        self.b = MemoryStore("west", self.time, skew_s=skew_s)
+        for store in (self.a, self.b):
+            store.containers |= {"dcctl-trash": {}, "dcctl-conflicts": {}}
+        self.path = folder / "base.sqlite"
+        self.base = SqliteBase(self.path, "east-west")
+        self.options = Options(page_rows=page_rows, limits=Limits(attempts=1), accept_empty=True)
+
+    def once(self) -> Tally:
+        async def sleep(seconds: float) -> None:
+            self.time.now_s += seconds
+
+        clock = Time(now=self.time, monotonic=self.time, sleep=sleep)
+        stores = {Side.A: self.a, Side.B: self.b}
+        return asyncio.run(Replication(stores, self.base, self.options, clock).run("docs"))
+
+    def step(self, seconds: float = 60.0) -> Tally:
+        self.time.now_s += seconds
+        return self.once()
+
+    def settle(self) -> Tally:
+        for _ in range(6):
+            if (tally := self.step()).quiet:
+                return tally
+        raise AssertionError(f"does not come to rest: {tally}")
+
+    def lose_base(self) -> None:
+        self.base.close()
+        self.path.unlink()
+        self.base = SqliteBase(self.path, "east-west")
+
+    def assert_same(self) -> None:
+        assert self.a.listing("docs") == self.b.listing("docs")
+
+    def names(self) -> list[str]:
+        return list(self.a.listing("docs"))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_writes_at_both_sites_meet(world: World) -> None:
+    world.a.client_put("docs", "from-a", b"1", X_Object_Meta_K="v")
+    world.b.client_put("docs", "from-b", b"2")
+    tally = world.step()
+    assert (tally.count("copied"), tally.bytes) == (2, 2)
+    world.assert_same()
+    assert world.step().quiet
+
+
+def test_a_copied_object_costs_two_requests(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.time.now_s += 60
+    before = len(world.a.calls + world.b.calls)
+    world.once()
+    done = (world.a.calls + world.b.calls)[before:]
+    assert sorted(call for call in done if call != "list") == ["head", "put"]  # the fake's GET says head
+
+
+def test_an_overwrite_is_carried(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.step()
+    world.b.client_put("docs", "o", b"2")
+    world.step()
+    world.assert_same()
+    assert world.a.containers["docs"]["o"].content == b"2"
+
+
+def test_a_delete_is_carried_and_its_bytes_kept(world: World) -> None:
+    world.a.client_put("docs", "o", b"precious")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    assert world.step().count("deleted") == 1
+    world.assert_same()
+    assert world.names() == []
+    (kept,) = world.a.containers["dcctl-trash"].items()
+    assert kept[0].startswith("docs/o@")
+    assert kept[1].content == b"precious"
+    assert kept[1].delete_at > world.time.now_s
+
+
+def test_a_delete_survives_the_loss_of_the_base(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    world.lose_base()
+    world.step()
+    assert world.names() == ["o"], "no deletes before one pass was complete"
+    world.settle()
+    world.assert_same()
+    assert world.names() == []
+
+
+def test_a_write_after_the_delete_wins(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    world.time.now_s += 1
+    world.a.client_put("docs", "o", b"2")
+    world.settle()
+    world.assert_same()
+    assert world.b.containers["docs"]["o"].content == b"2"
+
+
+def test_a_delete_after_the_write_wins(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.settle()
+    world.a.client_put("docs", "o", b"2")
+    world.time.now_s += 1
+    world.b.client_delete("docs", "o")
+    world.settle()
+    world.assert_same()
+    assert world.names() == []
+
+
+def test_a_late_listing_is_not_taken_for_a_delete(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.settle()
+    world.b.hidden.add(("docs", "o"))
+    for _ in range(3):
+        assert world.step().count("deleted") == 0
+    world.b.hidden.clear()
+    world.settle()
+    assert world.names() == ["o"]
+
+
+def test_a_post_moves_metadata_only(world: World) -> None:
+    world.a.client_put("docs", "o", b"1", X_Object_Meta_K="old")
+    world.settle()
+    world.a.client_post("docs", "o", X_Object_Meta_K="new")
+    assert world.step().count("refreshed") == 1
+    world.assert_same()
+    assert world.b.containers["docs"]["o"].headers["X-Object-Meta-K"] == "new"
+    assert world.b.containers["docs"]["o"].body == world.a.containers["docs"]["o"].body
+
+
+def test_a_put_of_the_same_bytes_is_no_post(world: World) -> None:
+    world.a.client_put("docs", "o", b"1", X_Object_Meta_K="old")
+    world.settle()
+    world.a.client_put("docs", "o", b"1", X_Object_Meta_K="new")
+    world.settle()
+    world.assert_same()
+    assert world.b.containers["docs"]["o"].body == world.a.containers["docs"]["o"].body
+
+
+def test_a_post_does_not_bring_back_an_old_body(world: World) -> None:
+    """The lost update of the native container-sync: v1, then v2 at B, then a POST at A."""
+    world.a.client_put("docs", "o", b"v1")
+    world.settle()
+    world.b.client_put("docs", "o", b"v2")
+    world.time.now_s += 1
+    world.a.client_post("docs", "o", X_Object_Meta_K="new")
+    world.settle()
+    world.assert_same()
+    assert world.a.containers["docs"]["o"].content == b"v2"
+    assert world.a.containers["docs"]["o"].headers["X-Object-Meta-K"] == "new"
+
+
+def test_a_new_object_that_was_posted_to_at_once_keeps_both_stamps(world: World) -> None:
+    world.a.client_put("docs", "o", b"v1")
+    world.a.client_post("docs", "o", X_Object_Meta_K="new")
+    world.once()
+    world.settle()
+    world.assert_same()
+    assert world.b.containers["docs"]["o"].body == world.a.containers["docs"]["o"].body
+
+
+def test_a_post_does_not_undo_a_delete(world: World) -> None:
+    world.a.client_put("docs", "o", b"v1")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    world.time.now_s += 1
+    world.a.client_post("docs", "o", X_Object_Meta_K="new")
+    world.settle()
+    world.assert_same()
+    assert world.names() == []
+
+
+def test_the_loser_of_a_conflict_is_kept(world: World) -> None:
+    world.a.client_put("docs", "o", b"first")
+    world.b.client_put("docs", "o", b"second")
+    tally = world.step()
+    assert tally.conflicts == 1
+    world.assert_same()
+    assert world.a.containers["docs"]["o"].content == b"second"
+    ((_name, kept),) = world.a.containers["dcctl-conflicts"].items()
+    assert kept.content == b"first"
+
+
+def test_a_tie_converges(world: World) -> None:
+    world.a.client_put("docs", "o", b"one")
+    world.time.now_s -= 1 / 100_000
+    world.b.client_put("docs", "o", b"two")
+    assert world.a.containers["docs"]["o"].body == world.b.containers["docs"]["o"].body
+    world.settle()
+    world.assert_same()
+
+
+def test_nothing_is_written_in_the_other_sides_future(tmp_path: Path) -> None:
+    world = World(tmp_path, skew_s=-30.0)
+    world.step()
+    world.a.client_put("docs", "o", b"early")
+    assert world.step(10).count("later") == 1
+    assert world.b.client_put("docs", "o", b"acknowledged")
+    world.settle()
+    world.assert_same()
+
+
+def test_after_a_gap_longer_than_reclaim_age_a_person_decides(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.a.client_put("docs", "kept", b"1")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    world.time.now_s += 8 * DAY
+    world.b.client_put("docs", "new", b"1")
+    tally = world.once()
+    assert (tally.count("undecided"), tally.count("copied"), tally.count("deleted")) == (1, 1, 0)
+    assert [held.row.name for held in world.base.held("docs")] == ["o"]
+    assert "o" in world.a.containers["docs"]
+
+
+def test_no_deletes_after_an_empty_listing(world: World) -> None:
+    for number in range(3):
+        world.a.client_put("docs", f"o{number}", b"1")
+    world.settle()
+    for number in range(3):
+        world.b.client_delete("docs", f"o{number}")
+    world.options = replace(world.options, accept_empty=False)
+    tally = world.step()
+    assert (tally.count("deleted"), tally.deletes_held) == (0, 3)
+    assert "lists nothing" in tally.reasons[0]
+
+
+def test_no_deletes_beyond_the_cap(world: World) -> None:
+    for number in range(100):
+        world.a.client_put("docs", f"o{number}", b"1")
+    world.settle()
+    for number in range(60):
+        world.b.client_delete("docs", f"o{number}")
+    tally = world.step()
+    assert (tally.count("deleted"), tally.deletes_held) == (0, 60)
+    assert "cap of 50" in tally.reasons[0]
+
+
+def test_no_deletes_after_a_failed_page(tmp_path: Path) -> None:
+    world = World(tmp_path, page_rows=2)
+    for number in range(6):
+        world.a.client_put("docs", f"o{number}", b"1")
+    world.settle()
+    world.b.client_delete("docs", "o0")
+    world.time.now_s += 60
+    _fail_from(world.b, "list", after=2)
+    with pytest.raises(Unreachable):
+        world.once()
+    assert "o0" in world.a.containers["docs"]
+    world.b.list_page = MemoryStore.list_page.__get__(world.b)  # type: ignore[method-assign]
+    world.settle()
+    assert world.names() == [f"o{number}" for number in range(1, 6)]
+
+
+def _fail_from(store: MemoryStore, what: str, *, after: int) -> None:
+    """From the call after ``after`` calls on, listing fails: a cluster that goes away midway."""
+    answer: Callable[..., object] = store.list_page
+    seen = 0
+
+    async def list_page(container: str, **named: object) -> object:
+        nonlocal seen
+        seen += 1
+        if seen > after:
+            raise Unreachable(what, on=store.site, saw="made to fail")
+        return await answer(container, **named)  # type: ignore[misc]
+
+    store.list_page = list_page  # type: ignore[assignment,method-assign]
+
+
+def test_pages_cover_every_name_once(tmp_path: Path) -> None:
+    world = World(tmp_path, page_rows=3)
+    for number in range(20):
+        (world.a if number % 3 else world.b).client_put("docs", f"o{number:02}", b"1")
+    for odd in ('q"}, {x', "ü", "a/b", "\U0001f600", "ﬀ", "}, {"):
+        world.b.client_put("docs", odd, b"2")
+    assert world.step().count("copied") == 26
+    world.assert_same()
+    assert world.step().quiet
+    world.a.client_put("docs", "o05x", b"1")
+    world.b.client_delete("docs", "o10")
+    world.settle()
+    world.assert_same()
+    assert len(world.names()) == 26
+
+
+def test_expired_objects_go_on_both_sides(world: World) -> None:
+    world.a.client_put("docs", "o", b"1", X_Delete_At=str(int(world.time.now_s) + 100))
+    world.settle()
+    world.time.now_s += 200
+    world.a.client_delete("docs", "o")  # what Swift's expirer does on one side first
+    world.settle()
+    world.assert_same()
+
+
+def test_a_base_of_another_pair_is_refused(world: World) -> None:
+    world.base.close()
+    with pytest.raises(Refused, match="belongs to east-west, not to north-south"):
+        SqliteBase(world.path, "north-south")
+
+
+def test_a_damaged_base_is_rebuilt_and_nothing_deleted_in_that_pass(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.settle()
+    world.base.close()
+    world.path.write_bytes(b"no database at all" * 1000)
+    world.b.client_delete("docs", "o")
+    world.base = SqliteBase(world.path, "east-west")
+    assert world.base.rebuilt
+    assert world.step().count("deleted") == 0
+    world.base.rebuilt = False
+    world.settle()
+    world.assert_same()
+    assert world.names() == []
+
+
+def test_a_killed_pass_goes_on_from_its_last_page(tmp_path: Path) -> None:
+    world = World(tmp_path, page_rows=2)
+    for number in range(10):
+        world.a.client_put("docs", f"o{number}", b"1")
+    world.time.now_s += 60
+    _fail_from(world.a, "list", after=4)
+    with pytest.raises(Unreachable):
+        world.once()
+    done = len(world.b.listing("docs"))
+    assert 0 < done < 10
+    world.a.list_page = MemoryStore.list_page.__get__(world.a)  # type: ignore[method-assign]
+    before = world.b.calls.count("put")
+    world.once()
+    assert world.b.calls.count("put") - before <= 10 - done + 2
+    world.assert_same()
