@@ -198,6 +198,16 @@ def recovery_s(acks: Sequence[float], *, fault_s: float, sustained_s: float) -> 
     return None
 
 
+def unbroken_s(acks: Sequence[float]) -> float:
+    """How long the last run of acknowledgements has lasted."""
+    begin_s = acks[-1] if acks else 0.0
+    for before, after in itertools.pairwise(reversed(acks)):
+        if before - after > BROKEN_GAP_S:
+            break
+        begin_s = after
+    return acks[-1] - begin_s if acks else 0.0
+
+
 def latencies(
     writes: Iterable[Operation], *, fault_s: float | None, recovery_s: float | None
 ) -> tuple[Latency, ...]:

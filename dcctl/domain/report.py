@@ -201,12 +201,12 @@ def _rows(rows: Sequence[int]) -> str:
 
 
 def _fault_check(course: Mapping[str, Event]) -> Check:
-    healing = course.get("drill.healing")
+    healed = course.get("drill.healed")
     measured = "there was no fault"
     if "drill.fault" in course:
         measured = "it did not end"
-    if healing:
-        measured = "yes" if healing.fields["in_force"] else "no: it had ended by itself"
+    if healed:
+        measured = "yes" if healed.fields["in_force"] else "no: it had ended by itself"
     return Check("the fault was in force until it was healed", "yes", measured, measured == "yes")
 
 
@@ -241,20 +241,20 @@ SENTENCES = {
     "run.failed": "the run failed: {saw}",
     "run.interrupted": "the run was interrupted: {saw}",
     "step.failed": "failed: {step} on {target}: {saw}",
-    "undo.written": "on disk: what must be undone: {undo} {target}",
-    "undo.done": "undone: {undo} {target}",
+    "undo.written": "on disk: what must be undone ({undo} {target})",
+    "undo.done": "undone ({undo} {target})",
     "drill.started": "steady: {primary} is primary, {standby} its synchronous standby at the other site",
     "drill.warm": "client: writes are acknowledged through every edge",
     "drill.fault": "FAULT: site {site} is cut off the network, its cloud API included",
     "drill.promoted": "Patroni promoted {primary} at {site}",
     "drill.served": "client: writes have been acknowledged again for {for_s:g} s",
     "drill.not_served": "writes did not recover in the time given: {saw}",
-    "drill.healing": "healing site {site}",
     "drill.healed": "site {site} is back on the network",
     "drill.settled": "steady again: {primary} is primary, {standby} its synchronous standby elsewhere",
     "drill.not_settled": "the steady state did not return in the time given: {saw}",
     "drill.kept": "table {table} is kept for looking",
-    "drill.ended": "every row was read back",
+    "drill.read_back": "client: stopped, and asked for every row once more",
+    "drill.ended": "the drill is over",
 }
 """What an event says in the timeline; types without a sentence are left to ``journal.jsonl``."""
 
