@@ -47,7 +47,7 @@ check: setup ## style, types, floors, playbooks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/ansible-lint --offline playbooks
+	ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline playbooks
 
 bench: setup ## measurements, side by side with peers, into docs/benchmarks.md
 	@echo "bench: no benchmark yet"; exit 2
