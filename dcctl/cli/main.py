@@ -21,6 +21,8 @@ from dcctl.errors import DcctlError, Interrupted, UsageError
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:attribute, the one line that `dcctl --help` shows)
     "lab": ("dcctl.cli.lab:lab", "Two clouds and a witness on this host: up, down, status, ssh, cut, heal."),
+    "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
+    "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),
     "init": ("dcctl.cli.config:init", "Write a commented dcctl.yaml to start from."),
     "config": ("dcctl.cli.config:config", "Check an environment's configuration, or show it expanded."),
     "schema": ("dcctl.cli.config:schema", "Print the JSON Schema of dcctl.yaml."),

@@ -47,31 +47,28 @@ class Run:
     run: str
     command: str
     outcome: Outcome
-    started_at: datetime
-    ended_at: datetime
+    started_at: datetime | None
+    """None when the process ended before it wrote a word."""
+    took_s: float
+    """From the first event to the last."""
     saw: str
     timeline: tuple[Moment, ...]
-
-    @property
-    def took_s(self) -> float:
-        return (self.ended_at - self.started_at).total_seconds()
 
 
 _ENDS = {"run.done": Outcome.DONE, "run.failed": Outcome.FAILED, "run.interrupted": Outcome.INTERRUPTED}
 
 
-def decide_run(events: Sequence[Event], *, active: bool) -> Run:
-    """The run that ``events`` (one at least) tell of; ``active``: its process still holds the run lock."""
-    first, last = events[0], events[-1]
+def decide_run(run: str, events: Sequence[Event], *, active: bool) -> Run:
+    """The run that ``events`` tell of; ``active``: its process still lives."""
     ends = [event for event in events if event.type in _ENDS]
     unended = Outcome.ACTIVE if active else Outcome.BROKEN_OFF
     outcome = _ENDS[ends[-1].type] if ends else unended
     return Run(
-        run=first.run,
-        command=str(first.fields.get("command", "")),
+        run=run,
+        command=str(events[0].fields.get("command", "")) if events else "",
         outcome=outcome,
-        started_at=first.at,
-        ended_at=last.at,
+        started_at=events[0].at if events else None,
+        took_s=(events[-1].at - events[0].at).total_seconds() if events else 0.0,
         saw=str(ends[-1].fields.get("saw", "")) if ends else "",
         timeline=_timeline(events, unfinished="running" if outcome is Outcome.ACTIVE else "unknown"),
     )

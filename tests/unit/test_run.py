@@ -1,0 +1,94 @@
+"""A run's timeline, from its journal alone."""
+
+from typing import Any
+
+from dcctl.domain.run import Outcome, decide_run, name_run
+from dcctl.testing.clock import EPOCH, VirtualClock
+from dcctl.testing.journal import MemoryJournal
+
+
+def journal_of(*events: tuple[float, str, dict[str, Any]]) -> MemoryJournal:
+    clock = VirtualClock()
+    journal = MemoryJournal("r1", now=clock.now)
+    for at_s, type, fields in events:
+        clock.sleep(at_s - clock.monotonic())
+        journal.append(type, fields)
+    return journal
+
+
+STARTED = (0.0, "run.started", {"command": "provision apply"})
+STEP = {"step": "create east-db-1", "target": "east"}
+OTHER = {"step": "create west-db-1", "target": "west"}
+
+
+def test_steps_that_overlap_stand_in_the_order_of_their_start() -> None:
+    journal = journal_of(
+        STARTED,
+        (1, "step.started", {**STEP, "limit_s": 10}),
+        (2, "step.started", {**OTHER, "limit_s": 10}),
+        (3, "step.done", {**OTHER, "took_s": 1.0}),
+        (5, "step.failed", {**STEP, "took_s": 4.0, "saw": "quota"}),
+        (6, "run.failed", {"saw": "create east-db-1 on east: quota"}),
+    )
+    run = decide_run("r1", journal.events(), active=False)
+    assert (run.outcome, run.command, run.started_at, run.took_s) == (
+        Outcome.FAILED,
+        "provision apply",
+        EPOCH,
+        6,
+    )
+    assert run.saw == "create east-db-1 on east: quota"
+    assert [(m.offset_s, m.took_s, m.state, m.name, m.target, m.saw) for m in run.timeline] == [
+        (1, 4.0, "failed", "create east-db-1", "east", "quota"),
+        (2, 1.0, "done", "create west-db-1", "west", ""),
+    ]
+
+
+def test_what_a_killed_run_had_begun_may_have_happened_or_not() -> None:
+    journal = journal_of(STARTED, (1, "step.started", {**STEP, "limit_s": 10}))
+    run = decide_run("r1", journal.events(), active=False)
+    assert run.outcome is Outcome.BROKEN_OFF
+    assert [m.state for m in run.timeline] == ["unknown"]
+
+
+def test_an_active_run_is_under_way() -> None:
+    journal = journal_of(STARTED, (1, "wait.started", {"wait": "ssh", "target": "east", "limit_s": 10}))
+    run = decide_run("r1", journal.events(), active=True)
+    assert run.outcome is Outcome.ACTIVE
+    assert [m.state for m in run.timeline] == ["running"]
+
+
+def test_a_step_that_is_done_twice_has_two_lines() -> None:
+    twice = [(at, type, STEP) for at in (1.0, 3.0) for type in ("step.started", "step.done")]
+    run = decide_run("r1", journal_of(STARTED, *twice, (4, "run.done", {})).events(), active=False)
+    assert [m.offset_s for m in run.timeline] == [1, 3]
+    assert run.outcome is Outcome.DONE
+
+
+def test_other_events_are_told_with_their_fields() -> None:
+    journal = journal_of(STARTED, (2, "undo.written", {"target": "east", "cut": "east"}))
+    (moment,) = decide_run("r1", journal.events(), active=False).timeline
+    assert (moment.state, moment.name, moment.target, moment.saw) == (
+        "noted",
+        "undo.written",
+        "east",
+        "cut=east",
+    )
+
+
+def test_an_interrupted_run_says_so() -> None:
+    run = decide_run("r1", journal_of(STARTED, (1, "run.interrupted", {"saw": "x"})).events(), active=False)
+    assert (run.outcome, run.saw) == (Outcome.INTERRUPTED, "x")
+
+
+def test_a_journal_without_a_word_is_of_a_run_that_was_broken_off() -> None:
+    run = decide_run("r1", (), active=False)
+    assert (run.outcome, run.started_at, run.took_s, run.timeline) == (Outcome.BROKEN_OFF, None, 0, ())
+
+
+def test_names_sort_by_start() -> None:
+    clock = VirtualClock()
+    first = name_run(clock.now(), "provision", "ffff")
+    clock.sleep(1)
+    assert first < name_run(clock.now(), "deploy", "0000")
+    assert first == "20260101-000000-provision-ffff"
