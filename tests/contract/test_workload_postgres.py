@@ -66,6 +66,8 @@ class Relay:
 
 
 class PostgresWorld:
+    edges = ("east", "west")
+
     def __init__(self, server: Postgres) -> None:
         self.server = server
         self.relays = {edge: Relay(address, ("127.0.0.1", server.port)) for edge, address in EDGES.items()}

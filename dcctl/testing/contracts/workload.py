@@ -19,6 +19,7 @@ class WorkloadWorld(Protocol):
     """A database behind two edges, and a client of it at 50 writes and 20 reads a second."""
 
     workload: Workload
+    edges: tuple[str, str]
 
     def pass_time(self, seconds: float) -> None:
         """Let the client run for that long."""
@@ -70,7 +71,7 @@ class WorkloadContract:
     def test_a_broken_edge_fails_alone(self, world: WorkloadWorld) -> None:
         world.workload.start()
         world.pass_time(1.0)
-        world.break_edge("west")
+        world.break_edge(world.edges[1])
         world.pass_time(2.0)
         history = world.workload.stop()
         east, west = measure(history, sustained_s=1.0).edges
@@ -83,8 +84,8 @@ class WorkloadContract:
     ) -> None:
         world.workload.start()
         world.pass_time(1.0)
-        world.break_edge("west")
-        world.break_edge("east")
+        world.break_edge(world.edges[1])
+        world.break_edge(world.edges[0])
         fault_s = world.workload.mark("fault", "both")
         world.pass_time(1.0)
         late = [

@@ -1,0 +1,364 @@
+"""A system in memory: two sites and a witness, a replicated database, edges, a client, and site cuts.
+
+``FakeSystem`` is the world, moved by a ``VirtualClock``; the classes below it are the ports over it. Its
+fields are how fast it heals and in which ways it breaks its word. It is an idea of Patroni, not a copy:
+after a site that holds the primary is cut, the standby is promoted ``promote_after_s`` later; after the
+site is healed the old primary is a synchronous standby again ``rejoin_after_s`` later.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dcctl.domain.drill import WorkloadSpec, payload_of, table_of
+from dcctl.domain.history import Action, History, Mark, Phase, Record
+from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, Member, VoterMode, VoterReport
+from dcctl.domain.status import Host
+from dcctl.errors import DcctlError, TimedOut, Unreachable
+from dcctl.testing.clock import VirtualClock
+
+SITES = ("east", "west")
+DATABASES = {"east-db-1": "east", "west-db-1": "west"}
+EDGES = {"east-edge-1": "east", "west-edge-1": "west"}
+VOTERS = {**DATABASES, "witness-1": "witness"}
+HOSTS = tuple(
+    Host(name, place, f"192.0.2.{number}", ("base",))
+    for number, (name, place) in enumerate({**DATABASES, **EDGES, "witness-1": "witness"}.items(), start=1)
+)
+ANSWER_S = 0.005
+
+
+@dataclass
+class FakeSystem:
+    """The world. Set its fields; the ports feel them. Safe to share between threads."""
+
+    clock: VirtualClock
+    promote_after_s: float = 20.0
+    rejoin_after_s: float = 5.0
+    drops_standby_after_s: float = 8.0
+    lag_bytes: int = 0
+    loses_last_acknowledged: int = 0
+    """The standby that is promoted lacks that many acknowledged rows: a broken promise."""
+    never_rejoins: bool = False
+    cut_fails: DcctlError | None = None
+    heal_fails: DcctlError | None = None
+    heals_in_vain: bool = False
+    database_is_down: bool = False
+    broken_edges: set[str] = field(default_factory=set)
+    down: set[str] = field(default_factory=set)
+    """Names of voters, databases and edges that do not answer."""
+
+    def __post_init__(self) -> None:
+        self.lock = threading.RLock()
+        self.primary = "east-db-1"
+        self.synchronous: str | None = "west-db-1"
+        self.timeline = 1
+        self.rows: dict[int, str] = {}
+        self.tables: set[str] = set()
+        self.cuts: dict[str, float] = {}
+        self._cut_at: dict[str, float] = {}
+        self._whole_since = 0.0
+        self._last_rows: list[int] = []
+
+    def advance(self, now_s: float) -> None:
+        """Let everything happen that is due at ``now_s``."""
+        with self.lock:
+            for site, until_s in tuple(self.cuts.items()):
+                if now_s >= until_s:
+                    self._end_cut(site, until_s)
+            site = DATABASES[self.primary]
+            if site in self.cuts and now_s >= self._cut_at[site] + self.promote_after_s and self.synchronous:
+                self._promote(self.synchronous)
+            standby = next(name for name in DATABASES if name != self.primary)
+            if self.synchronous is None and DATABASES[standby] not in self.cuts and not self.never_rejoins:
+                if now_s >= self._whole_since + self.rejoin_after_s:
+                    self.synchronous = standby
+            elif DATABASES[standby] in self.cuts and (
+                now_s >= self._cut_at[DATABASES[standby]] + self.drops_standby_after_s
+            ):
+                self.synchronous = None
+
+    def _promote(self, name: str) -> None:
+        for row in self._last_rows[len(self._last_rows) - self.loses_last_acknowledged :]:
+            self.rows.pop(row, None)
+        self.primary, self.synchronous = name, None
+        self.timeline += 1
+
+    def cut(self, site: str, for_s: float) -> None:
+        now_s = self.clock.monotonic()
+        self._cut_at.setdefault(site, now_s)
+        self.cuts[site] = now_s + for_s
+
+    def heal(self, site: str) -> None:
+        if site in self.cuts:
+            self._end_cut(site, self.clock.monotonic())
+
+    def _end_cut(self, site: str, at_s: float) -> None:
+        del self.cuts[site]
+        del self._cut_at[site]
+        self._whole_since = at_s
+
+    def writable(self, edge: str) -> bool:
+        """Whether a write through ``edge`` is acknowledged now."""
+        with self.lock:
+            place, standby = DATABASES[self.primary], self.synchronous
+            confirmed = standby is None or DATABASES[standby] not in self.cuts
+            dark = {EDGES[edge], place} & set(self.cuts)
+            return not (dark or edge in self.broken_edges or self.database_is_down) and confirmed
+
+    def ask(self, name: str, place: str) -> None:
+        """Raise where ``name`` does not answer now."""
+        self.advance(self.clock.monotonic())
+        if name in self.down:
+            raise Unreachable("ask", on=name, saw="Connection refused")
+        if place in self.cuts:
+            raise TimedOut("ask", on=name, saw="no answer within 1 s")
+
+
+class FakeReach:
+    """``ports.Reach``."""
+
+    def __init__(self, system: FakeSystem) -> None:
+        self._system = system
+
+    def observe_port(self, address: str, port: int) -> float:  # noqa: ARG002
+        host = next(host for host in HOSTS if host.address == address)
+        self._system.ask(host.name, host.place)
+        return 0.001
+
+
+class FakeCoordination:
+    """``ports.Coordination``."""
+
+    voters = tuple(VOTERS)
+
+    def __init__(self, system: FakeSystem) -> None:
+        self._system = system
+
+    def observe_voter(self, name: str) -> VoterReport:
+        self._system.ask(name, VOTERS[name])
+        up = [
+            each
+            for each, place in VOTERS.items()
+            if place not in self._system.cuts and each not in self._system.down
+        ]
+        if len(up) <= len(VOTERS) // 2:
+            return VoterReport(VoterMode.NOT_SERVING)
+        return VoterReport(VoterMode.LEADER if name == up[-1] else VoterMode.FOLLOWER)
+
+
+class FakeDatabase:
+    """``ports.Database``."""
+
+    members = tuple(DATABASES)
+
+    def __init__(self, system: FakeSystem) -> None:
+        self._system = system
+
+    def observe_member(self, name: str) -> DatabaseReport:
+        system = self._system
+        with system.lock:
+            system.ask(name, DATABASES[name])
+            primary = name == system.primary
+            streams = primary and system.synchronous and DATABASES[system.synchronous] not in system.cuts
+            return DatabaseReport(
+                name=name,
+                primary=primary,
+                state="running",
+                timeline=system.timeline,
+                members=tuple(
+                    Member(each, self._role(each), "running", system.timeline, self._lag(each))
+                    for each in DATABASES
+                ),
+                streaming={system.synchronous: "sync"} if streams and system.synchronous else {},
+            )
+
+    def _role(self, name: str) -> str:
+        system = self._system
+        return (
+            "leader"
+            if name == system.primary
+            else "sync_standby"
+            if name == system.synchronous
+            else "replica"
+        )
+
+    def _lag(self, name: str) -> int | None:
+        return None if name == self._system.primary else self._system.lag_bytes
+
+
+class FakeEdges:
+    """``ports.Edges``."""
+
+    edges = tuple(EDGES)
+
+    def __init__(self, system: FakeSystem) -> None:
+        self._system = system
+
+    def observe_edge(self, name: str) -> EdgeReport:
+        system = self._system
+        with system.lock:
+            system.ask(name, EDGES[name])
+            return EdgeReport(
+                {
+                    each: (
+                        each == system.primary and place not in system.cuts,
+                        "UP" if each == system.primary else "DOWN",
+                    )
+                    for each, place in DATABASES.items()
+                }
+            )
+
+
+class FakeFault:
+    """``ports.Fault``."""
+
+    def __init__(self, system: FakeSystem) -> None:
+        self._system = system
+
+    def observe_cuts(self) -> tuple[Cut, ...]:
+        system = self._system
+        now_s = system.clock.monotonic()
+        with system.lock:
+            system.advance(now_s)
+            return tuple(Cut(site, until_s - now_s) for site, until_s in sorted(system.cuts.items()))
+
+    def cut(self, site: str, *, for_s: float) -> None:
+        if site not in SITES:
+            raise Unreachable("cut", on=site, saw="there is no such site")
+        if self._system.cut_fails is not None:
+            raise self._system.cut_fails
+        with self._system.lock:
+            self._system.cut(site, for_s)
+
+    def heal(self, site: str) -> None:
+        if self._system.heal_fails is not None:
+            raise self._system.heal_fails
+        with self._system.lock:
+            if not self._system.heals_in_vain:
+                self._system.heal(site)
+
+
+class FakeWorkload:
+    """``ports.Workload``: what was due since the last look happens at the next one, in order."""
+
+    def __init__(self, system: FakeSystem, spec: WorkloadSpec, *, run: str = "run") -> None:
+        self.table = table_of(run)
+        self._system = system
+        self._spec = spec
+        self._run = run
+        self._began_at = system.clock.now()
+        self._began_s = system.clock.monotonic()
+        self._records: list[Record] = []
+        self._marks: list[Mark] = []
+        self._acknowledged: dict[str, list[float]] = {edge: [] for edge in EDGES}
+        self._next_row = 0
+        self._running = False
+        self._stopped: History | None = None
+        self._next_op = 0
+
+    def start(self) -> None:
+        if not any(self._system.writable(edge) for edge in EDGES):
+            raise Unreachable(f"use table {self.table}", on="every edge", saw="no answer within 1 s")
+        self._system.tables.add(self.table)
+        self._started_s = self._now_s()
+        self._running = True
+
+    def acknowledged_s(self) -> Mapping[str, Sequence[float]]:
+        self._catch_up()
+        return {edge: tuple(instants) for edge, instants in self._acknowledged.items()}
+
+    def mark(self, name: str, target: str) -> float:
+        self._catch_up()
+        self._marks.append(Mark(self._now_s(), name, target))
+        return self._now_s()
+
+    def stop(self) -> History:
+        if self._running:
+            self._catch_up()
+            self._running = False
+            self._final_read()
+        return History(
+            self._run,
+            self._began_at,
+            self._spec.writes_per_s,
+            tuple(EDGES),
+            tuple(self._records),
+            tuple(self._marks),
+        )
+
+    def drop(self) -> None:
+        if not any(self._system.writable(edge) for edge in EDGES):
+            raise Unreachable(f"use table {self.table}", on="every edge", saw="no answer within 1 s")
+        self._system.tables.discard(self.table)
+
+    def _now_s(self) -> float:
+        return self._system.clock.monotonic() - self._began_s
+
+    def _catch_up(self) -> None:
+        if not self._running:
+            return
+        every_s = 1 / self._spec.writes_per_s
+        reads_each = max(1, round(self._spec.writes_per_s / self._spec.reads_per_s))
+        while (due_s := self._started_s + self._next_row * every_s) <= self._now_s() - ANSWER_S:
+            self._system.advance(self._began_s + due_s)
+            row = self._next_row
+            edge = tuple(EDGES)[row % len(EDGES)]
+            self._write(row, edge, due_s)
+            if row % reads_each == 0:
+                self._read(row, edge, due_s)
+            self._next_row += 1
+
+    def _write(self, row: int, edge: str, due_s: float) -> None:
+        ok = self._system.writable(edge)
+        if ok:
+            with self._system.lock:
+                self._system.rows[row] = payload_of(self._run, row)
+                self._system._last_rows.append(row)  # the same world
+            self._acknowledged[edge].append(due_s + ANSWER_S)
+        saw = "" if ok else "not connected: no answer within 2 s"
+        self._note(
+            Action.WRITE,
+            edge,
+            due_s,
+            Phase.OK if ok else Phase.FAIL,
+            took_s=ANSWER_S if ok else 2.0,
+            row=row,
+            saw=saw,
+        )
+
+    def _read(self, row: int, edge: str, due_s: float) -> None:
+        if self._system.writable(edge):
+            low = max(0, row - 99)
+            rows = frozenset(each for each in range(low, row + 1) if each in self._system.rows)
+            self._note(
+                Action.READ, edge, due_s + ANSWER_S, Phase.OK, took_s=ANSWER_S, window=(low, row), rows=rows
+            )
+
+    def _final_read(self) -> None:
+        edge = next((edge for edge in EDGES if self._system.writable(edge)), "")
+        if edge:
+            rows = frozenset(self._system.rows)
+            self._note(Action.FINAL, edge, self._now_s(), Phase.OK, took_s=ANSWER_S, rows=rows)
+        else:
+            self._note(
+                Action.FINAL, next(iter(EDGES)), self._now_s(), Phase.FAIL, took_s=1.0, saw="no answer"
+            )
+
+    def _note(
+        self,
+        action: Action,
+        edge: str,
+        at_s: float,
+        phase: Phase,
+        *,
+        took_s: float,
+        saw: str = "",
+        rows: frozenset[int] = frozenset(),
+        **invoked: Any,
+    ) -> None:
+        op, self._next_op = self._next_op, self._next_op + 1
+        row = invoked.get("row")
+        self._records.append(Record(at_s, op, action, Phase.INVOKE, edge, **invoked))
+        self._records.append(Record(at_s + took_s, op, action, phase, edge, row=row, rows=rows, saw=saw))
