@@ -34,8 +34,9 @@ SHUTDOWN_LIMIT_S = 30.0
 POLL_S = 0.01
 
 # Everything that it mounts is in a mount namespace of its own, which ends with the machine. nspawn keeps
-# bookkeeping under /run, so it gets one of its own. Arguments: spec folder, lower directories, network
-# namespace, nspawn's name, host name, then the control groups to join.
+# bookkeeping under /run, so it gets one of its own; it ends with 133 when the machine asked to be rebooted.
+# Arguments: the machine's folder, lower directories, network namespace, nspawn's name, host name, then the
+# control groups to join.
 LAUNCH = """set -e
 folder=$1 lower=$2 netns=$3 name=$4 host=$5
 shift 5
@@ -44,9 +45,13 @@ cd "$folder"
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" root
 mount --bind "$netns" netns
 mount -t tmpfs tmpfs /run
-exec systemd-nspawn --quiet --boot --directory="$folder/root" --machine="$name" --hostname="$host" \
-    --network-namespace-path="$folder/netns" --register=no --keep-unit --settings=no \
-    --resolv-conf=off --timezone=off --link-journal=no
+reboot=133
+while [ $reboot = 133 ]; do
+    reboot=0
+    systemd-nspawn --quiet --boot --directory="$folder/root" --machine="$name" --hostname="$host" \
+        --network-namespace-path="$folder/netns" --register=no --keep-unit --settings=no \
+        --resolv-conf=off --timezone=off --link-journal=no || reboot=$?
+done
 """
 
 

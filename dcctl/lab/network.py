@@ -7,6 +7,7 @@ established connections stop too. Each element carries the kernel's own timer: a
 when everything that could have healed it is dead.
 """
 
+import ipaddress
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ def ensure_backbone() -> None:
 
 def _bridge_commands(place: Place) -> tuple[str, ...]:
     return (
-        f"link add {place.bridge} type bridge stp_state 0 forward_delay 0",
+        f"link add {place.bridge} address {hardware_address(place.gateway)} "
+        "type bridge stp_state 0 forward_delay 0",
         f"address add {place.gateway}/24 dev {place.bridge}",
         f"link set {place.bridge} up",
     )
@@ -92,7 +94,7 @@ def plug(namespace: str, place: str, *, port: str, address: str, gateway: str = 
     _ip(
         BACKBONE,
         [
-            f"link add {port} type veth peer name eth0 netns {namespace}",
+            f"link add {port} type veth peer name eth0 address {hardware_address(address)} netns {namespace}",
             f"link set {port} master {bridge} up",
         ],
     )
@@ -104,6 +106,14 @@ def plug(namespace: str, place: str, *, port: str, address: str, gateway: str = 
             f"route add default via {gateway or PLACES[place].gateway}",
         ],
     )
+
+
+def hardware_address(address: str) -> str:
+    """The same for the same IPv4 address, always: no neighbour remembers a card that is gone.
+
+    Locally administered (the second bit of the first byte), then the address's own four bytes.
+    """
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Interface(address).packed)
 
 
 def unplug(port: str) -> None:

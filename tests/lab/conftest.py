@@ -1,0 +1,103 @@
+"""The running lab, for tests that need it; tests that need none running come first."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from guests import Guest, dcctl, specification
+
+from dcctl.lab import down, host, machine, up
+from dcctl.lab.paths import LAB, OPERATOR, OPERATOR_NAMESPACE, RUN
+
+REUSE_VARIABLE = "DCCTL_TEST_RUNNING_LAB"
+"""Set it to run tests against the lab that is up, and leave it up; for people who write tests."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that is up. ``with_clouds`` is False for the light one."""
+
+    with_clouds: bool
+    folder: Path = LAB
+    run: Path = RUN
+    operator: Path = OPERATOR
+    operator_namespace: str = OPERATOR_NAMESPACE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that want no lab run before the first that wants one, which then stays up to the end."""
+    items.sort(key=lambda item: "no_lab" not in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def capable_host() -> None:
+    """Skips with the sentence that an operator would read."""
+    if reasons := host.obstacles():
+        pytest.skip(f"this host cannot run the lab: {'; '.join(reasons)}")
+
+
+@pytest.fixture(scope="session")
+def lab(capable_host: None) -> Iterator[Lab]:
+    """The whole lab, for the whole test run; removed at its end, proven to leave nothing."""
+    with _lab_up(with_clouds=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def substrate(capable_host: None, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Networks, machines and the witness, without clouds; the whole lab if another test wants that."""
+    if any("lab" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        yield request.getfixturevalue("lab")
+    else:
+        with _lab_up(with_clouds=False) as running:
+            yield running
+
+
+@pytest.fixture
+def no_lab(capable_host: None) -> Iterator[None]:
+    """No lab before, and none after, whatever the test did."""
+    _refuse_running_lab()
+    yield
+    dcctl("lab", "down", check=True)
+
+
+@contextlib.contextmanager
+def _lab_up(*, with_clouds: bool) -> Iterator[Lab]:
+    if os.environ.get(REUSE_VARIABLE) and up.is_up():
+        yield Lab(with_clouds=bool(up.description()["clouds"]))
+        return
+    _refuse_running_lab()
+    try:
+        dcctl("lab", "up", *([] if with_clouds else ["--no-clouds"]), check=True, limit_s=1200)
+        yield Lab(with_clouds=with_clouds)
+    finally:
+        dcctl("lab", "down", check=True)
+        assert down.leftovers() == ()
+
+
+def _refuse_running_lab() -> None:
+    if up.is_up():
+        pytest.fail(
+            "a lab is running on this host, and one host holds one lab: `dcctl lab down`, or set "
+            f"{REUSE_VARIABLE}=1 to test against it",
+            pytrace=False,
+        )
+
+
+@pytest.fixture
+def guest(substrate: Lab) -> Iterator[Callable[..., Guest]]:
+    """Defines machines, and removes them at the end of the test."""
+    made: list[str] = []
+
+    def define(name: str = "guest", place: str = "east", last_octet: int = 200, **more: Any) -> Guest:
+        spec = machine.define(specification(name, place, last_octet, **more))
+        made.append(spec.id)
+        return Guest(spec)
+
+    yield define
+    for id in made:
+        machine.delete(id)
