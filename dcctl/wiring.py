@@ -1,15 +1,64 @@
 """The composition root: which adapter keeps which port, by what the configuration says."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcctl.config.schema import Configuration
+from dcctl.config.schema import Configuration, OpenstackSite, VmwareSite
 
 if TYPE_CHECKING:
     from dcctl.adapters.journal import FileJournal
+    from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.state import KnownHostsFile, Observations
-    from dcctl.ports import Clock
+    from dcctl.adapters.vmware import VMwareMachines
+    from dcctl.domain.known_hosts import KnownHost
+    from dcctl.ports import Clock, Machines
+
+
+def machines(configuration: Configuration, site: str) -> "AbstractContextManager[Machines]":
+    """The machines of ``site``. No call is made before one is asked for; leaving ends the session."""
+    settings = configuration.sites[site]
+    match settings:
+        case OpenstackSite():
+            return closing(_openstack(configuration.environment, site, settings))
+        case VmwareSite():
+            return closing(_vmware(configuration.environment, site, settings))
+
+
+def _openstack(environment: str, site: str, settings: OpenstackSite) -> "OpenStackMachines":
+    from dcctl.adapters import openstack
+
+    return openstack.OpenStackMachines(
+        openstack.OpenStackSite(
+            site=site,
+            environment=environment,
+            network=settings.network.name,
+            cloud=settings.cloud,
+            clouds_file=str(settings.clouds_file) if settings.clouds_file else None,
+        )
+    )
+
+
+def _vmware(environment: str, site: str, settings: VmwareSite) -> "VMwareMachines":
+    from dcctl.adapters import vmware
+    from dcctl.config.reference import resolve
+
+    return vmware.VMwareMachines(
+        vmware.VMwareSite(
+            site=site,
+            environment=environment,
+            endpoint=settings.endpoint,
+            username=settings.username,
+            password=resolve(settings.password),
+            datacenter=settings.datacenter,
+            cluster=settings.cluster,
+            folder=settings.folder,
+            cidr=str(settings.network.cidr),
+            gateway=str(settings.network.gateway),
+            ca_file=str(settings.ca_file or ""),
+            verify_tls=settings.verify_tls,
+        )
+    )
 
 
 def journal(
@@ -42,3 +91,19 @@ def observations(configuration: Configuration) -> "Observations":
     from dcctl.adapters.state import Observations
 
     return Observations(configuration.state_directory / "observations")
+
+
+def witness_host(configuration: Configuration) -> "KnownHost | None":
+    """The witness and its host key, which the configuration gives. ConfigurationError when it cannot."""
+    from dcctl.config.reference import resolve
+    from dcctl.domain.known_hosts import KnownHost, plain_host_key
+    from dcctl.errors import ConfigurationError, Problem
+
+    witness = configuration.witness
+    if witness is None:
+        return None
+    try:
+        host_key = plain_host_key(resolve(witness.host_key))
+    except ValueError as error:
+        raise ConfigurationError((Problem(str(witness.host_key), 0, 0, str(error)),)) from error
+    return KnownHost(witness.name, str(witness.address), configuration.ssh.port, host_key)
