@@ -18,7 +18,7 @@ R = TypeVar("R")
 AT_A_TIME = 4
 """Machines of one site that are worked on side by side; more would only queue inside the cloud."""
 
-CREATE_LIMIT_S = 600
+CREATE_LIMIT_S = 900
 """Until the cloud calls a server running; the first copy of a large image to a hypervisor takes minutes."""
 
 DELETE_LIMIT_S = 300

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dcctl.domain.known_hosts import KnownHost, recorded
 from dcctl.domain.machine import Power
 from dcctl.errors import CredentialsRefused, Unreachable
+from dcctl.ports import KnownHosts
 from dcctl.testing.machines import FakeCloud
 
 
@@ -38,7 +39,7 @@ class FakeRemote:
         self,
         name: str,
         clouds: Sequence[FakeCloud],
-        hosts: MemoryKnownHosts,
+        hosts: KnownHosts,
         silent: frozenset[str] = frozenset(),
     ) -> None:
         self._name = name
