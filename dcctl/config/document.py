@@ -13,6 +13,7 @@ from dcctl.errors import Problem
 Location = Sequence[str | int]
 
 EXTENDS = "extends"
+MOST_VALUES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +122,32 @@ def shown(path: Path) -> str:
 
 def _compose(path: Path) -> tuple[Node | None, tuple[Problem, ...]]:
     file = shown(path)
-    start = Mark(file, 1, 1)
     try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        return None, (Problem(file, 0, 0, f"cannot be read: {error.strerror or error}"),)
-    except UnicodeDecodeError as error:
-        return None, (Problem(file, 0, 0, f"is not text in UTF-8 (byte {error.start})"),)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Mark(file, mark.line + 1, mark.column + 1) if mark else start
-        return None, (where.problem(f"is not YAML: {_yaml_words(error)}"),)
-    except yaml.YAMLError:
-        return None, (start.problem("is not YAML: it holds a character that YAML does not allow"),)
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        return None, (_not_yaml(file, error),)
     if root is None:
-        return None, (start.problem("is empty; dcctl init writes a commented start"),)
+        return None, (Problem(file, 1, 1, "is empty; dcctl init writes a commented start"),)
     builder = _Builder(file)
     built = builder.build(root)
     return (built if builder.readable else None), tuple(builder.problems)
+
+
+def _not_yaml(file: str, error: Exception) -> Problem:
+    """Why ``file`` could not be parsed at all."""
+    match error:
+        case OSError():
+            return Problem(file, 0, 0, f"cannot be read: {error.strerror or error}")
+        case UnicodeDecodeError():
+            return Problem(file, 0, 0, f"is not text in UTF-8 (byte {error.start})")
+        case yaml.MarkedYAMLError():
+            mark = error.problem_mark or error.context_mark
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            return Problem(file, line, column, f"is not YAML: {_yaml_words(error)}")
+        case RecursionError():
+            return Problem(file, 1, 1, "is nested too deeply")
+        case _:
+            return Problem(file, 1, 1, "is not YAML: it holds a character that YAML does not allow")
 
 
 def _yaml_words(error: yaml.MarkedYAMLError) -> str:
@@ -154,20 +162,29 @@ class _Builder:
     def __init__(self, file: str) -> None:
         self.problems: list[Problem] = []
         self.readable = True
+        self._left = MOST_VALUES
         self._file = file
         self._open: list[yaml.Node] = []
         self._scalars = yaml.constructor.SafeConstructor()
 
     def build(self, node: yaml.Node, key: Mark | None = None) -> Node:
         mark = self._mark(node)
-        if any(node is around for around in self._open):
-            self._unreadable(mark, "refers to itself")
+        self._left -= 1
+        if wrong := self._never_ends(node):
+            if self.readable or self._left > 0:
+                self._unreadable(mark, wrong)
             return Node(None, mark, key)
         self._open.append(node)
         try:
             return Node(self._value(node), mark, key)
         finally:
             self._open.pop()
+
+    def _never_ends(self, node: yaml.Node) -> str:
+        """Why ``node`` cannot be unfolded, or nothing. Aliases make small files endless or huge."""
+        if any(node is around for around in self._open):
+            return "refers to itself"
+        return "" if self._left > 0 else f"unfolds to more than {MOST_VALUES} values"
 
     def _mark(self, node: yaml.Node) -> Mark:
         return Mark(self._file, node.start_mark.line + 1, node.start_mark.column + 1)

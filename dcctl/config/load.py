@@ -108,7 +108,7 @@ def with_kinds(document: object) -> object:
 
 
 def _with_kind(site: object) -> object:
-    if not isinstance(site, dict) or site.get("kind") in SITE_KINDS:
+    if not isinstance(site, dict) or site.get("kind") in tuple(SITE_KINDS):
         return site
     return site | {
         "kind": max(SITE_KINDS, key=lambda kind: len(site.keys() & SITE_KINDS[kind].model_fields.keys()))

@@ -40,7 +40,7 @@ def _two_sites(read: Draft) -> Iterator[Finding]:
 
 def _kinds(read: Draft) -> Iterator[Finding]:
     for site in read.sites or ():
-        if site.kind not in SITE_KINDS:
+        if site.kind not in tuple(SITE_KINDS):
             hint = did_you_mean(str(site.kind), tuple(SITE_KINDS), few=0) if site.kind is not None else ""
             yield ("sites", site.name, "kind"), f"must be {' or '.join(SITE_KINDS)}{hint}"
 

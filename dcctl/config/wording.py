@@ -27,14 +27,17 @@ _KINDS = {
 }
 
 
-def problems(error: ValidationError, root: Node) -> Iterator[Problem]:
-    """Every finding of ``error`` with the place in the files where it stands."""
+def problems(
+    error: ValidationError, root: Node, *, schema: type[BaseModel] = Configuration
+) -> Iterator[Problem]:
+    """Every finding of ``error`` against ``schema`` with the place in the files where it stands."""
     for detail in error.errors(include_url=False):
         location = tuple(part for part in detail["loc"] if part != "[key]")
         at_key = detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",)
         where = written(location, root)
         mark = locate(root, location, at_key=at_key)
-        yield mark.problem(f"{where}: {_message(detail, location)}" if where else _message(detail, location))
+        message = _message(detail, location, schema)
+        yield mark.problem(f"{where}: {message}" if where else message)
 
 
 def written(location: Location, root: Node) -> str:
@@ -50,13 +53,13 @@ def written(location: Location, root: Node) -> str:
     return text.lstrip(".")
 
 
-def _message(detail: ErrorDetails, location: tuple[str | int, ...]) -> str:
+def _message(detail: ErrorDetails, location: tuple[str | int, ...], schema: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     match kind:
         case _ if kind.endswith("_type") and detail["input"] is None:
             message = "has no value"
         case "extra_forbidden":
-            message = "unknown key" + did_you_mean(str(location[-1]), _keys(location[:-1]))
+            message = "unknown key" + did_you_mean(str(location[-1]), _keys(location[:-1], schema))
         case "missing":
             message = "is required and missing"
         case "value_error":
@@ -81,9 +84,9 @@ def did_you_mean(word: str, known: Sequence[str], *, few: int = 12) -> str:
     return f"; known: {', '.join(known)}" if 0 < len(known) <= few else ""
 
 
-def _keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that the schema allows at ``location``."""
-    current: Any = Configuration
+def _keys(location: tuple[str | int, ...], schema: type[BaseModel]) -> list[str]:
+    """The keys that ``schema`` allows at ``location``."""
+    current: Any = schema
     for part in location:
         current = _below(current, part)
     return [*current.model_fields] if isinstance(current, type) and issubclass(current, BaseModel) else []

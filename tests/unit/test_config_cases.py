@@ -4,6 +4,7 @@ Most cases extend ``good.yaml`` and say only what is wrong. No file's problems m
 word ``hunter2`` stands for one wherever a value could be one.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,19 @@ def test_a_character_that_yaml_does_not_allow(tmp_path: Path) -> None:
     (tmp_path / "dcctl.yaml").write_text("environment: \x07")
     with pytest.raises(ConfigurationError, match="a character that YAML does not allow"):
         load_file(tmp_path / "dcctl.yaml")
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, "{a: " * 3000, "[" * 200 + "]" * 200])
+def test_a_file_that_is_nested_without_end(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dcctl.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"nested too deeply|must be a mapping"):
+        load_file(tmp_path / "dcctl.yaml")
+
+
+def test_a_small_file_that_unfolds_to_a_huge_one(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x]"]
+    lines += [f"{name}: &{name} [{', '.join([f'*{below}'] * 8)}]" for below, name in pairwise("abcdefgh")]
+    (tmp_path / "dcctl.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigurationError, match="unfolds to more than 20000 values") as raised:
+        load_file(tmp_path / "dcctl.yaml")
+    assert len(raised.value.problems) == 1
