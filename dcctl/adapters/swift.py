@@ -259,11 +259,13 @@ class SwiftStore:
 
 
 def _head(answer: aiohttp.ClientResponse) -> Head:
+    body = answer.headers.get("X-Object-Body-Timestamp")
     return Head(
         hash=answer.headers.get("Etag", "").strip('"'),
         stamp=Stamp.parse(answer.headers["X-Timestamp"]),
         length_bytes=int(answer.headers.get("Content-Length", "0")),
         headers=carried(answer.headers),
+        body=Stamp.parse(body) if body else None,
     )
 
 

@@ -45,12 +45,16 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An object without its bytes. ``stamp`` is the latest change, a POST's included."""
+    """An object without its bytes. ``stamp`` is the latest change, a POST's included.
+
+    ``body`` is the body's own stamp where the cluster tells it (templates/swift/dcctl_stamps.py).
+    """
 
     hash: str
     stamp: Stamp
     length_bytes: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: Stamp | None = None
 
     @property
     def manifest(self) -> bool:

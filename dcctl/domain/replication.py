@@ -143,8 +143,9 @@ class Forget:
 class Copy:
     """GET from ``source``, PUT to the other side under the same stamp.
 
-    ``ask_first``: the listed stamp may be a POST's, and a body written under a POST's stamp could bury a
-    newer body that no listing shows yet; ask for the body's own.
+    ``ask_first``: the listed stamp may be a POST's, and a body written under a POST's stamp could bury
+    what no listing shows (a tombstone, or a newer body); where the cluster does not tell the body's own
+    stamp, ask for it.
     """
 
     source: Side
@@ -223,7 +224,7 @@ def decide_replication(base: Row | None, a: Row | None, b: Row | None, rules: Ru
         return Undecided(side, GAP)
     if base is not None and row.hash == base.hash:
         return _wait_or(Offer(side), a, b, rules)
-    return _wait_or(Copy(side, _unsettled(row, rules)), a, b, rules)
+    return _wait_or(Copy(side, ask_first=True), a, b, rules)
 
 
 def _both(base: Row | None, a: Row, b: Row, rules: Rules) -> Decision:

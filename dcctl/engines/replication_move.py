@@ -63,19 +63,31 @@ class Mover:
         self._manners = manners
 
     async def copy(self, row: Row, source: Side, *, ask_first: bool, base: Row | None) -> Outcome:
-        """GET and signed PUT. Refused as older: the other side knows better, and is asked what."""
-        src, dst = self._stores[source], self._stores[source.other]
-        if ask_first and not await src.holds(self._container, row.name, row.stamp):
-            return await self._copy_posted(row, source, base)
-        async with src.fetch(self._container, row.name) as document:
+        """GET and signed PUT, and the POST that came after, if one did.
+
+        Refused as older: the other side knows better, and is asked what.
+        """
+        dst = self._stores[source.other]
+        async with self._stores[source].fetch(self._container, row.name) as document:
             if document is None:
                 return Outcome("gone")
             if document.head.stamp.ticks != row.stamp.ticks:
                 return Outcome("moved")
-            answer = await self._put(source, row, row.stamp, document)
-        if answer is Answer.APPLIED:
-            return Outcome("copied", agreed=True, bytes=document.head.length_bytes)
-        return await self._refused(row, source, row.stamp, await dst.head(self._container, row.name))
+            body = document.head.body
+            if body is None:
+                body = await self._body_stamp(source, row, base) if ask_first else row.stamp
+            answer = await self._put(source, row, body, document)
+        if answer is not Answer.APPLIED:
+            there = await dst.head(self._container, row.name)
+            if there is None:
+                return Outcome("doomed", doomed=Doomed(source, row, body, None))
+            if there.hash != row.hash or there.stamp.ticks > row.stamp.ticks:
+                return Outcome("later")
+        agreed = True
+        if body.ticks != row.stamp.ticks:
+            posted = await dst.post(self._container, row.name, row.stamp, document.head.headers)
+            agreed = posted is Answer.APPLIED
+        return Outcome("copied", agreed=agreed, bytes=document.head.length_bytes)
 
     async def refresh(self, row: Row, source: Side, base: Row | None) -> Outcome:
         """The same bytes under a later stamp: carry the PUT if that is what it was, else the POST."""
@@ -155,23 +167,6 @@ class Mover:
 
     # -- pieces
 
-    async def _copy_posted(self, row: Row, source: Side, base: Row | None) -> Outcome:
-        """The body under its own stamp, then its metadata under the POST's."""
-        src, dst = self._stores[source], self._stores[source.other]
-        body = await self._search_body_stamp(source, row, base)
-        async with src.fetch(self._container, row.name) as document:
-            if document is None:
-                return Outcome("gone")
-            if document.head.stamp.ticks != row.stamp.ticks:
-                return Outcome("moved")
-            answer = await self._put(source, row, body, document)
-        if answer is not Answer.APPLIED:
-            there = await dst.head(self._container, row.name)
-            if there is None or there.hash != row.hash:
-                return await self._refused(row, source, body, there)
-        posted = await dst.post(self._container, row.name, row.stamp, document.head.headers)
-        return Outcome("copied", agreed=posted is Answer.APPLIED, bytes=document.head.length_bytes)
-
     async def _refused(self, row: Row, source: Side, stamp: Stamp, there: Head | None) -> Outcome:
         """Why a version was older than what the other side holds: deleted there, or newer there."""
         if there is None:
@@ -240,6 +235,9 @@ class Mover:
         """The stamp of the body itself, where the listing shows the latest POST's."""
         if await self._stores[side].holds(self._container, row.name, row.stamp):
             return row.stamp
+        head = await self._stores[side].head(self._container, row.name)
+        if head is not None and head.body is not None:
+            return head.body
         return await self._search_body_stamp(side, row, base)
 
     async def _search_body_stamp(self, side: Side, row: Row, base: Row | None) -> Stamp:

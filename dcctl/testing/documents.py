@@ -10,7 +10,6 @@ from dcctl.domain.document import Answer, Document, Head, carried
 from dcctl.domain.replication import TICKS_PER_S, Stamp
 from dcctl.errors import NotFound, Unreachable
 
-
 NEVER = Stamp(0)
 
 
@@ -50,19 +49,26 @@ def document(content: bytes, headers: Mapping[str, str] | None = None) -> Docume
 
 
 class MemoryStore:
-    """One cluster. ``skew_s`` shifts its clock; ``fail_next`` makes that many calls raise; ``hidden`` names
-    are stored and not listed (a container update that is late)."""
+    """One cluster. ``skew_s`` shifts its clock; after ``fail_after`` more calls it is away; ``hidden``
+    names are stored and not listed (a container update that is late)."""
 
     def __init__(
-        self, site: str, time: VirtualTime, *, skew_s: float = 0.0, reclaim_age_s: float = 604800.0
+        self,
+        site: str,
+        time: VirtualTime,
+        *,
+        skew_s: float = 0.0,
+        reclaim_age_s: float = 604800.0,
+        tells_bodies: bool = False,
     ) -> None:
         self.site = site
         self.time = time
         self.skew_s = skew_s
         self.reclaim_age_s = reclaim_age_s
+        self.tells_bodies = tells_bodies
         self.containers: dict[str, dict[str, Stored]] = {"docs": {}}
         self.hidden: set[tuple[str, str]] = set()
-        self.fail_next = 0
+        self.fail_after: int | None = None
         self.calls: list[str] = []
 
     def now(self) -> Stamp:
@@ -131,7 +137,8 @@ class MemoryStore:
         one = self._live(container, name)
         if one is None or one.content is None:
             return None
-        return Head(_hash(one.content), Stamp(one.listed.ticks), len(one.content), carried(one.headers))
+        body = one.body if self.tells_bodies else None
+        return Head(_hash(one.content), Stamp(one.listed.ticks), len(one.content), carried(one.headers), body)
 
     async def put(self, container: str, name: str, stamp: Stamp, document: Document) -> Answer:
         self._called("put")
@@ -205,9 +212,10 @@ class MemoryStore:
 
     def _called(self, what: str) -> None:
         self.calls.append(what)
-        if self.fail_next:
-            self.fail_next -= 1
-            raise Unreachable(what, on=self.site, saw="made to fail")
+        if self.fail_after is not None:
+            if self.fail_after <= 0:
+                raise Unreachable(what, on=self.site, saw="made to fail")
+            self.fail_after -= 1
 
 
 def _hash(content: bytes) -> str:

@@ -76,6 +76,7 @@ def test_writes_at_both_sites_meet(world: World) -> None:
 
 
 def test_a_copied_object_costs_two_requests(world: World) -> None:
+    world.a.tells_bodies = True  # else it costs a third, which asks for the body's stamp
     world.a.client_put("docs", "o", b"1")
     world.time.now_s += 60
     before = len(world.a.calls + world.b.calls)

@@ -1,0 +1,32 @@
+"""Swift proxy middleware: tells the timestamp of an object's body, which a POST hides.
+
+A plain GET or HEAD answers with the timestamp of the latest POST. Whoever replicates has to know the
+body's own, or a POST's time is taken for the body's and an old body buries a newer one. The proxy knows
+it and strips it at the gatekeeper; this filter, anywhere after the gatekeeper, lets it through as
+``X-Object-Body-Timestamp``. Without the filter dcctl finds it out by asking, with more requests.
+
+    [filter:dcctl_stamps]
+    paste.filter_factory = dcctl_stamps:filter_factory
+"""
+
+
+class BodyStamps:
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, env, start_response):
+        if env["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self.app(env, start_response)
+
+        def start(status, headers, exc_info=None):
+            for name, value in headers:
+                if name.lower() == "x-backend-data-timestamp":
+                    headers = [*headers, ("X-Object-Body-Timestamp", value)]
+                    break
+            return start_response(status, headers, exc_info)
+
+        return self.app(env, start)
+
+
+def filter_factory(_global_conf, **_local_conf):
+    return BodyStamps
