@@ -1,0 +1,187 @@
+"""What a drill's file may say (docs/reference/drill.md), and from the file to a drill ready to run."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, Strict, ValidationError, model_validator
+
+from dcctl import resources
+from dcctl.config import wording
+from dcctl.config.document import read, shown
+from dcctl.config.schema import Bytes, Duration, Name, Objectives, Section, Text
+from dcctl.config.units import parse_duration
+from dcctl.domain.drill import Drill, Tolerances, WorkloadSpec
+from dcctl.errors import ConfigurationError, UsageError
+
+FOLDER = Path("drills")
+SUFFIXES = (".yml", ".yaml")
+MARGIN_S = 10
+"""The cut's own timer must outlast the time it may be held by this much: a fault that ends by itself
+proves nothing about the healing, and too late a timer keeps a site dark."""
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def _tolerance(value: object) -> timedelta | None:
+    return None if value == OBJECTIVE else parse_duration(value)
+
+
+OBJECTIVE = "objective"
+PerSecond = Annotated[float, Strict(), Field(le=1000), AfterValidator(_positive)]
+Tolerance = Annotated[timedelta | None, PlainValidator(_tolerance)]
+"""A duration, or None: the environment's own objective."""
+
+
+class SteadyState(Section):
+    """What must hold before anything is broken, besides that nothing needs attention."""
+
+    lag_at_most: Bytes = 16 * 2**20
+    """How far the synchronous standby may be behind."""
+
+
+class Client(Section):
+    """The writer."""
+
+    writes_per_second: PerSecond = 50.0
+    reads_per_second: PerSecond = 5.0
+    connections_at_most: Annotated[int, Strict(), Field(ge=1, le=1000)] = 32
+    """Per edge; an arrival beyond it fails at once."""
+    connect_limit: Duration = Field(default="2s", validate_default=True)
+    statement_limit: Duration = Field(default="5s", validate_default=True)
+    warm_up: Duration = Field(default="5s", validate_default=True)
+    """Acknowledged through every edge for this long before the fault."""
+    cool_down: Duration = Field(default="5s", validate_default=True)
+    """Goes on for this long after the steady state has returned."""
+
+
+class FaultSpec(Section):
+    """What is broken."""
+
+    cut_site: Name
+    """``primary``, ``standby`` (where the database's are then), or a site's name."""
+    for_at_most: Duration
+    """The fault ends by itself after this, whatever becomes of dcctl."""
+
+
+class Hold(Section):
+    """How long the fault stays."""
+
+    writes_acknowledged_for: Duration
+    """Until the client is served again for this long …"""
+    at_most: Duration
+    """… or for this long."""
+
+
+class Settle(Section):
+    """How long the system may take to its steady state after the fault."""
+
+    at_most: Duration
+
+
+class ToleranceSpec(Section):
+    """What the client may see at most; ``objective`` is the environment's own."""
+
+    recovery_time: Tolerance = None
+    loss_window: Tolerance = None
+    lateness: Duration = Field(default="500ms", validate_default=True)
+    """Of the client itself, at its 99th percentile."""
+
+
+class DrillFile(Section):
+    """One drill."""
+
+    drill: Name
+    purpose: Text
+    steady_state: SteadyState = SteadyState()
+    workload: Client = Client()
+    fault: FaultSpec
+    hold: Hold
+    settle: Settle
+    tolerances: ToleranceSpec = ToleranceSpec()
+
+    @model_validator(mode="after")
+    def _timer_outlasts_the_hold(self) -> Self:
+        shortest_s = self.hold.at_most.total_seconds() + MARGIN_S
+        if self.fault.for_at_most.total_seconds() < shortest_s:
+            raise ValueError(
+                f"fault.for_at_most must be at least {shortest_s:g}s, {MARGIN_S}s more than hold.at_most: "
+                "the fault must not end by itself while it is held"
+            )
+        return self
+
+    def with_objectives(self, objectives: Objectives) -> Drill:
+        """The drill with the objectives of the environment it will run in."""
+        recovery, loss = self.tolerances.recovery_time, self.tolerances.loss_window
+        load = self.workload
+        return Drill(
+            name=self.drill,
+            purpose=self.purpose,
+            cut_site=self.fault.cut_site,
+            cut_for_at_most_s=self.fault.for_at_most.total_seconds(),
+            acknowledged_for_s=self.hold.writes_acknowledged_for.total_seconds(),
+            hold_at_most_s=self.hold.at_most.total_seconds(),
+            settle_at_most_s=self.settle.at_most.total_seconds(),
+            lag_at_most_bytes=self.steady_state.lag_at_most,
+            workload=WorkloadSpec(
+                writes_per_s=load.writes_per_second,
+                reads_per_s=load.reads_per_second,
+                in_flight_at_most=load.connections_at_most,
+                connect_limit_s=load.connect_limit.total_seconds(),
+                statement_limit_s=load.statement_limit.total_seconds(),
+                warm_up_s=load.warm_up.total_seconds(),
+                cool_down_s=load.cool_down.total_seconds(),
+            ),
+            tolerances=Tolerances(
+                recovery_time_s=(objectives.recovery_time if recovery is None else recovery).total_seconds(),
+                loss_window_s=(objectives.loss_window if loss is None else loss).total_seconds(),
+                lateness_s=self.tolerances.lateness.total_seconds(),
+            ),
+        )
+
+
+def find_drill(given: str) -> Path:
+    """The file of a drill: a path, or a name under ``./drills``, then among dcctl's own.
+
+    Raises UsageError, which lists what there is.
+    """
+    path = Path(given)
+    if path.suffix in SUFFIXES and path.is_file():
+        return path
+    known = known_drills()
+    if given in known:
+        return known[given]
+    raise UsageError(
+        "find the drill",
+        on=given,
+        saw=f"there is no such file, and drills found are: {', '.join(known) or 'none'}",
+        next_command="dcctl drill list",
+    )
+
+
+def known_drills() -> dict[str, Path]:
+    """Every drill that a name finds; this folder's before dcctl's own."""
+    found: dict[str, Path] = {}
+    for folder in (FOLDER, resources.drills()):
+        for path in sorted(folder.glob("*")):
+            if path.suffix in SUFFIXES:
+                found.setdefault(path.stem, path)
+    return found
+
+
+def load_drill(path: Path) -> DrillFile:
+    """The drill in ``path``. Raises ConfigurationError with every problem at once."""
+    root, problems = read(path)
+    if root is not None and not problems:
+        try:
+            return DrillFile.model_validate(root.plain())
+        except ValidationError as error:
+            problems = tuple(wording.problems(error, root, schema=DrillFile))
+    raise ConfigurationError(
+        tuple(sorted(set(problems), key=lambda each: (each.line, each.column))),
+        next_command=f"$EDITOR {shown(path)}",
+    )
