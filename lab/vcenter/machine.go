@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -66,9 +65,11 @@ type failure struct {
 	message string
 }
 
-// task shows a request as vCenter does: queued, running, then success or the fault.
+// task shows a request as vCenter does: queued, running, then success or the fault. It bears the name of
+// the method that was called, which clients look up.
 func (vm *machine) task(name string, do func() *failure) types.ManagedObjectReference {
 	task := simulator.CreateTask(vm.Self, name, nil)
+	task.Info.Name = name
 	vm.showTasks(append(vm.RecentTask, task.Self))
 	vm.after(func() {
 		update(task, types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateRunning},
@@ -200,7 +201,7 @@ func (vm *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Ta
 	if vm.Config.Template {
 		return vm.VirtualMachine.PowerOnVMTask(ctx, req) // which refuses
 	}
-	ref := vm.power("powerOn", isNot(on), on, vm.start,
+	ref := vm.power("PowerOnVM_Task", isNot(on), on, vm.start,
 		func() soap.HasFault { return vm.VirtualMachine.PowerOnVMTask(ctx, req) })
 	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: ref}}
 }
@@ -226,14 +227,14 @@ func (vm *machine) start(now types.VirtualMachinePowerState) error {
 
 // PowerOffVMTask cuts the machine's power.
 func (vm *machine) PowerOffVMTask(ctx *simulator.Context, req *types.PowerOffVM_Task) soap.HasFault {
-	ref := vm.power("powerOff", isNot(off), off, vm.verb("halt"),
+	ref := vm.power("PowerOffVM_Task", isNot(off), off, vm.verb("halt"),
 		func() soap.HasFault { return vm.VirtualMachine.PowerOffVMTask(ctx, req) })
 	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: ref}}
 }
 
 // SuspendVMTask freezes the machine.
 func (vm *machine) SuspendVMTask(ctx *simulator.Context, req *types.SuspendVM_Task) soap.HasFault {
-	ref := vm.power("suspend", is(on), suspended, vm.verb("suspend"),
+	ref := vm.power("SuspendVM_Task", is(on), suspended, vm.verb("suspend"),
 		func() soap.HasFault { return vm.VirtualMachine.SuspendVMTask(ctx, req) })
 	return &methods.SuspendVM_TaskBody{Res: &types.SuspendVM_TaskResponse{Returnval: ref}}
 }
@@ -246,7 +247,7 @@ func (vm *machine) ResetVMTask(_ *simulator.Context, _ *types.ResetVM_Task) soap
 		}
 		return vm.mirror.runtime.do("boot", vm.id())
 	}
-	ref := vm.power("reset", is(on), on, again, func() soap.HasFault { return nil })
+	ref := vm.power("ResetVM_Task", is(on), on, again, func() soap.HasFault { return nil })
 	return &methods.ResetVM_TaskBody{Res: &types.ResetVM_TaskResponse{Returnval: ref}}
 }
 
@@ -269,7 +270,7 @@ func (vm *machine) ShutdownGuest(ctx *simulator.Context, req *types.ShutdownGues
 
 // DestroyTask removes the machine and its disk.
 func (vm *machine) DestroyTask(ctx *simulator.Context, req *types.Destroy_Task) soap.HasFault {
-	ref := vm.power("destroy", isNot(on), off, vm.verb("delete"), func() soap.HasFault {
+	ref := vm.power("Destroy_Task", isNot(on), off, vm.verb("delete"), func() soap.HasFault {
 		answer := vm.VirtualMachine.DestroyTask(ctx, req)
 		if failureOf(answer) == nil {
 			vm.gone = true
@@ -333,7 +334,7 @@ func (vm *machine) RelocateVMTask(ctx *simulator.Context, req *types.RelocateVM_
 	source := *vm.Runtime.Host
 	if req.Spec.Host != nil {
 		if f := unusable(*req.Spec.Host); f != nil {
-			ref := vm.task("relocate", func() *failure { return f })
+			ref := vm.task("RelocateVM_Task", func() *failure { return f })
 			return &methods.RelocateVM_TaskBody{Res: &types.RelocateVM_TaskResponse{Returnval: ref}}
 		}
 	}
@@ -365,7 +366,8 @@ func unusable(ref types.ManagedObjectReference) *failure {
 func (vm *machine) follow(state types.VirtualMachinePowerState, requests int) {
 	vm.locked(func() {
 		now, quiet := vm.quiet()
-		if vm.gone || !quiet || now != requests || state == "" || state == vm.Runtime.PowerState {
+		heard := vm.Runtime.ConnectionState == types.VirtualMachineConnectionStateConnected
+		if vm.gone || !heard || !quiet || now != requests || state == "" || state == vm.Runtime.PowerState {
 			return
 		}
 		log.Printf("%s: was %s, is %s by itself", vm.Name, vm.Runtime.PowerState, state)
@@ -383,4 +385,14 @@ func (vm *machine) follow(state types.VirtualMachinePowerState, requests int) {
 	})
 }
 
-var _ mo.Entity = (*machine)(nil)
+// connect shows whether vCenter hears of the virtual machine, if it is on that host.
+func (vm *machine) connect(host types.ManagedObjectReference, state types.VirtualMachineConnectionState) {
+	vm.locked(func() {
+		if *vm.Runtime.Host == host && vm.Runtime.ConnectionState != state {
+			simulator.Map.Update(vm, []types.PropertyChange{
+				{Name: "runtime.connectionState", Val: state},
+				{Name: "summary.runtime.connectionState", Val: state},
+			})
+		}
+	})
+}

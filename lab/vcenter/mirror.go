@@ -4,6 +4,7 @@ import (
 	"context"
 	"log"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -115,22 +116,25 @@ var powerStates = map[string]types.VirtualMachinePowerState{
 }
 
 // compareHosts makes vCenter lose every host that has a file of its name in the directory, and find the
-// others again. Its machines run on: only vCenter does not hear of them.
+// others again. Their machines run on: only vCenter does not hear of them.
 func (m *mirror) compareHosts(lost string) {
 	for _, entity := range simulator.Map.All("HostSystem") {
 		host := entity.(*simulator.HostSystem)
-		state := types.HostSystemConnectionStateConnected
-		if _, err := os.Stat(lost + "/" + host.Name); err == nil {
+		state, guests := types.HostSystemConnectionStateConnected, types.VirtualMachineConnectionStateConnected
+		if _, err := os.Stat(filepath.Join(lost, host.Name)); err == nil {
 			state = types.HostSystemConnectionStateNotResponding
+			guests = types.VirtualMachineConnectionStateDisconnected
 		}
 		simulator.Map.WithLock(host, func() {
 			if host.Runtime.ConnectionState != state {
 				simulator.Map.Update(host, []types.PropertyChange{
 					{Name: "runtime.connectionState", Val: state},
-					{Name: "summary.runtime.connectionState", Val: state},
 				})
 			}
 		})
+		for _, vm := range m.all() {
+			vm.connect(host.Self, guests)
+		}
 	}
 }
 

@@ -1,5 +1,6 @@
 """``ports.Machines`` over one vCenter."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -275,21 +276,19 @@ class VMwareMachines:
     def _forbid_restart(self, machine: Machine) -> None:
         """Take the machine out of vSphere HA, and remember what was set.
 
-        A cluster that we may not configure is left as it is; then the reading says that a restart is
-        possible, and proves nothing.
+        Where we may not, power goes off all the same; then the reading says that a restart is possible, and
+        proves nothing.
         """
         tried = "forbid automatic restart"
         restart = self._inventory.restart(machine.ref, tried, on=machine.name)
         if restart is None or not restart.enabled or restart.priority == "disabled":
             return
-        if specs.RESTART_PRIORITY not in machine.options:
-            was = {specs.RESTART_PRIORITY: restart.override or "default"}
-            self._set_options(tried, machine.ref, was, on=machine.name)
         change = specs.restart_override(machine.ref, "disabled", exists=restart.override is not None)
-        try:
+        with contextlib.suppress(Rejected):
+            if specs.RESTART_PRIORITY not in machine.options:
+                was = {specs.RESTART_PRIORITY: restart.override or "default"}
+                self._set_options(tried, machine.ref, was, on=machine.name)
             self._configure_cluster(tried, change, on=machine.name)
-        except Rejected:
-            return
 
     def _allow_restart(self, machine: Machine) -> None:
         """Give back to vSphere HA what ``_forbid_restart`` took."""

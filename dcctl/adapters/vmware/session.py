@@ -78,6 +78,7 @@ class Session:
                     self._refused = CredentialsRefused(
                         f"log in as {self._username}", on=self.site, saw=said(error)
                     )
+                    self._stub.DropConnections()
                     raise self._refused from error
                 self._content = content
             return self._content
