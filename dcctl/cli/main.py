@@ -20,6 +20,7 @@ from dcctl.errors import DcctlError, Interrupted, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:attribute, the one line that `dcctl --help` shows)
+    "demo": ("dcctl.cli.demo:demo", "Build the lab and lose a site while a client writes; about 4 minutes."),
     "lab": ("dcctl.cli.lab:lab", "Two clouds and a witness on this host: up, down, status, ssh, cut, heal."),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),
