@@ -369,6 +369,8 @@ class Configuration(Section):
     objectives: Objectives
     rules: Rules = Rules()
     automation: Automation = Automation()
+    faults: Literal["lab"] | None = None
+    """What breaks this environment on purpose, for drills; without it a drill that breaks is refused."""
     secrets: dict[SecretName, Secret] = {}
 
     def secret(self, name: str) -> Reference:

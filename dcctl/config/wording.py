@@ -76,7 +76,7 @@ def _choice(expected: str, value: str) -> str:
     return f"must be {' or '.join(known)}" + did_you_mean(value, known, few=0)
 
 
-def did_you_mean(word: str, known: Sequence[str], *, few: int = 12) -> str:
+def did_you_mean(word: str, known: Sequence[str], *, few: int = 16) -> str:
     """``; did you mean …?``, or what is known when that is not more than ``few``, or nothing."""
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     if near:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dcctl.domain.event import Event
 from dcctl.domain.observation import Cut
+from dcctl.domain.refusal import Refusal
 from dcctl.domain.status import Host, Status
 
 PRIMARY, STANDBY = "primary", "standby"
@@ -62,13 +63,6 @@ class Drill:
     lag_at_most_bytes: int
     workload: WorkloadSpec
     tolerances: Tolerances
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why not, each reason a sentence."""
-
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from dcctl.domain.drill import DrillPlan, Undo, still_cut
 from dcctl.domain.history import History, check
 from dcctl.domain.status import Status, decide_status
 from dcctl.domain.step import Step, Wait, Work
-from dcctl.engines.status import System, look, seen
-from dcctl.errors import DcctlError, TimedOut, UndoIncomplete
+from dcctl.engines.status import System, in_turn, observe
+from dcctl.errors import DcctlError, TimedOut, UndoIncomplete, Unreachable
 from dcctl.ports import Fault, Journal, Workload
 
 OUTSIDE = "outside"
@@ -153,9 +153,11 @@ class Rehearsal:
         database = self.system.database
         for name in database.members:
             if self._place(name) != self.plan.radius.site and name != self.plan.primary:
-                report = seen(partial(database.observe_member, name)).value
-                if report is not None and report.primary:
-                    return name
+                try:
+                    if database.observe_member(name).primary:
+                        return name
+                except Unreachable:
+                    continue
         return None
 
     def _heal(self) -> None:
@@ -173,7 +175,7 @@ class Rehearsal:
         last: list[Status] = []
 
         def until() -> Status | None:
-            last[:] = [decide_status(self.environment, self.system.hosts, look(self.system))]
+            last[:] = [decide_status(self.environment, self.system.hosts, observe(self.system, in_turn))]
             return None if last[0].problems else last[0]
 
         try:

@@ -1,24 +1,18 @@
-"""One look at everything at once: each part is asked on its own, and silence is an answer.
+"""One look at everything: each part is asked on its own, and silence is an answer. Nothing is changed."""
 
-Nothing is changed. Every question has its port's own time limit, so a look takes as long as the slowest
-part, not as long as all of them.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from dcctl.domain.observation import Seen, View
 from dcctl.domain.status import Host
-from dcctl.domain.step import Step, Together, Work
-from dcctl.errors import Unreachable
+from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import Coordination, Database, Edges, Fault, Machines, Reach
 
 T = TypeVar("T")
 
 SSH_PORT = 22
-PARTS = ("clouds", "reachable", "voters", "databases", "edges", "cuts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,57 +26,70 @@ class System:
     database: Database
     edges: Edges
     fault: Fault | None = None
+    ssh_port: int = SSH_PORT
 
 
-def observe(system: System, *, limit_s: float, ssh_port: int = SSH_PORT) -> Work[View]:
-    """Ask every part of ``system`` at the same time; ``limit_s`` is what the ports were given."""
-    questions = list(_questions(system, ssh_port))
-    answers = yield Together(
-        tuple(
-            _ask(Step(f"look at {part}", name, limit_s, partial(seen, question)))
-            for part, name, question in questions
-        )
+Question = Callable[[], Any]
+Ask = Callable[[Mapping[str, Question]], Mapping[str, Any]]
+"""Asks several questions and returns, under the same keys, each answer or the DcctlError in its place.
+
+``shell.at_once`` asks all of them at the same time: a look then takes as long as the slowest part, whose
+port has its own time limit, and not as long as all of them.
+"""
+
+
+def observe(system: System, ask: Ask) -> View:
+    """Look at every part of ``system``. Raises what is no silence of a part (a wrong configuration)."""
+    questions = _questions(system)
+    answers = ask({f"{part} {name}": question for (part, name), question in questions.items()})
+    found: dict[str, dict[str, Seen[Any]]] = {part: {} for part, _name in questions}
+    for part, name in questions:
+        found[part][name] = _seen(answers[f"{part} {name}"])
+    cuts = found.pop("cuts", {}).get("cuts", Seen(()))
+    return View(
+        clouds=found.get("clouds", {}),
+        reachable=found.get("reachable", {}),
+        voters=found.get("voters", {}),
+        databases=found.get("databases", {}),
+        edges=found.get("edges", {}),
+        cuts=cuts.value or (),
     )
-    return _view((part, name, answer) for (part, name, _), answer in zip(questions, answers, strict=True))
 
 
-def look(system: System, *, ssh_port: int = SSH_PORT) -> View:
-    """The same one after the other, in this thread: quick while everything answers."""
-    return _view((part, name, seen(question)) for part, name, question in _questions(system, ssh_port))
+def _questions(system: System) -> dict[tuple[str, str], Question]:
+    """What is asked, by the part of the view and the name that the answer goes under."""
+    clouds = {("clouds", name): cloud.observe_servers for name, cloud in system.clouds.items()}
+    reach, voters = system.reach.observe_port, system.coordination.voters
+    return {
+        **clouds,
+        **{("reachable", each.name): partial(reach, each.address, system.ssh_port) for each in system.hosts},
+        **{("voters", name): partial(system.coordination.observe_voter, name) for name in voters},
+        **{
+            ("databases", name): partial(system.database.observe_member, name)
+            for name in system.database.members
+        },
+        **{("edges", name): partial(system.edges.observe_edge, name) for name in system.edges.edges},
+        **({("cuts", "cuts"): system.fault.observe_cuts} if system.fault is not None else {}),
+    }
 
 
-def _view(answers: Iterable[tuple[str, str, Seen[Any]]]) -> View:
-    found: dict[str, dict[str, Seen[Any]]] = {part: {} for part in PARTS}
-    for part, name, answer in answers:
-        found[part][name] = answer
-    cuts = found.pop("cuts").get("cuts")
-    return View(**found, cuts=(cuts.value or ()) if cuts else ())
+def in_turn(questions: Mapping[str, Callable[[], T]]) -> dict[str, T | DcctlError]:
+    """An ``Ask`` in this thread, one question after the other: quick while everything answers."""
+    return {name: _answer(question) for name, question in questions.items()}
 
 
-def _questions(system: System, ssh_port: int) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """What is asked: the part, whose name the answer goes under, and the question."""
-    for name, cloud in system.clouds.items():
-        yield "clouds", name, cloud.observe_servers
-    for host in system.hosts:
-        yield "reachable", host.name, partial(system.reach.observe_port, host.address, ssh_port)
-    for name in system.coordination.voters:
-        yield "voters", name, partial(system.coordination.observe_voter, name)
-    for name in system.database.members:
-        yield "databases", name, partial(system.database.observe_member, name)
-    for name in system.edges.edges:
-        yield "edges", name, partial(system.edges.observe_edge, name)
-    if system.fault is not None:
-        yield "cuts", "cuts", system.fault.observe_cuts
-
-
-def seen(question: Callable[[], T]) -> Seen[T]:
-    """The answer to ``question``, or why there is none. A part that cannot be reached is no error here."""
+def _answer(question: Callable[[], T]) -> T | DcctlError:
     try:
-        return Seen(question())
-    except Unreachable as error:
-        return Seen(None, error.saw or error.sentence())
+        return question()
+    except DcctlError as error:
+        return error
 
 
-def _ask(step: Step) -> Work[Seen[Any]]:
-    answer: Seen[Any] = yield step
-    return answer
+def _seen(answer: Any) -> Seen[Any]:
+    match answer:
+        case Unreachable():
+            return Seen(None, answer.saw or answer.sentence())
+        case DcctlError():
+            raise answer
+        case _:
+            return Seen(answer)

@@ -10,7 +10,6 @@ import pytest
 from dcctl.domain.drill import (
     Drill,
     DrillPlan,
-    Refusal,
     Tolerances,
     Undo,
     WorkloadSpec,
@@ -19,10 +18,11 @@ from dcctl.domain.drill import (
 )
 from dcctl.domain.event import Event
 from dcctl.domain.history import History
+from dcctl.domain.refusal import Refusal
 from dcctl.domain.report import Report, Verdict, decide_report
 from dcctl.domain.status import decide_status
 from dcctl.engines.drill import Rehearsal, restore
-from dcctl.engines.status import System, look
+from dcctl.engines.status import System, in_turn, observe
 from dcctl.errors import Interrupted, StepFailed, UndoIncomplete, Unreachable
 from dcctl.shell import Interruption, perform
 from dcctl.testing.clock import VirtualClock
@@ -114,7 +114,7 @@ class Bench:
 
 def without_machines(ports: System, clouds: Any) -> Any:
     """The status with both clouds answering and, as in these tests, no server to be missing."""
-    status = decide_status("test", HOSTS, look(replace(ports, clouds=clouds)))
+    status = decide_status("test", HOSTS, observe(replace(ports, clouds=clouds), in_turn))
     return replace(status, problems=tuple(each for each in status.problems if "does not exist" not in each))
 
 
