@@ -16,6 +16,7 @@ PROGRAMS = {
     "go": "golang-go",
     "ip": "iproute2",
     "nft": "nftables",
+    "openssl": "openssl",
     "setpriv": "util-linux",
     "ssh": "openssh-client",
     "sysctl": "procps",
