@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import json
 import shlex
+import shutil
 import socket
 import ssl
 import subprocess
@@ -145,10 +146,10 @@ class StandIn:
 
 
 @pytest.fixture(scope="session", name="program")
-def vcenter_program(capable_host: None) -> Path:
-    """The program, built unless the lab's cache has it."""
+def vcenter_program(capable_host: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built unless the cache has it. A copy of it, for a lab that goes ends whatever runs from its folder."""
     vcenter.ensure_built(print)
-    return vcenter.program()
+    return Path(shutil.copy(vcenter.program(), tmp_path_factory.mktemp("vcenter")))
 
 
 @contextlib.contextmanager

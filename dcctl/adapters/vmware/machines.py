@@ -152,11 +152,13 @@ class VMwareMachines:
         return machine
 
     def _refuse_foreign(self, tried: str, machine: Machine) -> None:
-        owner = machine.server.owner
-        if owner == self._of.environment and not machine.template:
+        owner, ours = machine.server.owner, self._of.environment
+        if machine.template:
+            reason = "it is a template"
+        elif owner != ours:
+            reason = f"it belongs to {owner}, not to {ours}" if owner else f"it bears no mark of {ours}"
+        else:
             return
-        whose = f"it belongs to {owner}" if owner else "it bears no mark of an owner"
-        reason = f"{whose}, and not to {self._of.environment}"
         raise Refused(
             tried, on=self._at(machine.name), reasons=(reason,), next_command="dcctl provision plan"
         )
@@ -257,7 +259,7 @@ class VMwareMachines:
     # Power
 
     def _power_on(self, machine: Machine) -> None:
-        self._set_power("power the server on", machine, Power.ON, machine.ref.PowerOnVM_Task)
+        self._set_power("start the server", machine, Power.ON, machine.ref.PowerOnVM_Task)
         self._allow_restart(machine)
 
     def _set_power(self, tried: str, machine: Machine, power: Power, start: Callable[[], vim.Task]) -> None:

@@ -98,6 +98,7 @@ class Session:
             page = collector.RetrievePropertiesEx(specSet=list(filters), options=options)
             while page is not None:
                 for item in page.objects:
+                    refuse_expired(item)
                     properties = found.setdefault(item.obj, {})
                     properties.update((each.name, each.val) for each in item.propSet)
                 page = collector.ContinueRetrievePropertiesEx(page.token) if page.token else None
@@ -154,6 +155,13 @@ class Session:
                 self._stub.DropConnections()
 
 
+def refuse_expired(item: vmodl.query.PropertyCollector.ObjectContent) -> None:
+    """Raise the fault that a reading without a session may hide in each property that it leaves out."""
+    for missing in item.missingSet or ():
+        if isinstance(missing.fault, vim.fault.NotAuthenticated):
+            raise missing.fault
+
+
 def select(
     objects: Iterable[vim.ManagedObject],
     properties: Mapping[type, list[str]],
@@ -205,10 +213,10 @@ def as_ours(error: Exception, *, site: str, tried: str, on: str) -> Exception:
 def heard(error: Exception) -> str:
     """What went wrong on the way to vCenter."""
     match error:
+        case ssl.SSLCertVerificationError():
+            return f"no trusted TLS connection: {error.verify_message}"
         case ssl.SSLError():
-            return (
-                f"no trusted TLS connection: {getattr(error, 'verify_message', '') or error.reason or error}"
-            )
+            return f"no trusted TLS connection: {error}"
         case TimeoutError():
             return "no answer in time"
         case OSError():
