@@ -7,6 +7,7 @@ on disk before its effect begins; its ``done`` is written after the effect retur
 import concurrent.futures
 import contextlib
 import os
+import queue
 import signal
 import threading
 import time
@@ -39,20 +40,43 @@ class WallClock:
         time.sleep(seconds)
 
 
-def at_once(reads: Mapping[str, Callable[[], T]]) -> dict[str, T | DcctlError]:
+def at_once(
+    reads: Mapping[str, Callable[[], T]], *, limit_s: float | None = None
+) -> dict[str, T | DcctlError]:
     """Each read's answer, or why there is none, in the order given; all are under way at the same time.
 
-    For what is looked at outside a run. A read ends within its own time limit.
+    For what is looked at outside a run. A read ends within its own time limit. With ``limit_s``, one that
+    has not ended by then counts as TimedOut and is left behind: nobody waits for its thread any more.
     """
+    answers: queue.SimpleQueue[tuple[str, T | BaseException]] = queue.SimpleQueue()
 
-    def answer(read: Callable[[], T]) -> T | DcctlError:
+    def answer(name: str, read: Callable[[], T]) -> None:
         try:
-            return read()
-        except DcctlError as error:
-            return error
+            answers.put((name, read()))
+        except BaseException as error:  # raised again below, in the thread that asked
+            answers.put((name, error))
 
-    with concurrent.futures.ThreadPoolExecutor(max(1, len(reads))) as pool:
-        return dict(zip(reads, pool.map(answer, reads.values()), strict=True))
+    deadline_s = None if limit_s is None else time.monotonic() + limit_s
+    for name, read in reads.items():
+        threading.Thread(target=answer, args=(name, read), name=name, daemon=True).start()
+    found: dict[str, T | BaseException] = {}
+    while len(found) < len(reads):
+        try:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            name, value = answers.get(timeout=left_s)
+        except queue.Empty:
+            break
+        found[name] = value
+    for name in reads:
+        if name not in found:
+            found[name] = TimedOut("look", on=name, saw=f"no answer within {limit_s:g} s")
+    return {name: _no_bug(found[name]) for name in reads}
+
+
+def _no_bug(answer: Any) -> Any:
+    if isinstance(answer, BaseException) and not isinstance(answer, DcctlError):
+        raise answer
+    return answer
 
 
 class Interruption:

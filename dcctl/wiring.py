@@ -1,18 +1,24 @@
 """The composition root: which adapter keeps which port, by what the configuration says."""
 
 from contextlib import AbstractContextManager, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcctl.config.schema import Configuration, OpenstackSite, VmwareSite
 
 if TYPE_CHECKING:
+    from dcctl.adapters.history import HistoryFile
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.state import KnownHostsFile, Observations
     from dcctl.adapters.vmware import VMwareMachines
+    from dcctl.adapters.workload import PostgresWorkload
+    from dcctl.domain.drill import WorkloadSpec
     from dcctl.domain.known_hosts import KnownHost
-    from dcctl.ports import Clock, Machines
+    from dcctl.domain.machine import Server
+    from dcctl.engines.status import System
+    from dcctl.ports import Clock, Fault, Machines
 
 
 def machines(configuration: Configuration, site: str) -> "AbstractContextManager[Machines]":
@@ -107,3 +113,68 @@ def witness_host(configuration: Configuration) -> "KnownHost | None":
     except ValueError as error:
         raise ConfigurationError((Problem(str(witness.host_key), 0, 0, str(error)),)) from error
     return KnownHost(witness.name, str(witness.address), configuration.ssh.port, host_key)
+
+
+APPLICATION = "app"
+"""The database and the role in it that clients use (playbooks/roles/postgresql)."""
+WRITE_PORT = 5432
+"""Where an edge takes writes (playbooks/roles/edge)."""
+
+
+def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None" = None) -> "System":
+    """Everything that can be looked at; ``limit_s`` bounds each look, except at a cloud."""
+    from dcctl.adapters import http
+    from dcctl.adapters.haproxy import HaproxyEdges
+    from dcctl.adapters.patroni import PatroniMembers
+    from dcctl.adapters.reach import TcpReach
+    from dcctl.adapters.zookeeper import ZooKeeperVoters
+    from dcctl.config import expand
+    from dcctl.domain.status import Host
+    from dcctl.engines.status import System
+
+    def addresses(role: str) -> dict[str, str]:
+        return {machine.name: machine.address for machine in expand.with_role(configuration, role)}
+
+    return System(
+        hosts=tuple(
+            Host(each.name, each.place, each.address, each.roles) for each in expand.machines(configuration)
+        ),
+        clouds={site: partial(_servers, configuration, site) for site in configuration.sites},
+        reach=TcpReach(limit_s=limit_s),
+        coordination=ZooKeeperVoters(addresses("zookeeper"), limit_s=limit_s),
+        database=PatroniMembers(addresses("postgresql"), get=http.get, limit_s=limit_s),
+        edges=HaproxyEdges(addresses("edge"), get=http.get, limit_s=limit_s),
+        fault=fault,
+        ssh_port=configuration.ssh.port,
+    )
+
+
+def _servers(configuration: Configuration, site: str) -> "tuple[Server, ...]":
+    """One look at a cloud, in the thread that asks: its library is loaded there, and its session ended."""
+    with machines(configuration, site) as cloud:
+        return cloud.observe_servers()
+
+
+def workload(
+    configuration: Configuration, spec: "WorkloadSpec", *, run: str, history: "HistoryFile", clock: "Clock"
+) -> "PostgresWorkload":
+    """The client of a drill; everything it notes goes to ``history``."""
+    from dcctl.adapters.workload import Login, PostgresWorkload
+    from dcctl.config import expand
+    from dcctl.config.reference import resolve
+
+    client = PostgresWorkload(
+        spec,
+        run=run,
+        edges={each.name: each.address for each in expand.with_role(configuration, "edge")},
+        login=Login(
+            user=APPLICATION,
+            password=resolve(configuration.secret("postgresql_app")),
+            database=APPLICATION,
+            port=WRITE_PORT,
+        ),
+        keep=history.keep,
+        now=clock.now,
+    )
+    history.begin(client.history())
+    return client

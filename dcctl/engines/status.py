@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from dcctl.domain.machine import Server
 from dcctl.domain.observation import Seen, View
 from dcctl.domain.status import Host
 from dcctl.errors import DcctlError, Unreachable
-from dcctl.ports import Coordination, Database, Edges, Fault, Machines, Reach
+from dcctl.ports import Coordination, Database, Edges, Fault, Reach
 
 T = TypeVar("T")
 
@@ -20,7 +21,8 @@ class System:
     """One environment, as its ports show it. ``fault`` is None where nothing may be broken on purpose."""
 
     hosts: Sequence[Host]
-    clouds: Mapping[str, Machines]
+    clouds: Mapping[str, Callable[[], tuple[Server, ...]]]
+    """How to list the servers of each site."""
     reach: Reach
     coordination: Coordination
     database: Database
@@ -58,7 +60,7 @@ def observe(system: System, ask: Ask) -> View:
 
 def _questions(system: System) -> dict[tuple[str, str], Question]:
     """What is asked, by the part of the view and the name that the answer goes under."""
-    clouds = {("clouds", name): cloud.observe_servers for name, cloud in system.clouds.items()}
+    clouds = {("clouds", name): cloud for name, cloud in system.clouds.items()}
     reach, voters = system.reach.observe_port, system.coordination.voters
     return {
         **clouds,

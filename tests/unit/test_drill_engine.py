@@ -82,7 +82,7 @@ class Bench:
 
     def plan(self) -> DrillPlan | Refusal:
         ports = self.ports()
-        clouds = {site: FakeMachines(FakeCloud(site), "test") for site in SITES}
+        clouds = {site: FakeMachines(FakeCloud(site), "test").observe_servers for site in SITES}
         return decide_drill(self.drill, HOSTS, without_machines(ports, clouds))
 
     def run(self, seen: Callable[[Event], None] | None = None) -> History:
