@@ -14,6 +14,7 @@ from dcctl.lab.paths import CACHE, LAB, NAMESPACES, PLACES, RUN
 from dcctl.lab.process import ancestors, run, running
 
 LIMIT_S = 10.0
+PASSES = 3
 
 
 def remove(progress: Callable[[str], None], *, purge: bool = False) -> None:
@@ -22,6 +23,21 @@ def remove(progress: Callable[[str], None], *, purge: bool = False) -> None:
     Works after SIGKILL of anything, and when there is nothing. Raises UndoIncomplete naming what is left.
     """
     troubles = [trouble for trouble in (_attempt(stop) for stop in clouds.stops()) if trouble]
+    for _ in range(PASSES):
+        _sweep()
+        left = leftovers()
+        if not left:
+            break
+    if purge:
+        shutil.rmtree(CACHE, ignore_errors=True)
+    if left:
+        for trouble in troubles:
+            progress(trouble)
+        raise UndoIncomplete("remove the lab", left=left, next_command="dcctl lab down")
+
+
+def _sweep() -> None:
+    """One pass over everything; what was just being started while we looked is for the next."""
     for name in cgroup.names():
         _attempt(lambda name=name: cgroup.kill(name))  # type: ignore[misc]  # mypy#15459
     _end_processes()
@@ -31,12 +47,6 @@ def remove(progress: Callable[[str], None], *, purge: bool = False) -> None:
         _attempt(lambda mount=mount: _unmount(mount))  # type: ignore[misc]
     _attempt(cgroup.remove_root)
     shutil.rmtree(RUN, ignore_errors=True)
-    if purge:
-        shutil.rmtree(CACHE, ignore_errors=True)
-    if left := leftovers():
-        for trouble in troubles:
-            progress(trouble)
-        raise UndoIncomplete("remove the lab", left=left, next_command="dcctl lab down")
 
 
 def leftovers() -> tuple[str, ...]:
@@ -64,7 +74,7 @@ def mounts() -> tuple[str, ...]:
 
 
 def processes() -> tuple[int, ...]:
-    """Every process that is in a group or network of the lab, or runs a program of its folder.
+    """Every process that is in a control group or a network of the lab.
 
     Not we ourselves, nor those that called us: they may have joined the operator's network to work in it.
     """
@@ -72,10 +82,7 @@ def processes() -> tuple[int, ...]:
     inside = {pid for name in cgroup.names() for pid in cgroup.members(name)}
     spared = set(ancestors(os.getpid()))
     return tuple(
-        pid
-        for pid in running()
-        if pid not in spared
-        and (pid in inside or _network_of(pid) in ours or _program_of(pid).startswith(f"{LAB}/"))
+        pid for pid in running() if pid not in spared and (pid in inside or _network_of(pid) in ours)
     )
 
 
@@ -116,13 +123,6 @@ def _status(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:
         return None
-
-
-def _program_of(pid: int) -> str:
-    try:
-        return str(Path("/proc", str(pid), "exe").readlink())
-    except OSError:
-        return ""
 
 
 def _name_of(pid: int) -> str:

@@ -35,12 +35,9 @@ POLL_S = 0.01
 
 # Everything that it mounts is in a mount namespace of its own, which ends with the machine. nspawn keeps
 # bookkeeping under /run, so it gets one of its own; it ends with 133 when the machine asked to be rebooted.
-# Arguments: the machine's folder, lower directories, network namespace, nspawn's name, host name, then the
-# control groups to join.
+# Arguments: the machine's folder, lower directories, network namespace, nspawn's name, host name.
 LAUNCH = """set -e
 folder=$1 lower=$2 netns=$3 name=$4 host=$5
-shift 5
-for group; do echo $$ > "$group"; done
 cd "$folder"
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" root
 mount --bind "$netns" netns
@@ -52,6 +49,14 @@ while [ $reboot = 133 ]; do
         --network-namespace-path="$folder/netns" --register=no --keep-unit --settings=no \
         --resolv-conf=off --timezone=off --link-journal=no || reboot=$?
 done
+"""
+
+# The control groups come first: what runs on without us can always be found. Then a session of its own.
+# Arguments: the groups to join, a dash, the command.
+DETACH = """set -e
+while [ "$1" != - ]; do echo $$ > "$1"; shift; done
+shift
+exec setsid --fork "$@"
 """
 
 
@@ -230,13 +235,14 @@ def init_of(id: str) -> int | None:
 
 def _launch(spec: Spec) -> None:
     """In a session of its own with nothing of ours open, so that it survives the caller."""
+    groups = [str(group) for group in cgroup.ensure(spec.id)]
     with (spec.folder / "console.log").open("ab") as console:
         run(
             [
-                *("setsid", "--fork", "unshare", "--mount", "--propagation", "private"),
-                *("sh", "-c", LAUNCH, "sh", str(spec.folder), layers_of(spec.folder)),
-                *(str(NAMESPACES / spec.namespace), f"dcctl-{spec.short}", spec.hostname),
-                *(str(group) for group in cgroup.ensure(spec.id)),
+                *("sh", "-c", DETACH, "sh", *groups, "-"),
+                *("unshare", "--mount", "--propagation", "private", "sh", "-c", LAUNCH, "sh"),
+                *(str(spec.folder), layers_of(spec.folder), str(NAMESPACES / spec.namespace)),
+                *(f"dcctl-{spec.short}", spec.hostname),
             ],
             output=console,
         )
