@@ -49,7 +49,10 @@ class Session:
         self.limits = limits
         self._username = username
         self._password = password
-        self._stub = _stub(endpoint, _tls(site, ca_file, verify=verify_tls), limits)
+        self._connect: Callable[[], SoapStubAdapter] = lambda: _stub(
+            endpoint, _tls(site, ca_file, verify=verify_tls), limits
+        )
+        self._stub: SoapStubAdapter | None = None
         self._lock = threading.Lock()
         self._content: vim.ServiceInstanceContent | None = None
         self._refused: CredentialsRefused | None = None
@@ -71,6 +74,7 @@ class Session:
             if self._refused is not None:  # once is enough: vCenter locks accounts that insist
                 raise self._refused
             if self._content is None or self._content is instead_of:
+                self._stub = self._stub or self._connect()
                 content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
                 try:
                     content.sessionManager.Login(self._username, self._password)
@@ -152,7 +156,8 @@ class Session:
             except (vmodl.MethodFault, OSError, http.client.HTTPException, ExpatError):
                 pass  # the session ends by itself after a while
             finally:
-                self._stub.DropConnections()
+                if self._stub is not None:
+                    self._stub.DropConnections()
 
 
 def refuse_expired(item: vmodl.query.PropertyCollector.ObjectContent) -> None:
