@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from dcctl.adapters.history import HistoryFile
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
+    from dcctl.adapters.ssh import SshRemote
     from dcctl.adapters.state import KnownHostsFile, Observations
     from dcctl.adapters.vmware import VMwareMachines
     from dcctl.adapters.workload import PostgresWorkload
     from dcctl.domain.drill import WorkloadSpec
+    from dcctl.domain.inventory import Login
     from dcctl.domain.known_hosts import KnownHost
     from dcctl.domain.machine import Server
     from dcctl.engines.status import System
@@ -113,6 +115,27 @@ def witness_host(configuration: Configuration) -> "KnownHost | None":
     except ValueError as error:
         raise ConfigurationError((Problem(str(witness.host_key), 0, 0, str(error)),)) from error
     return KnownHost(witness.name, str(witness.address), configuration.ssh.port, host_key)
+
+
+def login(configuration: Configuration) -> "Login":
+    """How every machine is logged in to."""
+    from dcctl.domain.inventory import Login
+
+    return Login(
+        user=configuration.ssh.user,
+        port=configuration.ssh.port,
+        private_key_file=str(configuration.ssh.private_key.path),
+        known_hosts_file=str(known_hosts_path(configuration)),
+    )
+
+
+def remote(configuration: Configuration, name: str) -> "SshRemote":
+    """Commands on machine ``name``, at its recorded host key. KeyError for a name that is not configured."""
+    from dcctl.adapters.ssh import SshRemote
+    from dcctl.config import expand
+
+    addresses = {machine.name: machine.address for machine in expand.machines(configuration)}
+    return SshRemote(name, addresses[name], login(configuration))
 
 
 APPLICATION = "app"
