@@ -12,7 +12,8 @@ module: patroni_cluster
 short_description: Wait for a Patroni cluster to be whole, and set its shared settings
 description:
   - Waits until every member runs, one leads and, with more than one member, a synchronous standby is
-    named. Changes the shared settings through Patroni's API where they differ.
+    named. Changes the shared settings through Patroni's API where they differ, and then waits until every
+    member has read them.
   - In check mode it waits for nothing and only compares.
 options:
   api:
@@ -63,6 +64,8 @@ pending_restart:
 """
 
 RUNNING = ("running", "streaming")
+ROUNDS = 3
+"""The round under way when the settings were changed, and two more."""
 
 
 def main():
@@ -79,23 +82,25 @@ def main():
         },
         supports_check_mode=True,
     )
-    seen = wait(module)
-    before, after = settings(module) if seen or not module.check_mode else ({}, {})
+    ends = time.monotonic() + module.params["limit_s"]
+    seen = wait(module, ends)
+    before, after = settings(module) if seen else ({}, {})
+    if before != after and not module.check_mode:
+        wait_read(module, seen, ends)
     module.exit_json(
         changed=before != after,
         leader=next(iter(named(seen, "leader")), ""),
         standbys=named(seen, "sync_standby"),
-        pending_restart=[member["name"] for member in seen if member.get("pending_restart")],
+        pending_restart=[member["name"] for member in seen if status(member).get("pending_restart")],
         diff={"before": show(before), "after": show(after)},
     )
 
 
-def wait(module):
+def wait(module, ends):
     """The members as the cluster shows them, once it is whole."""
-    ends = time.monotonic() + module.params["limit_s"]
     while True:
         try:
-            seen = request(module, "GET", "/cluster").get("members", [])
+            seen = request(module.params["api"] + "/cluster").get("members", [])
             lacks = lacking(module, seen)
         except (OSError, ValueError) as error:
             seen, lacks = [], [f"{module.params['api']} answers: {error}"]
@@ -123,17 +128,40 @@ def lacking(module, seen):
 
 def settings(module):
     """The shared settings before and after; changed in between unless in check mode."""
-    wanted = module.params["settings"]
-    if not wanted:
-        return {}, {}
-    before = request(module, "GET", "/config")
-    after = merged(before, wanted)
-    if before != after and not module.check_mode:
-        try:
-            request(module, "PATCH", "/config", wanted)
-        except (OSError, ValueError) as error:
-            module.fail_json(msg=f"{module.params['api']} did not take the shared settings: {error}")
+    wanted, url = module.params["settings"], module.params["api"] + "/config"
+    try:
+        before = request(url) if wanted else {}
+        after = merged(before, wanted)
+        if before != after and not module.check_mode:
+            request(url, wanted, user=module.params["user"], password=module.params["password"])
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"shared settings at {url}: {error}")
     return before, after
+
+
+def wait_read(module, seen, ends):
+    """Return when each of the members has ended a round that began after the settings were changed.
+
+    A member reads its settings at the end of a round, so it is the second round seen to begin that tells.
+    """
+    rounds = {member["name"]: set() for member in seen}
+    while True:
+        for member in seen:
+            rounds[member["name"]].add(status(member).get("dcs_last_seen"))
+        late = [name for name, begun in rounds.items() if len(begun) < ROUNDS]
+        if not late:
+            return
+        if time.monotonic() >= ends:
+            module.fail_json(msg=f"{', '.join(late)} did not read the shared settings")
+        time.sleep(0.2)
+
+
+def status(member):
+    """What a member says of itself; nothing when it cannot be asked."""
+    try:
+        return request(member["api_url"])
+    except (OSError, ValueError):
+        return {}
 
 
 def merged(before, wanted):
@@ -143,16 +171,16 @@ def merged(before, wanted):
     return {**before, **{key: merged(before.get(key), value) for key, value in wanted.items()}}
 
 
-def request(module, method, path, body=None):
-    """One exchange with the API. OSError and ValueError when it fails."""
+def request(url, patch=None, user=None, password=None):
+    """What is there; changed by ``patch`` when one is given. OSError and ValueError when it fails."""
     answer = open_url(
-        module.params["api"] + path,
-        method=method,
-        data=None if body is None else json.dumps(body),
+        url,
+        method="GET" if patch is None else "PATCH",
+        data=None if patch is None else json.dumps(patch),
         headers={"Content-Type": "application/json"},
-        url_username=module.params["user"],
-        url_password=module.params["password"],
-        force_basic_auth=True,
+        url_username=user,
+        url_password=password,
+        force_basic_auth=user is not None,
         timeout=5,
         use_proxy=False,
     )
