@@ -16,13 +16,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from dcctl.lab.paths import OPERATOR, RUN
 
 AUTHORITY = OPERATOR / "ca.pem"
-AUTHORITY_KEY = RUN / "certificates" / "ca.key"
+FOLDER = RUN / "certificates"
 VALID = timedelta(days=30)
 
 
-def ensure_authority() -> Path:
-    """Make the authority unless there is one; return its certificate's path."""
-    if not (AUTHORITY.exists() and AUTHORITY_KEY.exists()):
+def ensure_authority(authority: Path = AUTHORITY, folder: Path = FOLDER) -> Path:
+    """Make the authority unless there is one; return its certificate's path. ``folder`` keeps its key."""
+    authority_key = folder / "ca.key"
+    if not (authority.exists() and authority_key.exists()):
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         name = _name("dcctl lab authority")
         usage = x509.KeyUsage(
@@ -43,21 +44,22 @@ def ensure_authority() -> Path:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        _write_key(AUTHORITY_KEY, key)
-        _write_certificate(AUTHORITY, certificate)
-    return AUTHORITY
+        _write_key(authority_key, key)
+        _write_certificate(authority, certificate)
+    return authority
 
 
-def issue(place: str, address: str) -> tuple[Path, Path]:
+def issue(
+    place: str, address: str, *, authority: Path = AUTHORITY, folder: Path = FOLDER
+) -> tuple[Path, Path]:
     """A server certificate for ``address``, with its key: the paths of both, PEM."""
-    ensure_authority()
-    authority = x509.load_pem_x509_certificate(AUTHORITY.read_bytes())
-    signer = serialization.load_pem_private_key(AUTHORITY_KEY.read_bytes(), None)
+    issuer = x509.load_pem_x509_certificate(ensure_authority(authority, folder).read_bytes())
+    signer = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     assert isinstance(signer, rsa.RSAPrivateKey)  # noqa: S101  # we wrote it
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     certificate = (
-        _builder(_name(f"{place} {address}"), authority.subject, key.public_key())
+        _builder(_name(f"{place} {address}"), issuer.subject, key.public_key())
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -67,7 +69,6 @@ def issue(place: str, address: str) -> tuple[Path, Path]:
         )
         .sign(signer, hashes.SHA256())
     )
-    folder = AUTHORITY_KEY.parent
     certificate_path, key_path = folder / f"{place}.pem", folder / f"{place}.key"
     _write_key(key_path, key)
     _write_certificate(certificate_path, certificate)

@@ -28,11 +28,13 @@ class Identity(Protocol):
     def user_data(self) -> str: ...
 
 
-def write_disk(folder: Path, identity: Identity) -> None:
+def write_disk(folder: Path, identity: Identity, *, current: Path = CURRENT) -> None:
     """Make the disk if there is none. Raises NotFound when the image is not built."""
     if (folder / "upper").exists():
         return
-    (folder / "layers").write_text(_layers(identity.image))
+    layers = _layers(identity.image, current)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / "layers").write_text(layers)
     for name in ("work", "root"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "netns").touch()
@@ -51,12 +53,11 @@ def layers_of(folder: Path) -> str:
     return (folder / "layers").read_text()
 
 
-def _layers(image: str) -> str:
+def _layers(image: str, current: Path) -> str:
     """By their real names: a golden image built later must not move under a disk that exists."""
-    if image not in LAYERS or not CURRENT.exists():
+    if image not in LAYERS or not current.exists():
         raise NotFound("find the image", on=image, saw="not built", next_command="dcctl lab up")
-    current = CURRENT.resolve()
-    return ":".join(str(current / layer) for layer in LAYERS[image])
+    return ":".join(str(current.resolve() / layer) for layer in LAYERS[image])
 
 
 def _write_seed(seed: Path, identity: Identity) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from dcctl.errors import DcctlError, Unreachable
@@ -64,9 +65,9 @@ def obstacles() -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def missing_packages() -> tuple[str, ...]:
+def missing_packages(which: Callable[[str], str | None] = shutil.which) -> tuple[str, ...]:
     """The Debian packages that the lab needs and that are not installed."""
-    missing = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
+    missing = {package for program, package in PROGRAMS.items() if which(program) is None}
     if not GOVMOMI.is_dir():
         missing.add("golang-github-vmware-govmomi-dev")
     return tuple(sorted(missing))

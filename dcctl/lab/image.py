@@ -28,10 +28,10 @@ exec sh "$2" stack "$1/root" "$3" "$4"
 """
 
 
-def key() -> str:
+def key(sources: Path | None = None) -> str:
     """A name for everything that decides what the image holds."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in _sources().iterdir() if path.is_file()):
+    for file in sorted(path for path in (sources or _sources()).iterdir() if path.is_file()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

@@ -11,8 +11,10 @@ Answers are JSON on standard output; errors are one sentence on standard error (
 
 import argparse
 import fcntl
+import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -32,6 +34,8 @@ from dcctl.lab.process import run, tail
 BOOT_LIMIT_S = 15.0
 SHUTDOWN_LIMIT_S = 30.0
 POLL_S = 0.01
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 
 # Everything that it mounts is in a mount namespace of its own, which ends with the machine. nspawn keeps
 # bookkeeping under /run, so it gets one of its own; it ends with 133 when the machine asked to be rebooted.
@@ -102,9 +106,8 @@ def define(document: dict[str, Any]) -> Spec:
     A change shows from the next boot on. Raises UsageError for a bad specification, NotFound for an image
     that was not built.
     """
-    spec = _parse(document)
+    spec = parse(document)
     with _locked(spec.id):
-        spec.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_disk(spec.folder, spec)
         _write_json(spec.folder / "spec.json", asdict(spec))
     return spec
@@ -217,7 +220,45 @@ def read(id: str) -> Spec:
         raise NotFound(
             "find the machine", on=id, saw="no such machine", next_command="dcctl lab status"
         ) from None
-    return _parse(document)
+    return parse(document)
+
+
+def parse(document: dict[str, Any]) -> Spec:
+    """A specification from its JSON document. Raises UsageError naming what is wrong."""
+    known = {field.name for field in fields(Spec)}
+    if unknown := set(document) - known:
+        raise UsageError("define a machine", saw=f"unknown fields {', '.join(sorted(unknown))}")
+    document = {**document, "authorized_keys": tuple(document.get("authorized_keys") or ())}
+    try:
+        spec = Spec(**document)
+    except TypeError as error:
+        raise UsageError("define a machine", saw=str(error)) from error
+    if wrong := _wrong(spec):
+        raise UsageError("define a machine", on=spec.name, saw=wrong)
+    return spec
+
+
+def _wrong(spec: Spec) -> str:
+    """What in a specification cannot be, or nothing."""
+    if not is_id(spec.id):
+        return f"{spec.id} is not a UUID"
+    if spec.place not in PLACES:
+        return f"no place {spec.place}"
+    if not HOST_NAME.fullmatch(spec.hostname):
+        return f"{spec.hostname} is not a host name"
+    if "/" not in spec.address:
+        return f"address {spec.address} lacks its prefix length"
+    try:
+        ipaddress.IPv4Interface(spec.address)
+        ipaddress.IPv4Address(spec.gateway)
+    except ValueError as error:
+        return f"address {spec.address}, gateway {spec.gateway}: {error}"
+    return ""
+
+
+def is_id(text: str) -> bool:
+    """Whether it is a UUID in its usual form; ids name folders, so nothing else is taken."""
+    return ID.fullmatch(text) is not None
 
 
 def init_of(id: str) -> int | None:
@@ -284,20 +325,6 @@ def _clear(spec: Spec) -> None:
     cgroup.remove(spec.id)
 
 
-def _parse(document: dict[str, Any]) -> Spec:
-    known = {field.name for field in fields(Spec)}
-    if unknown := set(document) - known:
-        raise UsageError("define a machine", saw=f"unknown fields {', '.join(sorted(unknown))}")
-    document = {**document, "authorized_keys": tuple(document.get("authorized_keys") or ())}
-    try:
-        spec = Spec(**document)
-    except TypeError as error:
-        raise UsageError("define a machine", saw=str(error)) from error
-    if spec.place not in PLACES:
-        raise UsageError("define a machine", on=spec.name, saw=f"no place {spec.place}")
-    return spec
-
-
 @contextmanager
 def _locked(id: str) -> Iterator[None]:
     """One verb at a time for each machine. The lock's file is not the machine's: delete removes that."""
@@ -329,8 +356,10 @@ def main(argv: list[str] | None = None) -> int:
                 answer: Any = show(define(json.load(sys.stdin)).id)
             case "list":
                 answer = [show(id) for id in ids()]
-            case verb:
+            case verb if is_id(arguments.id):
                 answer = verbs[verb](arguments.id)
+            case _:
+                raise UsageError("find the machine", on=arguments.id, saw="not a UUID")
     except DcctlError as error:
         print(error.sentence(), file=sys.stderr)
         return error.exit_code
