@@ -116,7 +116,8 @@ class Session:
     def _limit(self, session: keystoneauth1.session.Session) -> None:
         limits = self.limits
         session.timeout = (limits.connect_s, limits.answer_s)  # type: ignore[assignment]  # as requests takes it
-        session.session.mount("https://", _ImpatientAdapter(limits.connect_s))
+        for scheme in ("https://", "http://"):
+            session.session.mount(scheme, _ImpatientAdapter(limits.connect_s))
 
 
 class _ImpatientAdapter(requests.adapters.HTTPAdapter):
