@@ -259,6 +259,9 @@ class ReplicationBase(Protocol):
     def complete(self, container: str) -> tuple[Stamp, int] | None:
         """When the last complete pass began, and how many rows it agreed on."""
 
+    def ended(self, container: str, at: Stamp, tally: dict[str, Any]) -> None:
+        """Remember how the last pass ended."""
+
     def hold(self, container: str, held: Sequence[Held]) -> None:
         """Remember names for a person to decide."""
 

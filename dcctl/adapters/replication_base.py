@@ -5,11 +5,14 @@ a digest and no parsing. Losing the file costs requests; a damaged one is set as
 """
 
 import contextlib
+import fcntl
+import json
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
 
 from dcctl.domain.replication import Row, Side, Stamp
 from dcctl.domain.replication_pass import Held
@@ -23,6 +26,7 @@ create table if not exists chunk (container text, after blob, upto blob, digest 
     primary key (container, after)) without rowid;
 create table if not exists progress (container text primary key, marker text, began integer) without rowid;
 create table if not exists complete (container text primary key, began integer, rows integer) without rowid;
+create table if not exists outcome (container text primary key, at integer, tally text) without rowid;
 create table if not exists undecided (container text, name text, side text, stamp integer, bytes integer,
     reason text, primary key (container, name)) without rowid;
 """
@@ -33,23 +37,29 @@ END = b"\xff"
 class SqliteBase:
     """One file for one pair. ``rebuilt`` tells that an unusable file was set aside on opening."""
 
-    def __init__(self, path: Path, pair: str) -> None:
+    def __init__(self, path: Path, pair: str, *, exclusive: bool = True) -> None:
+        """``exclusive``: while open, another replicator of this base is refused; a reader need not ask."""
         self.path = path
         self.rebuilt = False
+        self._lock = _locked(path) if exclusive else None
+        try:
+            self._open_or_rebuild(pair)
+        except BaseException:
+            if self._lock is not None:
+                self._lock.close()
+            raise
+
+    def _open_or_rebuild(self, pair: str) -> None:
         try:
             self._open(pair)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise _unusable(path, error) from error
+                raise _unusable(self.path, error) from error
             self._set_aside()
             self.rebuilt = True
             self._open(pair)
 
     def _open(self, pair: str) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unusable(self.path, error) from error
         self._db = sqlite3.connect(self.path, isolation_level=None)
         try:
             self._db.execute("pragma journal_mode=wal")
@@ -77,11 +87,16 @@ class SqliteBase:
 
     def _set_aside(self) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        for path in self.path.parent.glob(self.path.name + "*"):
+        for suffix in ("", "-wal", "-shm"):
+            path = self.path.with_name(self.path.name + suffix)
+            if not path.exists():
+                continue
             path.rename(path.with_name(f"{path.name}.damaged-{stamp}"))
 
     def close(self) -> None:
         self._db.close()
+        if self._lock is not None:
+            self._lock.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -174,6 +189,18 @@ class SqliteBase:
         ).fetchone()
         return (Stamp(found[0]), found[1]) if found else None
 
+    def ended(self, container: str, at: Stamp, tally: dict[str, Any]) -> None:
+        """Remember how the last pass ended, for ``status``."""
+        with self._writing() as db:
+            db.execute(
+                "insert or replace into outcome values (?, ?, ?)", (container, at.ticks, json.dumps(tally))
+            )
+
+    def outcome(self, container: str) -> tuple[Stamp, dict[str, Any]] | None:
+        """When the last pass ended, and how."""
+        found = self._db.execute("select at, tally from outcome where container = ?", (container,)).fetchone()
+        return (Stamp(found[0]), json.loads(found[1])) if found else None
+
     def hold(self, container: str, held: Sequence[Held]) -> None:
         """Remember names that a person has to decide."""
         with self._writing() as db:
@@ -190,6 +217,25 @@ class SqliteBase:
             "select name, side, stamp, bytes, reason from undecided where container = ?", (container,)
         ):
             yield Held(Side(side), Row(name, "", Stamp(stamp), size), reason)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("wb")
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise Refused(
+            "replicate",
+            on=str(path),
+            reasons=("another replicator on this machine uses this base",),
+            next_command="dcctl replication status",
+        ) from None
+    return lock
 
 
 def _end(upto: str | None) -> bytes:

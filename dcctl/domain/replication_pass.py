@@ -1,6 +1,7 @@
 """What a pass over a container keeps in mind, and when it may carry deletes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dcctl.domain.replication import Row, Side, Stamp
 
@@ -24,6 +25,10 @@ class Held:
     reason: str
 
 
+PENDING = ("later", "moved", "failed", "undecided")
+"""Outcomes that a later pass has to look at again."""
+
+
 @dataclass
 class Tally:
     """What a pass did, by kind of outcome; bytes moved; what it could not do, in sentences."""
@@ -37,6 +42,7 @@ class Tally:
     reasons: list[str] = field(default_factory=list)
     seconds: float = 0.0
     resumed: bool = False
+    oldest_pending: Stamp | None = None
 
     def count(self, kind: str) -> int:
         return self.kinds.get(kind, 0)
@@ -46,10 +52,39 @@ class Tally:
         self.bytes += bytes
         self.conflicts += conflict
 
+    def plus(self, later: "Tally") -> "Tally":
+        """Both passes together: what was done in either, what is pending after the later one."""
+        done = {kind: count for kind, count in self.kinds.items() if kind not in PENDING}
+        kinds = {kind: done.get(kind, 0) + later.kinds.get(kind, 0) for kind in {*done, *later.kinds}}
+        return replace(
+            later,
+            kinds=kinds,
+            bytes=self.bytes + later.bytes,
+            conflicts=self.conflicts + later.conflicts,
+            seconds=self.seconds + later.seconds,
+            resumed=self.resumed or later.resumed,
+        )
+
     @property
     def pending(self) -> int:
         """Names that a later pass has to look at again."""
-        return sum(self.count(kind) for kind in ("later", "moved", "failed", "undecided")) + self.deletes_held
+        return sum(self.count(kind) for kind in PENDING) + self.deletes_held
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "container": self.container,
+            "rows": self.rows,
+            "kinds": dict(sorted(self.kinds.items())),
+            "bytes": self.bytes,
+            "conflicts": self.conflicts,
+            "deletes_held": self.deletes_held,
+            "pending": self.pending,
+            "oldest_pending": self.oldest_pending.instant.isoformat() if self.oldest_pending else None,
+            "reasons": self.reasons,
+            "seconds": round(self.seconds, 3),
+            "resumed": self.resumed,
+        }
 
     @property
     def quiet(self) -> bool:
@@ -89,7 +124,10 @@ def decide_deletes(
     elif known_rows is None:
         reasons.append("no complete pass came before this one")
     if known_rows:
-        reasons += [f"{site} lists nothing where both sides had {known_rows} objects (--accept-empty)" for site in empty_sides]
+        reasons += [
+            f"{site} lists nothing where both sides had {known_rows} objects (--accept-empty)"
+            for site in empty_sides
+        ]
     allowed = cap.allowed(known_rows or 0)
     if doomed > allowed:
         reasons.append(f"{doomed} deletes exceed the cap of {allowed} for one pass (--max-deletes)")

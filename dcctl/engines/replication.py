@@ -28,7 +28,7 @@ from dcctl.domain.replication import (
     decide_replication,
 )
 from dcctl.domain.replication_merge import Range, Witness, cut_range, range_end, same_range, split_page
-from dcctl.domain.replication_pass import DeleteCap, Doomed, Held, Tally, decide_deletes
+from dcctl.domain.replication_pass import PENDING, DeleteCap, Doomed, Held, Tally, decide_deletes
 from dcctl.engines.replication_manners import Limits, Manners, Time
 from dcctl.engines.replication_move import Keep, Mover, Outcome
 from dcctl.errors import DcctlError, Unreachable
@@ -72,6 +72,7 @@ class Replication:
         self.options = options
         self._time = clock or Time()
         self.manners = Manners(options.limits, self._time)
+        self.moved = False
 
     async def run(self, container: str) -> Tally:
         """One pass. Raises Unreachable when a listing cannot be read to its end: then nothing is deleted."""
@@ -81,6 +82,9 @@ class Replication:
             tally = await walk.run()
         finally:
             walk.tally.seconds = self._time.monotonic() - began_s
+            self.moved = self.moved or bool(walk.tally.kinds)
+        if self.options.plan is None:
+            self.base.ended(container, Stamp(round(self._time.now() * TICKS_PER_S)), tally.document())
         return tally
 
     def rules(self, container: str) -> Rules:
@@ -189,6 +193,8 @@ class _Walk:
             outcome = await self._carry(name, witness, decision)
             if outcome.kind != "same":
                 self.tally.add(outcome.kind, bytes=outcome.bytes, conflict=outcome.conflict)
+            if outcome.kind in PENDING:
+                self._left_pending(witness)
             if outcome.doomed is not None:
                 self._doom(outcome.doomed)
             if isinstance(decision, Undecided) and outcome.kind == "undecided":
@@ -217,6 +223,11 @@ class _Walk:
         self._base.agree(
             self._container, current.after, current.upto, rows, digest=digest, beyond=current.beyond
         )
+
+    def _left_pending(self, witness: Witness) -> None:
+        """The age of the oldest change that is not on both sides is the lag."""
+        latest = max(row.stamp for row in (witness.a, witness.b) if row is not None)
+        self.tally.oldest_pending = min(latest, self.tally.oldest_pending or latest)
 
     def _doom(self, doomed: Doomed) -> None:
         """Keep a delete for the end of the pass; beyond the cap only their number matters."""
@@ -296,6 +307,17 @@ async def _each(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_onc
         for item in left:
             await work(item)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(at_once):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise _first_of(errors) from errors
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """The error that a task group carries; one of ours where there is one."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    found = [_first_of(one) for one in error.exceptions]
+    return next((one for one in found if isinstance(one, DcctlError)), found[0])

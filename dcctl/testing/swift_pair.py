@@ -28,6 +28,7 @@ from dcctl.errors import TimedOut, Unreachable
 
 CACHE = Path("/var/cache/dcctl-swift")
 SERVERS = ("account", "container", "object", "proxy")
+STAMPS = Path(__file__).parents[2] / "templates/swift/dcctl_stamps.py"
 REALM = "dcctl"
 REALM_KEY = "realm-key-of-the-tests"
 SYNC_KEY = "container-key-of-the-tests"
@@ -36,7 +37,7 @@ START_LIMIT_S = 30.0
 
 PIPELINE = (
     "catch_errors gatekeeper healthcheck proxy-logging cache listing_formats container_sync bulk tempurl"
-    " tempauth copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging"
+    " dcctl_stamps tempauth copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging"
     " proxy-server"
 )
 FILTERS = {
@@ -146,6 +147,7 @@ class Cluster:
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         conf = self.folder / "conf"
         (conf / "sitecustomize.py").write_text(CLOCK)
+        shutil.copy(STAMPS, conf)
         (conf / "swift.conf").write_text(
             "[swift-hash]\nswift_hash_path_suffix = dcctl\nswift_hash_path_prefix = dcctl\n"
             "[storage-policy:0]\nname = standard\ndefault = yes\n"
@@ -180,6 +182,7 @@ class Cluster:
             + f"[filter:cache]\nuse = egg:swift#memcache\n"
             f"memcache_servers = 127.0.0.1:{self.ports['memcached']}\n"
             f"[filter:container_sync]\nuse = egg:swift#container_sync\ncurrent = //{REALM}/{self.name}\n"
+            "[filter:dcctl_stamps]\npaste.filter_factory = dcctl_stamps:filter_factory\n"
             "[filter:versioned_writes]\nuse = egg:swift#versioned_writes\nallow_versioned_writes = true\n"
             "allow_object_versioning = true\n"
             "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_admin_admin = admin .admin .reseller_admin\n"

@@ -89,6 +89,13 @@ HISTORIES: list[tuple[type[Ours], float, list]] = [  # type: ignore[type-arg]
 
 def run(folder: Path, kind: type[Ours], skew_s: float, steps: list) -> None:  # type: ignore[type-arg]
     world = World(folder, skew_s=skew_s)
+    try:
+        _play_all(world, kind, skew_s, steps)
+    finally:
+        world.base.close()
+
+
+def _play_all(world: World, kind: type[Ours], skew_s: float, steps: list) -> None:  # type: ignore[type-arg]
     for site, skew in (("a", 0.0), ("b", skew_s)):
         store = kind("east" if site == "a" else "west", world.time, skew_s=skew)
         store.containers |= {"dcctl-trash": {}, "dcctl-conflicts": {}}

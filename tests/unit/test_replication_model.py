@@ -134,4 +134,7 @@ def test_both_sites_end_with_what_one_cluster_would_have_kept(
 )
 def test_histories_that_once_went_wrong_elsewhere(tmp_path: Path, steps: list) -> None:  # type: ignore[type-arg]
     world = World(tmp_path)
-    assert_converged(world, play(world, steps))
+    try:
+        assert_converged(world, play(world, steps))
+    finally:
+        world.base.close()

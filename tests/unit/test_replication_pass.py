@@ -1,7 +1,7 @@
 """Passes over two clusters in memory: what happens to names, in virtual time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,8 +62,22 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    """Makes worlds and closes what they hold open."""
+    made: list[World] = []
+
+    def one(**named: float) -> World:
+        made.append(World(tmp_path, **named))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield one
+    for world in made:
+        world.base.close()
+
+
+@pytest.fixture
+def world(make: Callable[..., World]) -> World:
+    return make()
 
 
 def test_writes_at_both_sites_meet(world: World) -> None:
@@ -224,8 +238,8 @@ def test_a_tie_converges(world: World) -> None:
     world.assert_same()
 
 
-def test_nothing_is_written_in_the_other_sides_future(tmp_path: Path) -> None:
-    world = World(tmp_path, skew_s=-30.0)
+def test_nothing_is_written_in_the_other_sides_future(make: Callable[..., World]) -> None:
+    world = make(skew_s=-30.0)
     world.step()
     world.a.client_put("docs", "o", b"early")
     assert world.step(10).count("later") == 1
@@ -270,8 +284,8 @@ def test_no_deletes_beyond_the_cap(world: World) -> None:
     assert "cap of 50" in tally.reasons[0]
 
 
-def test_no_deletes_after_a_failed_page(tmp_path: Path) -> None:
-    world = World(tmp_path, page_rows=2)
+def test_no_deletes_after_a_failed_page(make: Callable[..., World]) -> None:
+    world = make(page_rows=2)
     for number in range(6):
         world.a.client_put("docs", f"o{number}", b"1")
     world.settle()
@@ -301,8 +315,8 @@ def _fail_from(store: MemoryStore, what: str, *, after: int) -> None:
     store.list_page = list_page  # type: ignore[assignment,method-assign]
 
 
-def test_pages_cover_every_name_once(tmp_path: Path) -> None:
-    world = World(tmp_path, page_rows=3)
+def test_pages_cover_every_name_once(make: Callable[..., World]) -> None:
+    world = make(page_rows=3)
     for number in range(20):
         (world.a if number % 3 else world.b).client_put("docs", f"o{number:02}", b"1")
     for odd in ('q"}, {x', "ü", "a/b", "\U0001f600", "ﬀ", "}, {"):
@@ -347,8 +361,8 @@ def test_a_damaged_base_is_rebuilt_and_nothing_deleted_in_that_pass(world: World
     assert world.names() == []
 
 
-def test_a_killed_pass_goes_on_from_its_last_page(tmp_path: Path) -> None:
-    world = World(tmp_path, page_rows=2)
+def test_a_killed_pass_goes_on_from_its_last_page(make: Callable[..., World]) -> None:
+    world = make(page_rows=2)
     for number in range(10):
         world.a.client_put("docs", f"o{number}", b"1")
     world.time.now_s += 60

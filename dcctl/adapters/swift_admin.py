@@ -1,0 +1,142 @@
+"""Containers, keys and capabilities through python-swiftclient and an administrator's token.
+
+Also the independent check of what the hot path wrote: another client, another kind of authorization.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+import swiftclient
+
+from dcctl.domain.replication_check import ClusterFacts, ContainerFacts
+from dcctl.errors import CredentialsRefused, NotFound, Rejected, Unreachable
+from dcctl.ports import Clock
+
+CALL_LIMIT_S = 20.0
+
+
+class SwiftAdministrator:
+    """One cluster's account, with the rights of its owner."""
+
+    def __init__(
+        self, site: str, auth_url: str, user: str, password: str, clock: Clock, *, ca_file: str | None = None
+    ) -> None:
+        self.site = site
+        self._clock = clock
+        self._connection = swiftclient.Connection(
+            authurl=auth_url,
+            user=user,
+            key=password,
+            auth_version="1",
+            retries=1,
+            timeout=CALL_LIMIT_S,
+            cacert=ca_file,
+        )
+
+    def observe_cluster(self) -> ClusterFacts:
+        """What ``/info`` says, and how far the cluster's clock is from ours."""
+        with self._translated("ask for capabilities", ""):
+            info = self._connection.get_capabilities()
+            before = self._clock.now()
+            headers = self._connection.head_account()
+            after = self._clock.now()
+        date = parsedate_to_datetime(headers["date"])
+        middle = before + (after - before) / 2
+        realms = info.get("container_sync", {}).get("realms", {})
+        return ClusterFacts(
+            site=self.site,
+            version=str(info.get("swift", {}).get("version", "")),
+            capabilities=frozenset(info),
+            realms=frozenset(str(name).lower() for name in realms),
+            # Date is cut to whole seconds: half a second late on average
+            skew_s=(date - middle).total_seconds() + 0.5,
+            quota_bytes=_number(headers.get("x-account-meta-quota-bytes")),
+            used_bytes=_number(headers.get("x-account-bytes-used")) or 0,
+            policies=tuple(str(one["name"]) for one in info.get("swift", {}).get("policies", ())),
+        )
+
+    def observe_container(self, container: str) -> ContainerFacts | None:
+        """How a container is set up; None when there is none."""
+        try:
+            with self._translated("look at a container", container):
+                headers = self._connection.head_container(container)
+        except NotFound:
+            return None
+        return ContainerFacts(
+            site=self.site,
+            container=container,
+            has_key="x-container-sync-key" in headers,
+            key=headers.get("x-container-sync-key", ""),
+            sync_to=headers.get("x-container-sync-to", ""),
+            versioned=any(
+                name in headers
+                for name in ("x-versions-enabled", "x-versions-location", "x-history-location")
+            )
+            and headers.get("x-versions-enabled", "True").lower() != "false",
+            sharded=headers.get("x-container-sharding", "").lower() == "true",
+            policy=headers.get("x-storage-policy", ""),
+            objects=_number(headers.get("x-container-object-count")) or 0,
+            quota_bytes=_number(headers.get("x-container-meta-quota-bytes")),
+            settings=_settings(headers),
+        )
+
+    def ensure_container(self, container: str, key: str) -> bool:
+        """Make it, or give it our key; whether anything had to be changed."""
+        found = self.observe_container(container)
+        if found is not None and found.key == key:
+            return False
+        with self._translated("make a container or set its key", container):
+            self._connection.put_container(container, headers={"X-Container-Sync-Key": key})
+        return True
+
+    def ensure_settings(self, container: str, settings: Mapping[str, str]) -> bool:
+        """Make its ACLs and metadata what ``settings`` says; whether anything had to be changed."""
+        found = self.observe_container(container)
+        if found is not None and dict(found.settings) == dict(settings):
+            return False
+        gone = {name: "" for name in (found.settings if found else {}) if name not in settings}
+        with self._translated("set a container's access and metadata", container):
+            self._connection.post_container(container, headers={**gone, **settings})
+        return True
+
+    def containers(self, prefix: str = "") -> tuple[str, ...]:
+        """All containers of the account whose names begin with ``prefix``."""
+        with self._translated("list containers", prefix):
+            _headers, found = self._connection.get_account(prefix=prefix, full_listing=True)
+        return tuple(str(one["name"]) for one in found)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _translated(self, tried: str, what: str) -> Iterator[None]:
+        on = f"{self.site}:{what}" if what else self.site
+        try:
+            yield
+        except swiftclient.ClientException as error:
+            status = getattr(error, "http_status", 0)
+            saw = str(error).splitlines()[0]
+            if status in (401, 403) or "Unauthorized" in saw:
+                raise CredentialsRefused(tried, on=on, saw=saw) from error
+            if status == 404:  # noqa: PLR2004
+                raise NotFound(tried, on=on, saw=saw) from error
+            raise (Rejected if 400 <= status < 500 else Unreachable)(tried, on=on, saw=saw) from error  # noqa: PLR2004
+        except (requests.RequestException, OSError) as error:
+            raise Unreachable(tried, on=on, saw=str(error)) from error
+
+
+def _settings(headers: Mapping[str, Any]) -> dict[str, str]:
+    """What a person sets on a container: access and metadata, and nothing that is the cluster's own."""
+    kept = ("x-container-read", "x-container-write")
+    return {
+        name: str(value)
+        for name, value in headers.items()
+        if name in kept or name.startswith("x-container-meta-")
+    }
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,118 @@
+"""The ``replication:`` section of ``dcctl.yaml``: two Swift clusters whose documents are kept the same."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from dcctl.config.reference import Reference, parse_reference
+from dcctl.config.units import DURATION_PATTERN, format_duration, parse_duration
+
+
+def _directory(info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("directory") or Path.cwd())
+
+
+def _secret(value: object, info: ValidationInfo) -> Reference:
+    return parse_reference(value, directory=_directory(info))
+
+
+def _file(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("must be a path")
+    return _directory(info) / Path(value).expanduser()
+
+
+_Secret: TypeAlias = Annotated[
+    Reference,
+    PlainValidator(_secret),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^(env|file|vault):.+", "examples": ["file:realm-key"]}),
+]
+_File: TypeAlias = Annotated[
+    Path, PlainValidator(_file), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
+]
+_Duration: TypeAlias = Annotated[
+    timedelta,
+    PlainValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["10s", "7d"]}),
+]
+_Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+_Container: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern="^[^/]+$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Administrator(_Section):
+    """Who may make containers and set their keys; needed by ``replication init`` and ``check`` only."""
+
+    auth_url: _Text
+    user: _Text
+    password: _Secret
+
+
+class Store(_Section):
+    """One cluster's account, by its storage URL."""
+
+    url: _Text
+    ca_file: _File | None = None
+    plaintext: Annotated[bool, Strict()] = False
+    """The opt-out from TLS by name: a signature covers neither headers nor body."""
+    administrator: Administrator | None = None
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or len(parts.path.split("/")) < 3:  # noqa: PLR2004
+            raise ValueError("url must be a storage URL, such as https://swift.example.org/v1/AUTH_documents")
+        if parts.scheme == "http" and not self.plaintext:
+            raise ValueError("url is not https; plaintext: true is the opt-out by name")
+        return self
+
+
+class Replication(_Section):
+    """Documents that are the same at two sites."""
+
+    realm: _Text
+    realm_key: _Secret
+    container_key: _Secret
+    stores: Annotated[dict[str, Store], Field(min_length=2, max_length=2)]
+    """By site."""
+    containers: Annotated[tuple[_Container, ...], Field(min_length=1)]
+    trash: _Container = "dcctl-trash"
+    conflicts: _Container = "dcctl-conflicts"
+    trash_kept: _Duration = timedelta(days=30)
+    reclaim_age: _Duration = timedelta(days=7)
+    """The clusters' own, which they do not tell: ``reclaim_age`` of the object servers."""
+    margin: _Duration = timedelta(days=1)
+    settled: _Duration = timedelta(seconds=10)
+    max_deletes_percent: Annotated[int, Strict(), Field(ge=0, le=100)] = 5
+    max_requests_per_s: Annotated[int, Strict(), Field(ge=1)] | None = None
+    max_bytes_per_s: Annotated[int, Strict(), Field(ge=1)] | None = None
+    at_once: Annotated[int, Strict(), Field(ge=1, le=512)] = 32
+    """Objects in flight at most; how many are is adapted to what is fastest."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        own = {self.trash, self.conflicts}
+        if len(own) < 2 or own & set(self.containers):  # noqa: PLR2004
+            raise ValueError("trash, conflicts and containers must not name the same container")
+        if self.margin >= self.reclaim_age:
+            raise ValueError("margin must be shorter than reclaim_age")
+        return self

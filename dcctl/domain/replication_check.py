@@ -1,0 +1,116 @@
+"""What must be true of two clusters before their documents can be kept the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MAX_SKEW_S = 5.0
+WARN_SKEW_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What a cluster says of itself. ``skew_s``: its clock minus ours."""
+
+    site: str
+    version: str
+    capabilities: frozenset[str]
+    realms: frozenset[str]
+    skew_s: float
+    quota_bytes: int | None = None
+    used_bytes: int = 0
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """How a container is set up. ``settings`` are its ACLs and metadata."""
+
+    site: str
+    container: str
+    has_key: bool
+    key: str
+    sync_to: str
+    versioned: bool
+    sharded: bool
+    policy: str
+    objects: int
+    quota_bytes: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``refuse`` stops replication, ``warn`` does not."""
+
+    level: Literal["ok", "warn", "refuse"]
+    where: str
+    sentence: str
+
+
+def decide_cluster(facts: ClusterFacts, *, realm: str) -> tuple[Finding, ...]:
+    """What speaks for and against a cluster.
+
+    | seen | finding |
+    |------|---------|
+    | no ``container_sync`` in ``/info`` | refuse: no request would be believed its timestamp |
+    | the realm is not listed | refuse |
+    | clock more than 5 s off | refuse; more than 1 s: warn |
+    | no ``slo`` or ``dlo`` | warn: large objects would not be readable |
+    | the account's quota is nearly used | warn |
+    """
+    found = []
+
+    def note(level: Literal["ok", "warn", "refuse"], sentence: str) -> None:
+        found.append(Finding(level, facts.site, sentence))
+
+    if "container_sync" not in facts.capabilities:
+        note("refuse", "the container_sync middleware is not in the proxies' pipeline")
+    elif realm.lower() not in facts.realms:
+        known = ", ".join(sorted(facts.realms)) or "none"
+        note("refuse", f"realm {realm} is not in container-sync-realms.conf (there: {known})")
+    else:
+        note("ok", f"Swift {facts.version}, realm {realm}")
+    size = abs(facts.skew_s)
+    level: Literal["ok", "warn", "refuse"] = (
+        "refuse" if size > MAX_SKEW_S else "warn" if size > WARN_SKEW_S else "ok"
+    )
+    note(level, f"clock {facts.skew_s:+.1f} s from ours")
+    for name in ("slo", "dlo"):
+        if name not in facts.capabilities:
+            note("warn", f"no {name}: large objects of that kind could not be read there")
+    if facts.quota_bytes is not None and facts.used_bytes > 0.95 * facts.quota_bytes:
+        note("warn", f"{facts.used_bytes} of the account's quota of {facts.quota_bytes} bytes are used")
+    return tuple(found)
+
+
+def decide_container(
+    facts: ContainerFacts | None, *, site: str, container: str, key: str
+) -> tuple[Finding, ...]:
+    """What speaks for and against a container.
+
+    | seen | finding |
+    |------|---------|
+    | it is missing, or has no or another key | refuse: ``replication init`` mends it |
+    | ``X-Container-Sync-To`` is set | refuse: the native container-sync would write too |
+    | versioned | refuse: asking for a stamp would archive a version each time |
+    | sharded, or a quota | warn |
+    """
+    where = f"{site}:{container}"
+    if facts is None:
+        return (Finding("refuse", where, "there is no such container (dcctl replication init)"),)
+    found = []
+    if facts.key != key:
+        saw = "another key" if facts.has_key else "no key"
+        found.append(Finding("refuse", where, f"it has {saw} for signed requests (dcctl replication init)"))
+    if facts.sync_to:
+        found.append(Finding("refuse", where, f"the native container-sync writes to {facts.sync_to}"))
+    if facts.versioned:
+        found.append(
+            Finding("refuse", where, "it keeps versions: replication would archive one per question")
+        )
+    if facts.sharded:
+        found.append(Finding("warn", where, "it is sharded: its listing may lag behind for longer"))
+    if facts.quota_bytes is not None:
+        found.append(Finding("warn", where, f"it has a quota of {facts.quota_bytes} bytes"))
+    return tuple(found) or (Finding("ok", where, f"{facts.objects} objects, policy {facts.policy}"),)

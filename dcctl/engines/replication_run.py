@@ -1,0 +1,119 @@
+"""The synchronous door of the replicator: passes over containers, once or again and again."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias, TypeVar
+
+from dcctl.domain.replication import Side
+from dcctl.domain.replication_pass import Tally
+from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication_manners import Time
+from dcctl.errors import Interrupted, StepFailed, Unreachable
+from dcctl.ports import DocumentStore, ReplicationBase
+
+T = TypeVar("T")
+OpenStores: TypeAlias = Callable[[], AbstractAsyncContextManager[Mapping[Side, DocumentStore]]]
+
+LATER_S = 1.0
+"""How soon a name that had to wait for the other side's clock is looked at again."""
+
+
+def replicate_once(
+    stores: OpenStores,
+    base: ReplicationBase,
+    containers: Sequence[str],
+    options: Options,
+    *,
+    wait_s: float = 0.0,
+    clock: Time | None = None,
+) -> list[Tally]:
+    """One pass over every container. Up to ``wait_s`` seconds longer while names wait for a clock.
+
+    Raises what a listing that cannot be read raises; Interrupted on Ctrl-C.
+    """
+    time = clock or Time()
+
+    async def run() -> list[Tally]:
+        async with stores() as opened:
+            replication = Replication(opened, base, options, time)
+            try:
+                return [await _until_nobody_waits(replication, name, wait_s, time) for name in containers]
+            except Unreachable as error:
+                if not replication.moved:
+                    raise
+                raise StepFailed(
+                    error.tried,
+                    run="replication",
+                    step="pass",
+                    on=error.on,
+                    saw=error.saw,
+                    next_command="dcctl replication once, which goes on from the last finished page",
+                ) from error
+
+    return _run(run())
+
+
+async def _until_nobody_waits(replication: Replication, container: str, wait_s: float, time: Time) -> Tally:
+    deadline = time.monotonic() + wait_s
+    tally = await replication.run(container)
+    while (tally.count("later") or tally.count("moved")) and time.monotonic() < deadline:
+        await time.sleep(LATER_S)
+        tally = tally.plus(await replication.run(container))
+    return tally
+
+
+def follow(
+    stores: OpenStores,
+    base: ReplicationBase,
+    containers: Sequence[str],
+    options: Options,
+    *,
+    every_s: float,
+    seen: Callable[[Tally | Unreachable], None],
+    paused: Callable[[], bool] = lambda: False,
+    clock: Time | None = None,
+) -> None:
+    """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``."""
+    time = clock or Time()
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        with _stopped_by(signal.SIGTERM, stop):
+            async with stores() as opened:
+                while not stop.is_set():
+                    if not paused():
+                        await _pass_all(Replication(opened, base, options, time), containers, seen)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), every_s)
+
+    _run(run())
+
+
+async def _pass_all(
+    replication: Replication, containers: Sequence[str], seen: Callable[[Tally | Unreachable], None]
+) -> None:
+    for name in containers:
+        try:
+            seen(await replication.run(name))
+        except Unreachable as error:
+            seen(error)
+
+
+@contextlib.contextmanager
+def _stopped_by(number: signal.Signals, stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(number)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise Interrupted("replicate: what was under way is looked at again by the next pass") from None
