@@ -55,8 +55,10 @@ def down(session: Session, *, purge: bool) -> None:
 def status(session: Session) -> None:
     """Show networks, cloud APIs, machines and cuts."""
     from dcctl.cli.output import emit
+    from dcctl.lab import host
     from dcctl.lab import status as lab_status
 
+    host.require_root()
     document = lab_status.observe()
     emit(session, document, lambda console: _draw(console, document))
 
@@ -70,8 +72,9 @@ def ssh(session: Session, *, machine: str, command: tuple[str, ...]) -> None:  #
 
     Its host key is read off its disk and checked.
     """
-    from dcctl.lab import operator
+    from dcctl.lab import host, operator
 
+    host.require_root()
     argv = operator.ssh(operator.find(machine), command)
     os.execvp(argv[0], argv)  # noqa: S606  # the shell takes our place, terminal and exit code
 
@@ -92,8 +95,9 @@ def ssh(session: Session, *, machine: str, command: tuple[str, ...]) -> None:  #
 @command_options
 def cut(session: Session, *, place: str, other: str | None, one_way: bool, for_s: int) -> None:
     """Cut PLACE off the network, its cloud API included; inside it traffic goes on."""
-    from dcctl.lab import network
+    from dcctl.lab import host, network
 
+    host.require_root()
     network.cut(place, other=other, one_way=one_way, for_s=for_s)
     _emit_cuts(session)
 
@@ -103,8 +107,9 @@ def cut(session: Session, *, place: str, other: str | None, one_way: bool, for_s
 @command_options
 def heal(session: Session, *, place: str | None) -> None:
     """End the cuts that PLACE is part of, or all."""
-    from dcctl.lab import network
+    from dcctl.lab import host, network
 
+    host.require_root()
     network.heal(place)
     _emit_cuts(session)
 

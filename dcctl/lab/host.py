@@ -44,7 +44,9 @@ def require() -> None:
 def require_root() -> None:
     """Raises Unreachable when we are not root."""
     if os.geteuid() != 0:
-        require()
+        raise Unreachable(
+            "reach the lab", on="this host", saw="it needs root", next_command="sudo dcctl lab status"
+        )
 
 
 def obstacles() -> tuple[str, ...]:

@@ -150,15 +150,21 @@ def cut(place: str, *, for_s: int, other: str | None = None, one_way: bool = Fal
 
 def _cut_commands(pairs: Iterable[tuple[Place, Place]], for_s: int) -> str:
     """``add`` does not renew the timer of an element that exists: remove it in the same transaction."""
-    lines = []
+    lines: list[str] = []
     for source, target in pairs:
-        pair = f'"{source.bridge}" . "{target.bridge}"'
-        lines += [
-            f"add element {TABLE} cut {{ {pair} }}",
-            f"delete element {TABLE} cut {{ {pair} }}",
-            f"add element {TABLE} cut {{ {pair} timeout {for_s}s }}",
-        ]
+        lines += _removal(source, target)
+        lines.append(f"add element {TABLE} cut {{ {_pair(source, target)} timeout {for_s}s }}")
     return "\n".join(lines)
+
+
+def _removal(source: Place, target: Place) -> tuple[str, str]:
+    """What is not there cannot be deleted, and it may run out as we speak: add it first."""
+    pair = _pair(source, target)
+    return f"add element {TABLE} cut {{ {pair} }}", f"delete element {TABLE} cut {{ {pair} }}"
+
+
+def _pair(source: Place, target: Place) -> str:
+    return f'"{source.bridge}" . "{target.bridge}"'
 
 
 def heal(place: str | None = None) -> None:
@@ -166,13 +172,10 @@ def heal(place: str | None = None) -> None:
     if place is None:
         _nft("flush", "set", *TABLE.split(), "cut")
         return
-    name = _place(place).name
-    commands = [
-        f'delete element {TABLE} cut {{ "{PLACES[each.source].bridge}" . "{PLACES[each.target].bridge}" }}'
-        for each in observe_cuts()
-        if name in (each.source, each.target)
-    ]
-    _nft("-f", "-", stdin="\n".join(commands))
+    ours = _place(place)
+    others = [each for each in PLACES.values() if each is not ours]
+    pairs = [(ours, each) for each in others] + [(each, ours) for each in others]
+    _nft("-f", "-", stdin="\n".join(line for pair in pairs for line in _removal(*pair)))
 
 
 def observe_cuts() -> tuple[Cut, ...]:

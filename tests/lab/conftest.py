@@ -29,8 +29,15 @@ class Lab:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that want no lab run before the first that wants one, which then stays up to the end."""
-    items.sort(key=lambda item: "no_lab" not in getattr(item, "fixturenames", ()))
+    """The lab's tests last; of them, those that want no lab before the first that brings it up to stay."""
+    here = Path(__file__).parent
+
+    def turn(item: pytest.Item) -> int:
+        if here not in item.path.parents:
+            return 0
+        return 1 if "no_lab" in getattr(item, "fixturenames", ()) else 2
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +67,8 @@ def substrate(capable_host: None, request: pytest.FixtureRequest) -> Iterator[La
 @pytest.fixture
 def no_lab(capable_host: None) -> Iterator[None]:
     """No lab before, and none after, whatever the test did."""
+    if os.environ.get(REUSE_VARIABLE) and up.is_up():
+        pytest.skip(f"{REUSE_VARIABLE} is set, and this test needs a host without a lab")
     _refuse_running_lab()
     yield
     dcctl("lab", "down", check=True)

@@ -106,6 +106,15 @@ def test_a_lab_killed_while_coming_up_is_cleaned_by_the_next(words: str) -> None
     assert down.leftovers() == ()
 
 
+def test_a_whole_lab_killed_while_its_clouds_start_is_removed() -> None:
+    with coming_up("lab", "up") as first:
+        read_until(first, "west: up")
+        first.kill()
+    assert down.processes()
+    dcctl("lab", "down", check=True)
+    assert down.leftovers() == ()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_lab_removes_what_it_made(number: signal.Signals) -> None:
     with coming_up(*LIGHT) as first:

@@ -128,6 +128,14 @@ def test_healing_a_place_leaves_other_cuts(substrate: object) -> None:
     assert network.observe_cuts() == ()
 
 
+def test_healing_what_is_not_cut_is_done(substrate: object) -> None:
+    network.heal("east")
+    network.cut("east", one_way=True, for_s=60)
+    network.heal("east")
+    network.heal("east")
+    assert network.observe_cuts() == ()
+
+
 def test_a_gateway_answers_only_its_own_network(substrate: object) -> None:
     """Else a cut site could still see another through the router's own addresses."""
     connect = (
