@@ -226,12 +226,13 @@ def test_lost_acknowledgements_deviate_and_keep_the_table_as_evidence() -> None:
     assert "drill.kept" in bench.types()
 
 
-def test_writes_that_never_recover_are_healed_all_the_same() -> None:
-    bench = Bench()
+def test_writes_that_recover_with_the_healing_only_deviate_whatever_the_tolerance() -> None:
+    bench = Bench(drill=replace(DRILL, tolerances=Tolerances(recovery_time_s=90, loss_window_s=0)))
     bench.system.promote_after_s = 1000
     bench.run()
     report = bench.report()
     assert report.verdict is Verdict.DEVIATED
+    assert report.deviations[0].measured == "60.0 s, only when the site was healed"
     assert "drill.not_served" in bench.types()
     assert_restored(bench)
 

@@ -1,0 +1,271 @@
+"""``dcctl status``: everything on one screen, gravest first; what is silent is shown as silent."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcctl.cli.output import emit
+from dcctl.cli.session import Session, command_options
+from dcctl.errors import DcctlError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from dcctl.config.schema import Configuration
+    from dcctl.domain.status import DatabaseStatus, MachineStatus, SiteStatus, Status
+
+PART_LIMIT_S = 1.0
+"""One part's time to answer."""
+LOOK_LIMIT_S = 1.4
+"""The whole look's; a cloud's library has limits of its own that are longer."""
+
+GOOD, BAD, DOUBT, QUIET = "green", "bold red", "yellow", "dim"
+
+
+@click.command()
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=2.0,
+    type=click.FloatRange(min=0.5, max=3600),
+    metavar="[SECONDS]",
+    help="Look again every SECONDS (2), until Ctrl-C.",
+)
+@command_options
+def status(session: Session, *, watch: float | None) -> None:
+    """Show sites, machines, ZooKeeper, the database, the edges and the last run.
+
+    A part that does not answer is shown so; that is no error, and the exit code is 0.
+    """
+    configuration = session.configuration()
+    if watch is None:
+        document, screen = look(configuration)
+        emit(session, document, lambda console: console.print(screen))
+    else:
+        _watch(session, watch, lambda: look(configuration))
+
+
+def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], RenderableType]":
+    """One look, as JSON values and as a screen."""
+    from dcctl import wiring
+    from dcctl.cli.fault import find_fault
+    from dcctl.domain.status import decide_status
+    from dcctl.engines.status import observe
+    from dcctl.shell import at_once
+
+    began = time.monotonic()
+    system = wiring.system(configuration, limit_s=PART_LIMIT_S, fault=find_fault(configuration))
+    view = observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S))
+    decided = decide_status(configuration.environment, system.hosts, view)
+    now = datetime.now(UTC)
+    last = last_run(configuration)
+    document = {
+        "at": now,
+        "took_s": round(time.monotonic() - began, 3),
+        **asdict(decided),
+        "last_run": last,
+    }
+    return document, draw(decided, now, last)
+
+
+def last_run(configuration: "Configuration") -> dict[str, Any] | None:
+    """The newest run as its journal tells it, with the verdict of its report when it has one."""
+    import json
+
+    from dcctl.adapters.journal import is_active, read_run, runs
+    from dcctl.domain.run import decide_run
+
+    state = configuration.state_directory
+    names = runs(state)
+    if not names:
+        return None
+    active = is_active(state, names[-1])
+    try:
+        run = decide_run(names[-1], read_run(state, names[-1]), active=active)
+    except DcctlError as error:
+        return {"run": names[-1], "outcome": "unreadable", "saw": error.sentence()}
+    found: dict[str, Any] = {"run": run.run, "outcome": str(run.outcome), "command": run.command}
+    if run.started_at is not None:
+        found["ended_at"] = run.started_at + timedelta(seconds=run.took_s)
+    report = state / "runs" / run.run / "report.json"
+    if report.is_file():
+        found["verdict"] = json.loads(report.read_text())["verdict"]
+    return found
+
+
+def _watch(
+    session: Session, every_s: float, again: "Callable[[], tuple[Mapping[str, Any], RenderableType]]"
+) -> None:
+    import sys
+
+    from rich.live import Live
+
+    from dcctl.cli.output import console
+
+    out = console(sys.stdout)
+    if session.json or not out.is_terminal:
+        while True:
+            document, screen = again()
+            emit(session, document, lambda console, screen=screen: console.print(screen))  # type: ignore[misc]
+            time.sleep(every_s)
+    with Live(console=out, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(again()[1], refresh=True)
+            time.sleep(every_s)
+
+
+def draw(status: "Status", now: datetime, last: Mapping[str, Any] | None) -> "RenderableType":
+    """The screen."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts = Table.grid(padding=(0, 2))
+    parts.add_column(style="bold")
+    parts.add_row("database", _database(status.database))
+    parts.add_row("zookeeper", _voters(status))
+    parts.add_row("edges", _edges(status))
+    parts.add_row("sites", _lines(_site(site) for site in status.sites))
+    parts.add_row("last run", _last_run(last, now))
+    return Group(_headline(status, now), Text(), parts, Text(), _machines(status))
+
+
+def _headline(status: "Status", now: datetime) -> "Text":
+    from rich.text import Text
+
+    text = Text()
+    text.append(f"{status.environment}", style="bold")
+    text.append(f"  {now:%Y-%m-%d %H:%M:%S} UTC  ")
+    if not status.problems:
+        return text.append("all well", style=GOOD)
+    text.append(f"{len(status.problems)} need attention", style=BAD)
+    for problem in status.problems:
+        text.append("\n  ! ", style=BAD).append(problem)
+    return text
+
+
+def _lines(lines: "Iterable[Text]") -> "Text":
+    from rich.text import Text
+
+    return Text("\n").join(lines)
+
+
+def _database(database: "DatabaseStatus") -> "Text":
+    from rich.text import Text
+
+    text = Text()
+    if database.primary is None:
+        return text.append("no primary is known", style=BAD)
+    answers = any(member.role == "primary" for member in database.members)
+    text.append(f"{database.primary}", style=GOOD if answers else BAD)
+    text.append(f" is primary at {database.primary_place}" if answers else " was primary and does not answer")
+    if database.timeline is not None:
+        text.append(f", timeline {database.timeline}")
+    if database.single_copy:
+        text.append("  SINGLE-COPY: no synchronous standby", style=BAD)
+    for name in database.synchronous:
+        text.append("\n").append(name, style=GOOD).append(" is its synchronous standby")
+        if database.lag_bytes is not None:
+            text.append(f", {database.lag_bytes} bytes behind")
+    for name in (each for each in database.named if each not in database.synchronous):
+        text.append("\n").append(f"{name} is named synchronous and does not confirm", style=DOUBT)
+    others = [each for each in database.members if each.name not in (database.primary, *database.named)]
+    for member in others:
+        text.append(f"\n{member.name} {member.role}, {member.state}", style=DOUBT)
+    return text
+
+
+def _voters(status: "Status") -> "Text":
+    from rich.text import Text
+
+    whole, enough = status.quorum == len(status.voters), status.quorum >= status.quorum_needed
+    text = Text(
+        f"quorum {status.quorum}/{len(status.voters)}", style=GOOD if whole else DOUBT if enough else BAD
+    )
+    for voter in status.voters:
+        bad = voter.mode not in ("leader", "follower")
+        text.append("  ").append(f"{voter.name} {voter.mode}", style=BAD if bad else "")
+    return text
+
+
+def _edges(status: "Status") -> "Text":
+    from rich.text import Text
+
+    lines = []
+    for edge in status.edges:
+        text = Text(edge.name)
+        if not edge.up:
+            text.append(f" does not answer: {edge.reason}", style=BAD)
+        elif not edge.routes_to:
+            text.append(" sends writes nowhere", style=BAD)
+        else:
+            right = edge.routes_to == (status.database.primary,)
+            text.append(" sends writes to ").append(", ".join(edge.routes_to), style=GOOD if right else BAD)
+        lines.append(text)
+    return _lines(lines)
+
+
+def _site(site: "SiteStatus") -> "Text":
+    from rich.text import Text
+
+    text = Text(site.name)
+    if site.answers:
+        text.append(" answers", style=GOOD).append(f", {site.servers} servers")
+    else:
+        text.append(" is dark", style=BAD).append(f": {site.reason}")
+    if site.cut:
+        text.append(f", cut off on purpose for {site.cut.heals_in_s:.0f} s more", style=DOUBT)
+    return text
+
+
+def _last_run(last: Mapping[str, Any] | None, now: datetime) -> "Text":
+    from rich.text import Text
+
+    if last is None:
+        return Text("none", style=QUIET)
+    text = Text(f"{last['run']}  ")
+    told = str(last.get("verdict") or last["outcome"])
+    style = {"done": GOOD, "held": GOOD, "active": DOUBT, "interrupted": DOUBT}.get(told, BAD)
+    text.append(told, style=style)
+    if "ended_at" in last:
+        text.append(f", {_ago(now - last['ended_at'])}", style=QUIET)
+    return text
+
+
+def _ago(passed: Any) -> str:
+    seconds = max(0, int(passed.total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _machines(status: "Status") -> "RenderableType":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=QUIET)
+    for title in ("machine", "place", "address", "cloud", "ssh"):
+        table.add_column(title)
+    for machine in status.machines:
+        table.add_row(machine.name, machine.place, machine.address, _cloud_word(machine), _ssh_word(machine))
+    return table
+
+
+def _cloud_word(machine: "MachineStatus") -> "Text":
+    from rich.text import Text
+
+    style = {"on": GOOD, "off": BAD, "suspended": BAD}.get(str(machine.power), QUIET)
+    return Text(machine.cloud, style=style)
+
+
+def _ssh_word(machine: "MachineStatus") -> "Text":
+    from rich.text import Text
+
+    if machine.reachable:
+        return Text("answers", style=GOOD)
+    return Text(machine.reason or "no answer", style=BAD)
