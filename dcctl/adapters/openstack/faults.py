@@ -74,21 +74,18 @@ def as_ours(error: Exception, *, site: str, tried: str, on: str) -> Exception:
     """``error`` as one of ours, if it is a vendor's; a bug stays what it is."""
     if not isinstance(error, VENDOR):
         return error
-    kind = kind_of(error)
+    kind = kind_of(error) or Unreachable
     next_command = "dcctl status" if issubclass(kind, Unreachable) and not issubclass(kind, Rejected) else ""
     return kind(tried, on=place(on, site), saw=saw(error), next_command=next_command)
 
 
-def kind_of(error: Exception) -> type[DcctlError]:
-    """Our kind for a vendor's exception. Raises LookupError for one that this module does not know."""
+def kind_of(error: Exception) -> type[DcctlError] | None:
+    """Our kind for a vendor's exception; None for one that this module does not know."""
     if (status := status_of(error)) is not None:
         return ANSWERS.get(status, Rejected)
     if isinstance(error, auth.ConnectionError) and _was_sent(error):
         return TimedOut
-    for vendor, ours in KINDS:
-        if isinstance(error, vendor):
-            return ours
-    raise LookupError(f"{type(error).__module__}.{type(error).__name__} has no kind in faults.KINDS")
+    return next((ours for vendor, ours in KINDS if isinstance(error, vendor)), None)
 
 
 def status_of(error: Exception) -> int | None:
