@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from guests import BOOT_LIMIT_S, Guest, eventually, runtime, specification
 
-from dcctl.lab import cgroup, machine
+from dcctl.lab import cgroup, machine, operator
 from dcctl.lab.operator import new_key
-from dcctl.lab.paths import MACHINES, NAMESPACES
+from dcctl.lab.paths import DEBS, MACHINES, NAMESPACES
 
 pytestmark = pytest.mark.lab
 
@@ -47,6 +47,20 @@ def test_a_machine_is_what_its_specification_says(guest: Define) -> None:
         two.run("systemctl is-active zookeeper postgresql patroni haproxy || true").split()
         == ["inactive"] * 4
     )
+
+
+def test_a_bare_machine_has_none_of_the_roles_packages_and_can_install_them(guest: Define) -> None:
+    """The packages that the image was built from are indexed as a mirror, trusted because we made it."""
+    bare = guest("bare", image="debian-12-bare")
+    bare.boot()
+    assert bare.run("dpkg-query -W haproxy 2>/dev/null || echo none") == "none"
+    archive = subprocess.run(["tar", "-C", str(DEBS), "-c", "."], capture_output=True, check=True, timeout=60)
+    receive = operator.ssh(bare.spec, ("sudo mkdir /srv/mirror && sudo tar -C /srv/mirror -x",))
+    subprocess.run(receive, input=archive.stdout, check=True, timeout=60)
+    source = "deb [trusted=yes] file:/srv/mirror ./"
+    bare.run(f"echo '{source}' | sudo tee /etc/apt/sources.list; sudo apt-get -qq update", limit_s=60)
+    bare.run("sudo DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes haproxy", limit_s=120)
+    assert bare.run("systemctl is-active haproxy") == "active"
 
 
 def test_booting_twice_changes_nothing(guest: Define) -> None:
