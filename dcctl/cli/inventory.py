@@ -45,19 +45,14 @@ def build(configuration: "Configuration") -> dict[str, Any]:
     """The inventory of ``configuration``."""
     from dcctl import wiring
     from dcctl.config.expand import machines
-    from dcctl.domain.inventory import Login, Member, decide_inventory
+    from dcctl.domain.inventory import Member, decide_inventory
 
     observations = wiring.observations(configuration)
     seen = {site: seen for site in configuration.sites if (seen := observations.last_seen(site)) is not None}
     return decide_inventory(
         configuration.environment,
         [Member(m.name, m.place, m.group, m.address, m.roles) for m in machines(configuration)],
-        Login(
-            user=configuration.ssh.user,
-            port=configuration.ssh.port,
-            private_key_file=str(configuration.ssh.private_key.path),
-            known_hosts_file=str(wiring.known_hosts_path(configuration)),
-        ),
+        wiring.login(configuration),
         seen,
     )
 

@@ -22,6 +22,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:attribute, the one line that `dcctl --help` shows)
     "demo": ("dcctl.cli.demo:demo", "Build the lab and lose a site while a client writes; about 4 minutes."),
     "lab": ("dcctl.cli.lab:lab", "Two clouds and a witness on this host: up, down, status, ssh, cut, heal."),
+    "status": ("dcctl.cli.status:status", "Everything on one screen, gravest first."),
+    "provision": ("dcctl.cli.provision:provision", "Machines on both clouds: plan, apply, destroy."),
+    "drill": (
+        "dcctl.cli.drill:drill",
+        "Rehearse a failure and report what a client saw: run, plan, show, restore.",
+    ),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),
     "init": ("dcctl.cli.config:init", "Write a commented dcctl.yaml to start from."),
