@@ -6,6 +6,7 @@
       Unreachable              4   something that the command needs could not be used
         CredentialsRefused     4     it answered, and refused who we are
         TimedOut               4     it did not answer within the limit
+        Busy                   4     it answered, and asks for patience
         Rejected               4     it answered, and refused what we asked
           NotFound             4       because the object is not there
       Refused                  5   dcctl itself declines, with every reason
@@ -91,6 +92,14 @@ class CredentialsRefused(Unreachable):
 
 class TimedOut(Unreachable):
     """No answer within the call's time limit; whether it took effect is unknown."""
+
+
+class Busy(Unreachable):
+    """It asks for patience (HTTP 429, 498, 503); ``retry_after_s`` is its own figure, or 0."""
+
+    def __init__(self, tried: str, *, on: str, saw: str, retry_after_s: float = 0.0) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(tried, on=on, saw=saw)
 
 
 class Rejected(Unreachable):

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING
 from dcctl.config.schema import Configuration, OpenstackSite, VmwareSite
 
 if TYPE_CHECKING:
-    from dcctl.adapters.history import HistoryFile
+    from collections.abc import AsyncIterator, Callable, Mapping
+
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
+    from dcctl.adapters.replication_base import SqliteBase
     from dcctl.adapters.ssh import SshRemote
     from dcctl.adapters.state import KnownHostsFile, Observations
+    from dcctl.adapters.swift_admin import SwiftAdministrator
     from dcctl.adapters.vmware import VMwareMachines
     from dcctl.adapters.workload import PostgresWorkload
-    from dcctl.domain.drill import WorkloadSpec
+    from dcctl.config.replication import Replication as ReplicationSettings
+    from dcctl.domain.drill import Undo, WorkloadSpec
+    from dcctl.domain.history import Mark, Record
     from dcctl.domain.inventory import Login
     from dcctl.domain.known_hosts import KnownHost
     from dcctl.domain.machine import Server
+    from dcctl.domain.replication import Side
+    from dcctl.engines.replication_run import OpenStores
     from dcctl.engines.status import System
-    from dcctl.ports import Clock, Fault, Machines
+    from dcctl.ports import Clock, DocumentStore, Fault, Machines
 
 
 def machines(configuration: Configuration, site: str) -> "AbstractContextManager[Machines]":
@@ -179,14 +186,19 @@ def _servers(configuration: Configuration, site: str) -> "tuple[Server, ...]":
 
 
 def workload(
-    configuration: Configuration, spec: "WorkloadSpec", *, run: str, history: "HistoryFile", clock: "Clock"
+    configuration: Configuration,
+    spec: "WorkloadSpec",
+    *,
+    run: str,
+    keep: "Callable[[Record | Mark], None]",
+    clock: "Clock",
 ) -> "PostgresWorkload":
-    """The client of a drill; everything it notes goes to ``history``."""
+    """The client of a drill; ``keep`` gets every line of its history."""
     from dcctl.adapters.workload import Login, PostgresWorkload
     from dcctl.config import expand
     from dcctl.config.reference import resolve
 
-    client = PostgresWorkload(
+    return PostgresWorkload(
         spec,
         run=run,
         edges={each.name: each.address for each in expand.with_role(configuration, "edge")},
@@ -196,8 +208,96 @@ def workload(
             database=APPLICATION,
             port=WRITE_PORT,
         ),
-        keep=history.keep,
+        keep=keep,
         now=clock.now,
     )
-    history.begin(client.history())
-    return client
+
+
+def drop_table(configuration: Configuration, table: str, *, clock: "Clock") -> None:
+    """Drop the table that a drill's client left. Raises Unreachable when no edge lets us."""
+    from dcctl.domain.drill import Undo, WorkloadSpec
+    from dcctl.domain.history import Mark, Record
+
+    client = workload(configuration, WorkloadSpec(), run="", keep=lambda _line: None, clock=clock)
+    client.table = table
+    client.drop()
+
+
+def run_folder(configuration: Configuration, run: str) -> Path:
+    """Where a run keeps its journal and whatever else it writes."""
+    return configuration.state_directory / "runs" / run
+
+
+def journal_of(configuration: Configuration, run: str, *, clock: "Clock") -> "FileJournal":
+    """The journal of an earlier run, to go on in."""
+    from dcctl.adapters.journal import FileJournal
+
+    return FileJournal(run_folder(configuration, run) / "journal.jsonl", run, now=clock.now)
+
+
+def pending_undos(configuration: Configuration) -> "list[tuple[str, Undo]]":
+    """What runs that ended left to be undone, the newest run first."""
+    from dcctl.adapters.journal import is_active, read_run, runs
+    from dcctl.domain import drill
+
+    state = configuration.state_directory
+    return [
+        (run, undo)
+        for run in reversed(runs(state))
+        if not is_active(state, run)
+        for undo in drill.pending_undos(read_run(state, run))
+    ]
+
+
+def replication_stores(settings: "ReplicationSettings") -> "OpenStores":
+    """Opens both clusters for signed requests, in the order of their sites' names: A, then B."""
+    from contextlib import AsyncExitStack, asynccontextmanager
+
+    from dcctl.adapters.swift import Keys, SwiftStore
+    from dcctl.config.reference import resolve
+    from dcctl.domain.replication import Side
+
+    keys = Keys(settings.realm, resolve(settings.realm_key), resolve(settings.container_key))
+
+    @asynccontextmanager
+    async def opened() -> "AsyncIterator[Mapping[Side, DocumentStore]]":
+        async with AsyncExitStack() as stack:
+            yield {
+                side: await stack.enter_async_context(
+                    SwiftStore(site, store.url, keys, ca_file=str(store.ca_file) if store.ca_file else None)
+                )
+                for side, (site, store) in zip(Side, sorted(settings.stores.items()), strict=True)
+            }
+
+    return opened
+
+
+def replication_base(
+    configuration: Configuration, settings: "ReplicationSettings", *, exclusive: bool = True
+) -> "AbstractContextManager[SqliteBase]":
+    """What both clusters last agreed on, in the environment's state directory."""
+    from dcctl.adapters.replication_base import SqliteBase
+
+    pair = " and ".join(f"{site} {store.url}" for site, store in sorted(settings.stores.items()))
+    path = configuration.state_directory / "replication" / "base.sqlite"
+    return closing(SqliteBase(path, pair, exclusive=exclusive))
+
+
+def replication_administrator(
+    settings: "ReplicationSettings", site: str, clock: "Clock"
+) -> "SwiftAdministrator | None":
+    """The account's owner at ``site``; None where the configuration names nobody."""
+    from dcctl.adapters.swift_admin import SwiftAdministrator
+    from dcctl.config.reference import resolve
+
+    store = settings.stores[site]
+    if store.administrator is None:
+        return None
+    return SwiftAdministrator(
+        site,
+        store.administrator.auth_url,
+        store.administrator.user,
+        resolve(store.administrator.password),
+        clock,
+        ca_file=str(store.ca_file) if store.ca_file else None,
+    )

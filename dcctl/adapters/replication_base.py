@@ -212,6 +212,11 @@ class SqliteBase:
                 ],
             )
 
+    def decided(self, container: str, name: str) -> None:
+        """A person has decided this name."""
+        with self._writing() as db:
+            db.execute("delete from undecided where container = ? and name = ?", (container, name))
+
     def held(self, container: str) -> Iterator[Held]:
         for name, side, stamp, size, reason in self._db.execute(
             "select name, side, stamp, bytes, reason from undecided where container = ?", (container,)

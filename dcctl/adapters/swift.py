@@ -22,8 +22,8 @@ import aiohttp
 from yarl import URL
 
 from dcctl.domain.document import Answer, Document, Head, carried
-from dcctl.domain.replication import TICKS_PER_S, Busy, Stamp
-from dcctl.errors import CredentialsRefused, NotFound, Rejected, TimedOut, Unreachable
+from dcctl.domain.replication import TICKS_PER_S, Stamp
+from dcctl.errors import Busy, CredentialsRefused, NotFound, Rejected, TimedOut, Unreachable
 
 SMALL_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16

@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),
+    "replication": (
+        "dcctl.cli.replication:replication",
+        "Keep the documents of both sites the same: plan, once, follow, verify, repair.",
+    ),
     "init": ("dcctl.cli.config:init", "Write a commented dcctl.yaml to start from."),
     "config": ("dcctl.cli.config:config", "Check an environment's configuration, or show it expanded."),
     "schema": ("dcctl.cli.config:schema", "Print the JSON Schema of dcctl.yaml."),

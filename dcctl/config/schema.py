@@ -33,6 +33,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from dcctl.config.reference import Reference, parse_reference
+from dcctl.config.replication import Replication
 from dcctl.config.units import (
     DURATION_PATTERN,
     SIZE_PATTERN,
@@ -372,6 +373,7 @@ class Configuration(Section):
     faults: Literal["lab"] | None = None
     """What breaks this environment on purpose, for drills; without it a drill that breaks is refused."""
     secrets: dict[SecretName, Secret] = {}
+    replication: Replication | None = None
 
     def secret(self, name: str) -> Reference:
         """The reference of secret ``name``, which the rules made sure of. KeyError for an unknown one."""

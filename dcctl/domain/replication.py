@@ -12,21 +12,12 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
-from dcctl.errors import Unreachable
 
 TICKS_PER_S = 100_000
 """Swift's timestamps have five decimals; a tick is one step of the last."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=10)
-
-
-class Busy(Unreachable):
-    """The cluster asks for patience (429, 498, 503); ``retry_after_s`` is its own figure, or 0."""
-
-    def __init__(self, tried: str, *, on: str, saw: str, retry_after_s: float = 0.0) -> None:
-        self.retry_after_s = retry_after_s
-        super().__init__(tried, on=on, saw=saw)
 
 
 class Side(Enum):

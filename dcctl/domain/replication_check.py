@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal
 
 MAX_SKEW_S = 5.0
@@ -114,3 +115,19 @@ def decide_container(
     if facts.quota_bytes is not None:
         found.append(Finding("warn", where, f"it has a quota of {facts.quota_bytes} bytes"))
     return tuple(found) or (Finding("ok", where, f"{facts.objects} objects, policy {facts.policy}"),)
+
+
+def decide_gap(
+    container: str, complete: datetime | None, *, now: datetime, trusted: timedelta
+) -> tuple[Finding, ...]:
+    """Whether tombstones of everything deleted since the last complete pass still exist.
+
+    ``trusted`` is ``reclaim_age`` less its margin.
+    """
+    if complete is None:
+        return (Finding("warn", container, "no complete pass yet: the first one carries no deletes"),)
+    gap = now - complete
+    if gap > trusted:
+        sentence = f"the last complete pass was {gap} ago: one-sided names will wait for a person"
+        return (Finding("warn", container, sentence),)
+    return (Finding("ok", container, f"the last complete pass was {gap} ago"),)

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from dcctl.domain.replication import (
@@ -31,6 +32,7 @@ from dcctl.domain.replication_merge import Range, Witness, cut_range, range_end,
 from dcctl.domain.replication_pass import PENDING, DeleteCap, Doomed, Held, Tally, decide_deletes
 from dcctl.engines.replication_manners import Limits, Manners, Time
 from dcctl.engines.replication_move import Keep, Mover, Outcome
+from dcctl.engines.replication_verify import Difference
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import DocumentStore, ReplicationBase
 
@@ -52,6 +54,7 @@ class Options:
     margin_s: float = 86400.0
     cap: DeleteCap = field(default_factory=DeleteCap)
     accept_empty: bool = False
+    trust_base: bool = True
     keep: Keep = field(default_factory=Keep)
     limits: Limits = field(default_factory=Limits)
     progress: Callable[[Tally], None] | None = None
@@ -86,6 +89,13 @@ class Replication:
         if self.options.plan is None:
             self.base.ended(container, Stamp(round(self._time.now() * TICKS_PER_S)), tally.document())
         return tally
+
+    async def mend(self, container: str, differences: Sequence[Difference], tally: Tally) -> None:
+        """Differences between objects whose listings agree: metadata, and bytes that rotted on one side."""
+        mover = Mover(self.stores, container, self.options.keep, self.manners)
+        for one in differences:
+            if one.kind in ("metadata", "damaged", "unreadable"):
+                tally.add(await self.manners.attempt(partial(mover.mend, one.name, one.side)))
 
     def rules(self, container: str) -> Rules:
         """What decisions about ``container`` may rely on at this moment."""
@@ -189,7 +199,8 @@ class _Walk:
 
         async def one(name: str) -> None:
             witness = current.witnesses[name]
-            decision = decide_replication(witness.base, witness.a, witness.b, rules)
+            base = witness.base if self._options.trust_base else None
+            decision = decide_replication(base, witness.a, witness.b, rules)
             outcome = await self._carry(name, witness, decision)
             if outcome.kind != "same":
                 self.tally.add(outcome.kind, bytes=outcome.bytes, conflict=outcome.conflict)

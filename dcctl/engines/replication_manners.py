@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dcctl.domain.replication import Busy
-from dcctl.errors import CredentialsRefused, Rejected, Unreachable
+from dcctl.errors import Busy, CredentialsRefused, Rejected, Unreachable
 
 T = TypeVar("T")
 

@@ -165,6 +165,48 @@ class Mover:
         answer = await store.delete(self._container, name, stamp)
         return Outcome("later") if answer is Answer.OLDER else Outcome("deleted")
 
+    async def put_back(self, row: Row, present: Side) -> Outcome:
+        """A person says that it stays: under its own stamp, or anew where a tombstone is later than that."""
+        other = self._stores[present.other]
+        async with self._stores[present].fetch(self._container, row.name) as document:
+            if document is None:
+                return Outcome("gone")
+            if document.head.stamp.ticks != row.stamp.ticks:
+                return Outcome("moved")
+            stamp = row.stamp
+            if await other.holds(self._container, row.name, stamp):
+                stamp = min(store.now() for store in self._stores.values())
+            answer = await self._put(present, row, stamp, document)
+        done = answer is Answer.APPLIED
+        return Outcome("put_back" if done else "later", bytes=document.head.length_bytes)
+
+    async def discard(self, row: Row, present: Side, *, rules: Rules) -> Outcome:
+        """A person says that it goes."""
+        store = self._stores[present]
+        async with store.fetch(self._container, row.name) as document:
+            if document is None:
+                return Outcome("gone")
+            if document.head.stamp.ticks != row.stamp.ticks:
+                return Outcome("moved")
+            await self._put_away(Doomed(present, row, row.stamp, None), document)
+        stamp = delete_stamp(row.stamp, last_seen=None, now=store.now(), rules=rules)
+        answer = await store.delete(self._container, row.name, stamp)
+        return Outcome("later" if answer is Answer.OLDER else "deleted")
+
+    async def mend(self, name: str, damaged: Side | None) -> str:
+        """Write one side's object over the other's, just after it: the whole side's where one is damaged.
+
+        For differences that no stamp orders. Metadata that differs under one stamp goes the way of a tie.
+        """
+        heads = {side: await store.head(self._container, name) for side, store in self._stores.items()}
+        whole = damaged.other if damaged is not None else max(Side, key=lambda side: _weight(heads[side]))
+        async with self._stores[whole].fetch(self._container, name) as document:
+            if document is None:
+                return "moved"
+            row = Row(name, document.head.hash, document.head.stamp, document.head.length_bytes)
+            answer = await self._put(whole, row, document.head.stamp.next, document)
+            return "mended" if answer is Answer.APPLIED else "later"
+
     # -- pieces
 
     async def _refused(self, row: Row, source: Side, stamp: Stamp, there: Head | None) -> Outcome:
@@ -275,6 +317,10 @@ async def _stored(store: DocumentStore, container: str, name: str, stamp: Stamp,
     answer = await store.put(container, name, stamp, document)
     if answer in (Answer.DAMAGED, Answer.ABSENT):
         raise Unreachable("keep a copy", on=f"{store.site}:{container}/{name}", saw=answer.value)
+
+
+def _weight(head: Head | None) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(head.headers.items())) if head is not None else ()
 
 
 def kept_name(container: str, row: Row, site: str) -> str:

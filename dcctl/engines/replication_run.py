@@ -5,12 +5,16 @@ import contextlib
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from dcctl.domain.replication import Side
+from dcctl.domain.replication import Rules, Side
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Options, Replication
-from dcctl.engines.replication_manners import Time
+from dcctl.engines.replication_manners import Manners, Time
+from dcctl.engines.replication_move import Mover
+from dcctl.engines.replication_verify import Level, Verdict, Verification
 from dcctl.errors import Interrupted, StepFailed, Unreachable
 from dcctl.ports import DocumentStore, ReplicationBase
 
@@ -54,6 +58,109 @@ def replicate_once(
                 ) from error
 
     return _run(run())
+
+
+def compare(
+    stores: OpenStores,
+    containers: Sequence[str],
+    options: Options,
+    *,
+    level: str,
+    clock: Time | None = None,
+) -> list[Verdict]:
+    """Compare both sides to ``level`` (listing, metadata, full); nothing is written."""
+    time = clock or Time()
+
+    async def run() -> list[Verdict]:
+        async with stores() as opened:
+            verification = _verification(opened, options, level, time)
+            return [await verification.run(name) for name in containers]
+
+    return _run(run())
+
+
+def mend(
+    stores: OpenStores,
+    base: ReplicationBase,
+    containers: Sequence[str],
+    options: Options,
+    *,
+    level: str,
+    clock: Time | None = None,
+) -> list[Tally]:
+    """Carry every difference anew, as if nothing were remembered, then what only HEAD or GET can see."""
+    time = clock or Time()
+    fresh = replace(options, trust_base=False)
+
+    async def run() -> list[Tally]:
+        async with stores() as opened:
+            replication = Replication(opened, base, fresh, time)
+            tallies = []
+            for name in containers:
+                tally = await replication.run(name)
+                if Level[level.upper()] > Level.LISTING:
+                    verdict = await _verification(opened, options, level, time).run(name)
+                    await replication.mend(name, verdict.differences, tally)
+                tallies.append(tally)
+            return tallies
+
+    return _run(run())
+
+
+def answer(
+    stores: OpenStores,
+    base: ReplicationBase,
+    container: str,
+    options: Options,
+    *,
+    names: frozenset[str],
+    keep: bool,
+    clock: Time | None = None,
+) -> Tally:
+    """Carry out what a person decided about undecided ``names`` (empty: all of them)."""
+    time = clock or Time()
+
+    async def run() -> Tally:
+        tally = Tally(container)
+        async with stores() as opened:
+            manners = Manners(options.limits, time)
+            for store in opened.values():
+                await manners.attempt(partial(store.list_page, container, limit=1))  # looks at the clock
+            mover = Mover(opened, container, options.keep, manners)
+            for held in list(base.held(container)):
+                if names and held.row.name not in names:
+                    continue
+                carry = mover.put_back if keep else partial(mover.discard, rules=_rules(opened, options))
+                outcome = await manners.attempt(partial(carry, held.row, held.side))
+                tally.add(outcome.kind, bytes=outcome.bytes)
+                if outcome.kind in ("put_back", "deleted", "gone"):
+                    base.decided(container, held.row.name)
+        return tally
+
+    return _run(run())
+
+
+def _rules(opened: Mapping[Side, DocumentStore], options: Options) -> Rules:
+    return Rules(
+        now_a=opened[Side.A].now(),
+        now_b=opened[Side.B].now(),
+        reclaim_age_s=options.reclaim_age_s,
+        margin_s=options.margin_s,
+        settled_s=options.settled_s,
+    )
+
+
+def _verification(
+    opened: Mapping[Side, DocumentStore], options: Options, level: str, time: Time
+) -> Verification:
+    return Verification(
+        opened,
+        Manners(options.limits, time),
+        lambda: _rules(opened, options),
+        level=Level[level.upper()],
+        prefix=options.prefix,
+        page_rows=options.page_rows,
+    )
 
 
 async def _until_nobody_waits(replication: Replication, container: str, wait_s: float, time: Time) -> Tally:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
+from typing import Any
 
 from dcctl.domain.document import Head
 from dcctl.domain.replication import Row, Rules, Side
@@ -45,6 +46,27 @@ class Verdict:
     kinds: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     manifest: str = ""
+
+    def document(self, sites: Sequence[str]) -> dict[str, Any]:
+        """As JSON values; ``sites`` are the names of A and B."""
+        names = dict(zip(Side, sites, strict=True))
+        return {
+            "container": self.container,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "same": self.same,
+            "kinds": self.kinds,
+            "manifest": self.manifest,
+            "differences": [
+                {
+                    "kind": one.kind,
+                    "name": one.name,
+                    "site": names[one.side] if one.side is not None else None,
+                    "saw": one.saw,
+                }
+                for one in self.differences
+            ],
+        }
 
     @property
     def same(self) -> bool:

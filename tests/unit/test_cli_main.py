@@ -55,6 +55,7 @@ TREE: list[tuple[errors.DcctlError, int]] = [
     (errors.Unreachable("list servers", on="east", saw="no route"), 4),
     (errors.CredentialsRefused("log in", on="west"), 4),
     (errors.TimedOut("wait"), 4),
+    (errors.Busy("copy", on="east", saw="HTTP 503"), 4),
     (errors.Rejected("create"), 4),
     (errors.NotFound("find"), 4),
     (errors.Refused("fail over", reasons=("no quorum", "no fence")), 5),

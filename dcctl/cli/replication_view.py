@@ -1,0 +1,64 @@
+"""How replication's results look in text."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dcctl.domain.replication_check import Finding
+    from dcctl.domain.replication_pass import Tally
+    from dcctl.engines.replication_verify import Verdict
+
+
+def tally_line(tally: "Tally") -> str:
+    """One pass on one line."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.kinds.items())) or "nothing to do"
+    rate = f", {(sum(tally.kinds.values())) / tally.seconds:.0f}/s" if tally.seconds and tally.kinds else ""
+    return (
+        f"{tally.container}: {tally.rows} objects the same, {kinds}"
+        f" ({tally.bytes} bytes, {tally.seconds:.1f} s{rate})"
+    )
+
+
+def draw_tallies(out: "Console", tallies: "Sequence[Tally]") -> None:
+    for tally in tallies:
+        out.print(tally_line(tally))
+        if tally.conflicts:
+            out.print(f"  {tally.conflicts} conflicts: the losers are kept in the conflicts container")
+        for reason in tally.reasons:
+            out.print(f"  {reason}")
+
+
+def draw_verdicts(out: "Console", verdicts: "Sequence[Verdict]", sites: Sequence[str]) -> None:
+    for verdict in verdicts:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(verdict.kinds.items()))
+        out.print(f"{verdict.container}: {verdict.rows} the same" + (f", {kinds}" if kinds else ""))
+        for one in verdict.document(sites)["differences"]:
+            out.print(f"  {one['kind']:<10} {one['site'] or 'both':<8} {one['name']}: {one['saw']}")
+
+
+def draw_status(out: "Console", document: Mapping[str, Any]) -> None:
+    if document["paused"]:
+        out.print("replication is PAUSED (dcctl replication resume)")
+    for one in document["containers"]:
+        if one["tally"] is None:
+            out.print(f"{one['container']}: no pass yet (dcctl replication once)")
+            continue
+        tally = one["tally"]
+        rows = one["rows"] if one["rows"] is not None else "unknown"
+        out.print(
+            f"{one['container']}: {rows} objects the same at {one['complete'] or 'no complete pass yet'}"
+        )
+        out.print(f"  last pass {one['last_pass']}: {tally['pending']} pending in {tally['seconds']} s")
+        if tally["oldest_pending"]:
+            out.print(f"  the oldest change that is on one side only: {tally['oldest_pending']}")
+        for reason in tally["reasons"]:
+            out.print(f"  {reason}")
+        for name in one["undecided"]:
+            out.print(f"  UNDECIDED {name['name']}: {name['reason']}")
+
+
+def draw_findings(out: "Console", findings: "Sequence[Finding]") -> None:
+    for one in findings:
+        out.print(f"{one.level:<7} {one.where:<24} {one.sentence}")
