@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dcctl import resources
 from dcctl.errors import DcctlError, NotFound, Rejected, UsageError
 from dcctl.lab import cgroup, network
 from dcctl.lab.disk import layers_of, write_disk
@@ -36,32 +37,6 @@ SHUTDOWN_LIMIT_S = 30.0
 POLL_S = 0.01
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
-
-# Everything that it mounts is in a mount namespace of its own, which ends with the machine. nspawn keeps
-# bookkeeping under /run, so it gets one of its own; it ends with 133 when the machine asked to be rebooted.
-# Arguments: the machine's folder, lower directories, network namespace, nspawn's name, host name.
-LAUNCH = """set -e
-folder=$1 lower=$2 netns=$3 name=$4 host=$5
-cd "$folder"
-mount -t overlay overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" root
-mount --bind "$netns" netns
-mount -t tmpfs tmpfs /run
-reboot=133
-while [ $reboot = 133 ]; do
-    reboot=0
-    systemd-nspawn --quiet --boot --directory="$folder/root" --machine="$name" --hostname="$host" \
-        --network-namespace-path="$folder/netns" --register=no --keep-unit --settings=no \
-        --resolv-conf=off --timezone=off --link-journal=no || reboot=$?
-done
-"""
-
-# The control groups come first: what runs on without us can always be found. Then a session of its own.
-# Arguments: the groups to join, a dash, the command.
-DETACH = """set -e
-while [ "$1" != - ]; do echo $$ > "$1"; shift; done
-shift
-exec setsid --fork "$@"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +251,13 @@ def init_of(id: str) -> int | None:
 
 def _launch(spec: Spec) -> None:
     """In a session of its own with nothing of ours open, so that it survives the caller."""
+    scripts = resources.lab() / "machine"
     groups = [str(group) for group in cgroup.ensure(spec.id)]
     with (spec.folder / "console.log").open("ab") as console:
         run(
             [
-                *("sh", "-c", DETACH, "sh", *groups, "-"),
-                *("unshare", "--mount", "--propagation", "private", "sh", "-c", LAUNCH, "sh"),
+                *("sh", str(scripts / "detach"), *groups, "-"),
+                *("unshare", "--mount", "--propagation", "private", "sh", str(scripts / "launch")),
                 *(str(spec.folder), layers_of(spec.folder), str(NAMESPACES / spec.namespace)),
                 *(f"dcctl-{spec.short}", spec.hostname),
             ],
