@@ -259,6 +259,29 @@ def undo(pending: Undo, effect: Callable[[], None], journal: Journal, left: list
         left.append(f"{pending.sentence()}: {error.saw or error.sentence()}")
 
 
+def _undo_when_it_can(
+    pending: Undo, effect: Callable[[], None], journal: Journal, left: list[str]
+) -> Work[None]:
+    """As ``undo``, but again and again: after a site was healed a database may take a while to answer."""
+    seen: list[str] = []
+
+    def until() -> bool | None:
+        try:
+            effect()
+        except Unreachable as error:
+            seen[:] = [error.saw or error.sentence()]
+            return None
+        journal.append("undo.done", pending.fields())
+        return True
+
+    try:
+        yield Wait(
+            pending.sentence(), pending.target, UNDO_LIMIT_S, 2.0, until, lambda: "".join(seen), undo=True
+        )
+    except DcctlError as error:
+        left.append(f"{pending.sentence()}: {error.saw or error.sentence()}")
+
+
 def raise_if_left(left: Sequence[str]) -> None:
     """Raise UndoIncomplete when something is."""
     if left:
@@ -275,7 +298,7 @@ def restore(
     left: list[str] = []
     for journal, each in pending:
         if each.what == "drop":
-            yield from undo(each, partial(drop, each.target), journal, left)
+            yield from _undo_when_it_can(each, partial(drop, each.target), journal, left)
         elif fault is None:
             left.append(f"{each.sentence()}: this environment has no means to")
         else:

@@ -1,0 +1,321 @@
+"""``dcctl drill``: break one thing on purpose, mend it, and say what a client saw."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcctl.cli.drill_view import (
+    draw_list,
+    draw_plan,
+    draw_report,
+    draw_story,
+    plan_document,
+    report_document,
+)
+from dcctl.cli.output import Progress, emit
+from dcctl.cli.session import Session, command_options
+from dcctl.errors import DcctlError, Deviated, Interrupted, NotFound, Refused
+
+if TYPE_CHECKING:
+    from dcctl.adapters.journal import FileJournal
+    from dcctl.adapters.workload import PostgresWorkload
+    from dcctl.config.schema import Configuration
+    from dcctl.domain.drill import Drill, DrillPlan
+    from dcctl.domain.report import Report
+    from dcctl.engines.status import System
+    from dcctl.ports import Fault
+
+PART_LIMIT_S = 1.5
+LOOK_LIMIT_S = 10.0
+"""A drill may take its time to see that all is well; a slow cloud is no reason to refuse it."""
+
+
+@click.group()
+def drill() -> None:
+    """Rehearse a failure: break it, hold it, mend it, and report what a client outside saw."""
+
+
+@drill.command()
+@click.argument("given", metavar="DRILL|FILE")
+@click.option("--keep", is_flag=True, help="Leave the client's table in the database.")
+@command_options
+def run(session: Session, *, given: str, keep: bool) -> None:
+    """Run a drill, write its report, and end with 7 when the system did not hold a tolerance.
+
+    Whatever it breaks is mended on every way out: Ctrl-C, an error, and by `dcctl drill restore` after a
+    kill. Refused, with every reason, unless `dcctl status` is all well.
+    """
+    configuration = session.configuration()
+    asked = _load(configuration, given)
+    fault = _fault(configuration)
+    _restore(session, configuration, fault)
+    system, plan = _plan(configuration, asked, fault)
+    report, page = _rehearse(session, configuration, system, plan, fault, keep=keep)
+    emit(session, report_document(report, page), lambda console: draw_report(console, report, page))
+    if report.deviations:
+        raise Deviated(
+            f"drill {report.drill}",
+            on=report.environment,
+            saw="; ".join(
+                f"{each.name}: {each.measured} (wanted: {each.wanted})" for each in report.deviations
+            ),
+            next_command=f"{_dcctl(session)} drill show {report.run}",
+        )
+
+
+@drill.command("plan")
+@click.argument("given", metavar="DRILL|FILE")
+@command_options
+def show_plan(session: Session, *, given: str) -> None:
+    """Show what a drill would break and do now, or every reason why it is refused. Changes nothing."""
+    configuration = session.configuration()
+    _system, plan = _plan(configuration, _load(configuration, given), _fault(configuration))
+    emit(session, plan_document(plan), lambda console: draw_plan(console, plan))
+
+
+@drill.command("list")
+@command_options
+def list_drills(session: Session) -> None:
+    """List the drills there are, and the reports of those that were run, newest first."""
+    from dcctl.adapters.journal import runs
+    from dcctl.config.drill import known_drills, load_drill
+    from dcctl.config.load import load
+
+    state = load(session.environment).state_directory
+    drills = [
+        {"drill": name, "purpose": load_drill(path).purpose, "file": str(path)}
+        for name, path in known_drills().items()
+    ]
+    reports = [_told(state, name) for name in reversed(runs(state)) if _is_drill(state, name)]
+    document = {"drills": drills, "runs": reports}
+    emit(session, document, lambda console: draw_list(console, drills, reports))
+
+
+@drill.command()
+@click.argument("name", metavar="RUN", default="last")
+@command_options
+def show(session: Session, *, name: str) -> None:
+    """Show what a drill measured and its timeline: the run's name, the start or end of it, or `last`."""
+    _configuration, report, folder = _read(session, name)
+    page = folder / "report.html"
+    emit(session, report_document(report, page), lambda console: draw_story(console, report, page))
+
+
+@drill.command("report")
+@click.argument("name", metavar="RUN", default="last")
+@command_options
+def write_again(session: Session, *, name: str) -> None:
+    """Make a drill's report again, from its journal and the client's history alone."""
+    _configuration, report, folder = _read(session, name)
+    page = _write(folder, report)
+    emit(session, report_document(report, page), lambda console: draw_report(console, report, page))
+
+
+@drill.command()
+@command_options
+def restore(session: Session) -> None:
+    """Undo what a killed drill left: heal its site, drop its table. May be repeated at any time."""
+    from dcctl.cli.fault import find_fault
+
+    configuration = session.configuration()
+    restored = _restore(session, configuration, find_fault(configuration))
+    emit(
+        session,
+        {"restored": restored},
+        lambda console: console.print(
+            "\n".join(f"done: {each}" for each in restored) or "nothing to restore"
+        ),
+    )
+
+
+def _load(configuration: "Configuration", given: str) -> "Drill":
+    from dcctl.config.drill import find_drill, load_drill
+
+    return load_drill(find_drill(given)).with_objectives(configuration.objectives)
+
+
+def _fault(configuration: "Configuration") -> "Fault":
+    from dcctl.cli.fault import find_fault
+
+    fault = find_fault(configuration)
+    if fault is None:
+        reason = "dcctl.yaml names nothing that may break this environment (faults:)"
+        raise Refused("run the drill", on=configuration.environment, reasons=(reason,))
+    return fault
+
+
+def _plan(configuration: "Configuration", asked: "Drill", fault: "Fault") -> "tuple[System, DrillPlan]":
+    """Look at everything and decide. Raises Refused with every reason."""
+    from dcctl import wiring
+    from dcctl.domain.drill import decide_drill
+    from dcctl.domain.refusal import Refusal
+    from dcctl.domain.status import decide_status
+    from dcctl.engines.status import observe
+    from dcctl.shell import at_once
+
+    system = wiring.system(configuration, limit_s=PART_LIMIT_S, fault=fault)
+    view = observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S))
+    status = decide_status(configuration.environment, system.hosts, view)
+    pending = [f"{undo.sentence()} (run {run})" for run, undo in wiring.pending_undos(configuration)]
+    plan = decide_drill(asked, system.hosts, status, pending=pending)
+    if isinstance(plan, Refusal):
+        raise Refused(
+            f"run drill {asked.name}",
+            on=configuration.environment,
+            reasons=plan.reasons,
+            next_command="dcctl status",
+        )
+    return system, plan
+
+
+def _rehearse(
+    session: Session,
+    configuration: "Configuration",
+    system: "System",
+    plan: "DrillPlan",
+    fault: "Fault",
+    *,
+    keep: bool,
+) -> "tuple[Report, Path]":
+    """Run the drill as a run of its own; its report is written whatever becomes of it."""
+    from dcctl import wiring
+    from dcctl.adapters.history import HistoryFile
+    from dcctl.engines.drill import Rehearsal
+    from dcctl.shell import WallClock, perform
+
+    clock, name = WallClock(), plan.drill.name
+    title = f"drill {name}"
+    with wiring.journal(configuration, what="drill", clock=clock) as journal, Progress(title) as progress:
+        folder = wiring.run_folder(configuration, journal.run)
+        with HistoryFile(folder / "history.jsonl") as history:
+            workload = wiring.workload(
+                configuration, plan.drill.workload, run=journal.run, keep=history.keep, clock=clock
+            )
+            history.begin(workload.history())
+            rehearsal = Rehearsal(
+                environment=configuration.environment,
+                plan=plan,
+                system=system,
+                fault=fault,
+                workload=workload,
+                journal=journal,
+                keep=keep,
+            )
+            about = {"command": f"drill run {name}", "environment": configuration.environment}
+            with _reported(session, folder, journal, workload):
+                perform(rehearsal.run(), clock=clock, journal=journal, seen=progress, about=about)
+        if history.failure:
+            progress.say(f"the client's history is not whole on disk: {history.failure}")
+        report = _report(journal, workload)
+        return report, _write(folder, report)
+
+
+@contextlib.contextmanager
+def _reported(
+    session: Session, folder: Path, journal: "FileJournal", workload: "PostgresWorkload"
+) -> Iterator[None]:
+    """Write what there is when the drill does not end well, and point to it."""
+    try:
+        yield
+    except DcctlError as error:
+        try:
+            page = _write(folder, _report(journal, workload))
+        except DcctlError as unwritten:
+            error.add_note(f"and no report: {unwritten}")
+        else:
+            error.add_note(f"report: {page}")
+            if isinstance(error, Interrupted) and not error.next_command:
+                error.next_command = f"{_dcctl(session)} drill show {journal.run}"
+        raise
+
+
+def _report(journal: "FileJournal", workload: "PostgresWorkload") -> "Report":
+    from dcctl.domain.report import decide_report
+
+    return decide_report(workload.history(), journal.events())
+
+
+def _write(folder: Path, report: "Report") -> Path:
+    from dcctl import __version__, resources
+    from dcctl.adapters.report import write_report
+
+    return write_report(folder, report, templates=resources.templates(), version=__version__)
+
+
+def _restore(session: Session, configuration: "Configuration", fault: "Fault | None") -> list[str]:
+    """Undo what earlier runs left, as a run of its own; what was done, as sentences."""
+    from dcctl import wiring
+    from dcctl.engines.drill import restore as engine
+    from dcctl.shell import WallClock, perform
+
+    pending = wiring.pending_undos(configuration)
+    if not pending:
+        return []
+    clock = WallClock()
+    command = f"{_dcctl(session)} drill restore"
+    with (
+        wiring.journal(configuration, what="restore", clock=clock) as journal,
+        Progress("restore what an earlier drill left") as progress,
+        contextlib.ExitStack() as stack,
+    ):
+        journals = {
+            run: stack.enter_context(wiring.journal_of(configuration, run, clock=clock))
+            for run in {run for run, _undo in pending}
+        }
+        perform(
+            engine(
+                [(journals[run], undo) for run, undo in pending],
+                fault=fault,
+                drop=lambda table: wiring.drop_table(configuration, table, clock=clock),
+            ),
+            clock=clock,
+            journal=journal,
+            seen=progress,
+            about={"command": "drill restore", "environment": configuration.environment},
+            resume=command,
+        )
+    return [f"{undo.sentence()} (run {run})" for run, undo in pending]
+
+
+def _read(session: Session, name: str) -> "tuple[Configuration, Report, Path]":
+    from dcctl import wiring
+    from dcctl.adapters.history import read_history
+    from dcctl.adapters.journal import find_run, read_run, runs
+    from dcctl.config.load import load
+    from dcctl.domain.report import decide_report
+
+    configuration = load(session.environment)
+    state = configuration.state_directory
+    drills = [run for run in runs(state) if _is_drill(state, run)]
+    if name == "last" and not drills:
+        raise NotFound("find the drill", on=name, saw="no drill was run", next_command="dcctl drill list")
+    found = drills[-1] if name == "last" else find_run(state, name)
+    folder = wiring.run_folder(configuration, found)
+    report = decide_report(read_history(folder / "history.jsonl"), read_run(state, found))
+    return configuration, report, folder
+
+
+def _is_drill(state: Path, run: str) -> bool:
+    return (state / "runs" / run / "history.jsonl").exists()
+
+
+def _told(state: Path, run: str) -> dict[str, Any]:
+    """A past drill in one line; its report says it, where one was written."""
+    import json
+
+    from dcctl.adapters.journal import is_active
+
+    path = state / "runs" / run / "report.json"
+    if path.exists():
+        report = json.loads(path.read_text())
+        return {key: report[key] for key in ("run", "drill", "verdict", "recovery_s", "longest_outage_s")} | {
+            "lost": len(report["findings"]["lost"]) if report["findings"]["final_read"] else None
+        }
+    return {"run": run, "verdict": "active" if is_active(state, run) else "no report yet"}
+
+
+def _dcctl(session: Session) -> str:
+    return f"dcctl -e {session.environment}" if session.environment else "dcctl"
