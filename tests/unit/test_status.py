@@ -1,0 +1,291 @@
+"""What a look at a system means: every part that is silent or wrong gets its sentence, gravest first."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dcctl.domain.machine import Power, Server
+from dcctl.domain.observation import (
+    Cut,
+    DatabaseReport,
+    EdgeReport,
+    Member,
+    Seen,
+    View,
+    VoterMode,
+    VoterReport,
+)
+from dcctl.domain.status import Host, Status, decide_status
+from dcctl.engines.status import System, in_turn, observe
+from dcctl.errors import ConfigurationError, TimedOut, Unreachable
+from dcctl.shell import at_once
+from dcctl.testing.clock import VirtualClock
+from dcctl.testing.system import (
+    FakeCoordination,
+    FakeDatabase,
+    FakeEdges,
+    FakeFault,
+    FakeReach,
+    FakeSystem,
+)
+
+HOSTS = (
+    Host("east-db-1", "east", "192.0.2.1", ("base", "postgresql")),
+    Host("west-db-1", "west", "192.0.2.2", ("base", "postgresql")),
+    Host("east-edge-1", "east", "192.0.2.3", ("base", "edge")),
+    Host("west-edge-1", "west", "192.0.2.4", ("base", "edge")),
+    Host("witness-1", "witness", "192.0.2.5", ("base",)),
+)
+
+
+def server(
+    name: str, *, power: Power = Power.ON, status: str = "ACTIVE", owner: str | None = "test"
+) -> Server:
+    return Server(name, name, name.split("-", maxsplit=1)[0], owner, power, status, "host-1", None, None, "")
+
+
+def cluster(leader: str = "east-db-1", standby: str = "sync_standby") -> tuple[Member, ...]:
+    other = "west-db-1" if leader == "east-db-1" else "east-db-1"
+    return (Member(leader, "leader", "running", 3), Member(other, standby, "running", 3, 42))
+
+
+def database(name: str, *, primary: bool, **fields: Any) -> DatabaseReport:
+    found = {"state": "running", "timeline": 3, "members": cluster(), **fields}
+    return DatabaseReport(name, primary=primary, **found)
+
+
+WELL = View(
+    clouds={
+        "east": Seen((server("east-db-1"), server("east-edge-1"))),
+        "west": Seen((server("west-db-1", status="poweredOn"), server("west-edge-1", status="poweredOn"))),
+    },
+    reachable={host.name: Seen(0.001) for host in HOSTS},
+    voters={
+        "east-db-1": Seen(VoterReport(VoterMode.FOLLOWER)),
+        "west-db-1": Seen(VoterReport(VoterMode.LEADER)),
+        "witness-1": Seen(VoterReport(VoterMode.FOLLOWER)),
+    },
+    databases={
+        "east-db-1": Seen(database("east-db-1", primary=True, streaming={"west-db-1": "sync"})),
+        "west-db-1": Seen(database("west-db-1", primary=False)),
+    },
+    edges={
+        name: Seen(EdgeReport({"east-db-1": (True, "UP"), "west-db-1": (False, "DOWN")}))
+        for name in ("east-edge-1", "west-edge-1")
+    },
+)
+
+
+def changed(**parts: dict[str, Any]) -> View:
+    """``WELL`` with some answers replaced."""
+    return replace(WELL, **{part: {**getattr(WELL, part), **answers} for part, answers in parts.items()})
+
+
+def status_of(view: View) -> Status:
+    return decide_status("test", HOSTS, view)
+
+
+SILENT: Seen[Any] = Seen(None, "no answer within 1 s")
+
+
+def test_a_system_that_is_well_needs_no_attention() -> None:
+    status = status_of(WELL)
+    assert status.problems == ()
+    assert (status.quorum, status.quorum_needed) == (3, 2)
+    assert (status.database.primary, status.database.primary_place) == ("east-db-1", "east")
+    assert (status.database.synchronous, status.database.lag_bytes) == (("west-db-1",), 42)
+    assert [member.role for member in status.database.members] == ["primary", "synchronous standby"]
+    assert {edge.routes_to for edge in status.edges} == {("east-db-1",)}
+    assert {machine.cloud for machine in status.machines} == {"ACTIVE", "poweredOn", "-"}
+
+
+@pytest.mark.parametrize(
+    ("view", "first"),
+    [
+        (changed(clouds={"east": SILENT}), "site east: its API does not answer: no answer within 1 s"),
+        (
+            changed(clouds={"east": Seen((server("east-edge-1"),))}),
+            "machine east-db-1 does not exist at east",
+        ),
+        (
+            changed(clouds={"east": Seen((server("east-db-1", owner=None), server("east-edge-1")))}),
+            "machine east-db-1 does not exist at east",
+        ),
+        (
+            changed(
+                clouds={
+                    "east": Seen(
+                        (server("east-db-1", power=Power.OFF, status="SHUTOFF"), server("east-edge-1"))
+                    )
+                }
+            ),
+            "machine east-db-1 is off (SHUTOFF)",
+        ),
+        (
+            changed(reachable={"witness-1": Seen(None, "Connection refused")}),
+            "machine witness-1 is not reachable over SSH: Connection refused",
+        ),
+        (
+            changed(voters={"witness-1": SILENT}),
+            "ZooKeeper voter witness-1 is out (2 of 3): one more loss ends the quorum",
+        ),
+        (
+            changed(voters={"witness-1": SILENT, "west-db-1": Seen(VoterReport(VoterMode.NOT_SERVING))}),
+            "ZooKeeper has no quorum (1 of 3, 2 needed): west-db-1, witness-1 out",
+        ),
+        (changed(edges={"east-edge-1": SILENT}), "edge east-edge-1 does not answer: no answer within 1 s"),
+        (
+            changed(edges={"east-edge-1": Seen(EdgeReport({"east-db-1": (False, "DOWN")}))}),
+            "edge east-edge-1 sends writes nowhere",
+        ),
+        (
+            changed(edges={"east-edge-1": Seen(EdgeReport({"west-db-1": (True, "UP")}))}),
+            "edge east-edge-1 sends writes to west-db-1, not to east-db-1",
+        ),
+        (
+            changed(
+                databases={
+                    "east-db-1": Seen(database("east-db-1", primary=True, members=cluster(standby="replica")))
+                }
+            ),
+            "the database is SINGLE-COPY: east-db-1 acknowledges writes that exist nowhere else",
+        ),
+        (
+            changed(databases={"east-db-1": Seen(database("east-db-1", primary=True))}),
+            "writes wait: standby west-db-1 is named synchronous and does not confirm",
+        ),
+        (
+            changed(
+                databases={
+                    name: Seen(database(name, primary=name == "east-db-1", members=None))
+                    for name in ("east-db-1", "west-db-1")
+                }
+            ),
+            "nobody says which standby is synchronous: ZooKeeper is not answering the databases",
+        ),
+        (
+            changed(databases={"east-db-1": SILENT}),
+            "no database answers as primary: nothing can be written; the others still take east-db-1 for it",
+        ),
+        (
+            changed(databases={"east-db-1": SILENT, "west-db-1": SILENT}),
+            "no database answers as primary: nothing can be written",
+        ),
+        (
+            changed(
+                databases={
+                    "east-db-1": Seen(
+                        database("east-db-1", primary=True, streaming={"west-db-1": "sync"}, paused=True)
+                    )
+                }
+            ),
+            "Patroni is paused: the database will not fail over by itself",
+        ),
+        (
+            replace(WELL, cuts=(Cut("east", 61.7),)),
+            "site east is cut off on purpose and heals by itself in 62 s",
+        ),
+    ],
+)
+def test_whatever_is_wrong_gets_its_sentence(view: View, first: str) -> None:
+    assert status_of(view).problems[0] == first
+
+
+def test_of_two_that_call_themselves_primary_the_newer_timeline_is_shown() -> None:
+    """The other one is cut off from the quorum and has not found out yet; it cannot acknowledge."""
+    view = changed(
+        databases={
+            "west-db-1": Seen(
+                database(
+                    "west-db-1",
+                    primary=True,
+                    timeline=4,
+                    members=cluster("west-db-1"),
+                    streaming={"east-db-1": "sync"},
+                )
+            )
+        }
+    )
+    status = status_of(view)
+    assert status.database.primary == "west-db-1"
+    assert status.problems[0] == "databases east-db-1 and west-db-1 both call themselves primary"
+
+
+def test_a_synchronous_standby_beside_its_primary_survives_no_loss_of_the_site() -> None:
+    hosts = tuple(replace(host, place="east") if host.name == "west-db-1" else host for host in HOSTS)
+    view = changed(clouds={"east": Seen((*(WELL.clouds["east"].value or ()), server("west-db-1")))})
+    problems = decide_status("test", hosts, view).problems
+    assert problems[0] == "the synchronous standby is at east, where the primary is"
+
+
+def test_machines_of_a_dark_site_are_not_listed_one_by_one() -> None:
+    view = changed(clouds={"east": SILENT}, reachable={"east-db-1": SILENT, "east-edge-1": SILENT})
+    assert not [each for each in status_of(view).problems if each.startswith("machine")]
+
+
+def test_a_dark_site_with_the_primary_in_it_begins_with_the_database() -> None:
+    view = changed(
+        clouds={"east": SILENT},
+        reachable={"east-db-1": SILENT, "east-edge-1": SILENT},
+        voters={"east-db-1": SILENT},
+        databases={"east-db-1": SILENT},
+        edges={"east-edge-1": SILENT},
+    )
+    problems = status_of(view).problems
+    assert problems[0].startswith("no database answers as primary")
+    assert len(problems) == 4
+
+
+def fake_system(disturb: Callable[[FakeSystem], None]) -> System:
+    system = FakeSystem(VirtualClock())
+    disturb(system)
+    return System(
+        hosts=(),
+        clouds={"east": lambda: (), "west": lambda: ()},
+        reach=FakeReach(system),
+        coordination=FakeCoordination(system),
+        database=FakeDatabase(system),
+        edges=FakeEdges(system),
+        fault=FakeFault(system),
+    )
+
+
+def test_a_look_turns_silence_into_answers() -> None:
+    view = observe(fake_system(lambda system: system.cut("west", 60)), in_turn)
+    assert view.voters["west-db-1"].reason == "no answer within 1 s"
+    assert view.databases["east-db-1"].value is not None
+    assert view.cuts == (Cut("west", 60),)
+
+
+def test_a_look_does_not_hide_a_wrong_configuration() -> None:
+    def broken() -> tuple[Server, ...]:
+        raise ConfigurationError(())
+
+    system = replace(fake_system(lambda _system: None), clouds={"east": broken})
+    with pytest.raises(ConfigurationError):
+        observe(system, in_turn)
+
+
+def test_looking_at_once_leaves_the_late_behind() -> None:
+    def late() -> str:
+        time.sleep(5)
+        return "late"
+
+    def silent() -> str:
+        raise Unreachable("ask", saw="Connection refused")
+
+    began = time.monotonic()
+    answers = at_once({"late": late, "quick": lambda: "quick", "silent": silent}, limit_s=0.2)
+    assert time.monotonic() - began < 2
+    assert isinstance(answers["late"], TimedOut)
+    assert isinstance(answers["silent"], Unreachable)
+    assert answers["quick"] == "quick"
+    assert list(answers) == ["late", "quick", "silent"]
+
+
+def test_looking_at_once_hides_no_bug() -> None:
+    with pytest.raises(ZeroDivisionError):
+        at_once({"bug": lambda: 1 / 0})
