@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log"
 	"sync/atomic"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/vmware/govmomi/simulator"
@@ -59,50 +58,6 @@ func (vm *machine) after(do func()) {
 	}()
 }
 
-// failure is what a task ends with when it did not succeed.
-type failure struct {
-	fault   types.BaseMethodFault
-	message string
-}
-
-// task shows a request as vCenter does: queued, running, then success or the fault. It bears the name of
-// the method that was called, which clients look up.
-func (vm *machine) task(name string, do func() *failure) types.ManagedObjectReference {
-	task := simulator.CreateTask(vm.Self, name, nil)
-	task.Info.Name = name
-	vm.showTasks(append(vm.RecentTask, task.Self))
-	vm.after(func() {
-		update(task, types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateRunning},
-			types.PropertyChange{Name: "info.startTime", Val: time.Now()})
-		update(task, ending(do())...)
-		vm.locked(func() {
-			left := append([]types.ManagedObjectReference(nil), vm.RecentTask...)
-			simulator.RemoveReference(&left, task.Self)
-			vm.showTasks(left)
-		})
-	})
-	return task.Self
-}
-
-func ending(f *failure) []types.PropertyChange {
-	end := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
-	if f == nil {
-		return append(end, types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateSuccess})
-	}
-	fault := types.LocalizedMethodFault{Fault: f.fault, LocalizedMessage: f.message}
-	return append(end,
-		types.PropertyChange{Name: "info.error", Val: fault},
-		types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateError})
-}
-
-func (vm *machine) showTasks(tasks []types.ManagedObjectReference) {
-	simulator.Map.Update(vm, []types.PropertyChange{{Name: "recentTask", Val: tasks}})
-}
-
-func update(task *simulator.Task, changes ...types.PropertyChange) {
-	simulator.Map.WithLock(task, func() { simulator.Map.Update(task, changes) })
-}
-
 // power is the whole of a change of power: is it allowed now, do it to the machine, then let the
 // simulator change what it shows.
 func (vm *machine) power(name string, allowed func(now types.VirtualMachinePowerState) bool,
@@ -142,44 +97,6 @@ func (vm *machine) unavailable() *failure {
 		return &failure{&types.HostNotConnected{}, fmt.Sprintf("Unable to communicate with the remote host %s.", host.Name)}
 	}
 	return nil
-}
-
-// failureOf takes over what one of the simulator's own methods came to.
-func failureOf(answer soap.HasFault) *failure {
-	if answer == nil {
-		return nil
-	}
-	if f := answer.Fault(); f != nil {
-		return &failure{f.VimFault().(types.BaseMethodFault), f.String}
-	}
-	ref, ok := returnedTask(answer)
-	if !ok {
-		return nil
-	}
-	if e := simulator.Map.Get(ref).(*simulator.Task).Info.Error; e != nil {
-		return &failure{e.Fault, e.LocalizedMessage}
-	}
-	return nil
-}
-
-func returnedTask(answer soap.HasFault) (types.ManagedObjectReference, bool) {
-	switch body := answer.(type) {
-	case *methods.PowerOnVM_TaskBody:
-		return body.Res.Returnval, true
-	case *methods.PowerOffVM_TaskBody:
-		return body.Res.Returnval, true
-	case *methods.SuspendVM_TaskBody:
-		return body.Res.Returnval, true
-	case *methods.Destroy_TaskBody:
-		return body.Res.Returnval, true
-	case *methods.CloneVM_TaskBody:
-		return body.Res.Returnval, true
-	case *methods.CustomizeVM_TaskBody:
-		return body.Res.Returnval, true
-	case *methods.RelocateVM_TaskBody:
-		return body.Res.Returnval, true
-	}
-	return types.ManagedObjectReference{}, false
 }
 
 const (
@@ -376,13 +293,21 @@ func (vm *machine) follow(state types.VirtualMachinePowerState, requests int) {
 			{Name: "summary.runtime.powerState", Val: state},
 		})
 		if state == off {
-			vm.mirror.tell(&types.VmPoweredOffEvent{VmEvent: types.VmEvent{Event: types.Event{
-				Vm: &types.VmEventArgument{
-					EntityEventArgument: types.EntityEventArgument{Name: vm.Name}, Vm: vm.Self,
-				},
-			}}})
+			vm.mirror.tell(&types.VmPoweredOffEvent{VmEvent: types.VmEvent{Event: vm.about()}})
 		}
 	})
+}
+
+// about is where an event says that it happened.
+func (vm *machine) about() types.Event {
+	host := simulator.Map.Get(*vm.Runtime.Host).(*simulator.HostSystem)
+	dc := simulator.Map.Any("Datacenter").(*simulator.Datacenter)
+	named := func(name string) types.EntityEventArgument { return types.EntityEventArgument{Name: name} }
+	return types.Event{
+		Vm:         &types.VmEventArgument{EntityEventArgument: named(vm.Name), Vm: vm.Self},
+		Host:       &types.HostEventArgument{EntityEventArgument: named(host.Name), Host: host.Self},
+		Datacenter: &types.DatacenterEventArgument{EntityEventArgument: named(dc.Name), Datacenter: dc.Self},
+	}
 }
 
 // connect shows whether vCenter hears of the virtual machine, if it is on that host.

@@ -49,7 +49,7 @@ func main() {
 	flag.StringVar(&o.password, "password-file", "", "file with the user's password")
 	flag.StringVar(&o.place, "place", "west", "the lab's name of this site")
 	flag.StringVar(&o.state, "state", "", "directory for everything that this process writes")
-	flag.DurationVar(&o.every, "every", time.Second, "how often to compare with the machine runtime")
+	flag.DurationVar(&o.every, "every", 2*time.Second, "how often to compare with the machine runtime")
 	flag.Parse()
 	o.runtime = os.Getenv("DCCTL_LAB_MACHINE")
 	if err := run(o); err != nil {

@@ -235,7 +235,8 @@ def test_a_machine_that_died_by_itself_shows_as_off(
     runtime.die("one")
     wait_until(lambda: machine.runtime.powerState == OFF)
     events = si.RetrieveContent().eventManager.QueryEvents(vim.event.EventFilterSpec())
-    assert [each.vm.name for each in events if isinstance(each, vim.event.VmPoweredOffEvent)] == ["one"]
+    (event,) = [each for each in events if isinstance(each, vim.event.VmPoweredOffEvent)]
+    assert event.fullFormattedMessage == f"one on {machine.runtime.host.name} in west is powered off"
     WaitForTask(machine.PowerOnVM_Task())
     assert runtime.state("one") == "running"
 
