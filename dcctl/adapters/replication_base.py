@@ -41,6 +41,10 @@ class SqliteBase:
         """``exclusive``: while open, another replicator of this base is refused; a reader need not ask."""
         self.path = path
         self.rebuilt = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(path, error) from error
         self._lock = _locked(path) if exclusive else None
         try:
             self._open_or_rebuild(pair)
@@ -226,7 +230,6 @@ class SqliteBase:
 
 def _locked(path: Path) -> IO[bytes]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("wb")
     except OSError as error:
         raise _unusable(path, error) from error

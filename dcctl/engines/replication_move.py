@@ -217,14 +217,9 @@ class Mover:
         return Outcome("copied", agreed=True) if same else Outcome("later")
 
     async def _put(self, source: Side, row: Row, stamp: Stamp, document: Document) -> Answer:
-        headers = dict(document.head.headers)
-        if document.head.manifest:
-            if document.content is not None:
-                await self._segments(source, document.content)
-            # what makes the listing show the sum of the segments (swift.common.middleware.slo)
-            headers["Content-Type"] = f"{headers.get('Content-Type', '')};swift_bytes={row.bytes}"
-        carried = replace(document, head=replace(document.head, headers=headers))
-        answer = await self._stores[source.other].put(self._container, row.name, stamp, carried)
+        if document.head.manifest and document.content is not None:
+            await self._segments(source, document.content)
+        answer = await self._stores[source.other].put(self._container, row.name, stamp, document)
         if answer in (Answer.DAMAGED, Answer.ABSENT):
             raise Unreachable(
                 "copy",

@@ -1,0 +1,309 @@
+"""``dcctl replication`` as typed, on two real clusters; looked at with python-swiftclient."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import swiftclient
+from conftest import as_client, make_container
+
+from dcctl.cli.main import run
+from dcctl.testing.swift_pair import ACCOUNT, PASSWORD, REALM, REALM_KEY, SYNC_KEY, USER, Cluster, Pair
+
+LAB = Path(__file__).parents[2] / "inventories/lab/dcctl.yaml"
+CONFIGURATION = """
+extends: {lab}
+environment: swift
+network_namespace:
+state_directory: .dcctl
+replication:
+  realm: {realm}
+  realm_key: file:realm-key
+  container_key: file:container-key
+  containers: [{containers}]
+  trash: {trash}
+  conflicts: {conflicts}
+  settled: 1s
+  stores:
+    east:
+      url: "{east}"
+      plaintext: true
+      administrator: {{auth_url: "{east_auth}", user: "{user}", password: file:password}}
+    west:
+      url: "{west}"
+      plaintext: true
+      administrator: {{auth_url: "{west_auth}", user: "{user}", password: file:password}}
+"""
+_numbers = itertools.count(1)
+
+
+class Environment:
+    """A configured environment; its container names are its own."""
+
+    def __init__(self, folder: Path, pair: Pair, containers: int = 1) -> None:
+        number = next(_numbers)
+        self.pair = pair
+        self.folder = folder
+        self.containers = [f"docs{number}-{each}" for each in range(containers)]
+        self.docs = self.containers[0]
+        self.trash, self.conflicts = f"trash{number}", f"conflicts{number}"
+        for name, secret in (("realm-key", REALM_KEY), ("container-key", SYNC_KEY), ("password", PASSWORD)):
+            (folder / name).write_text(secret)
+            (folder / name).chmod(0o600)
+        (folder / "dcctl.yaml").write_text(
+            CONFIGURATION.format(
+                lab=LAB,
+                realm=REALM,
+                containers=", ".join(self.containers),
+                trash=self.trash,
+                conflicts=self.conflicts,
+                east=pair.east.url,
+                west=pair.west.url,
+                east_auth=pair.east.auth_url,
+                west_auth=pair.west.auth_url,
+                user=USER,
+            )
+        )
+
+    def argv(self, *argv: str) -> list[str]:
+        return ["-e", str(self.folder), "-o", "json", "replication", *argv]
+
+    def objects(
+        self, cluster: Cluster, container: str | None = None
+    ) -> dict[str, tuple[str, dict[str, str], bytes]]:
+        """Everything in a container as python-swiftclient sees it: hash, headers, bytes."""
+        connection = swiftclient.Connection(cluster.auth_url, USER, PASSWORD, retries=1)
+        try:
+            _headers, rows = connection.get_container(container or self.docs, full_listing=True)
+            found = {}
+            for row in rows:
+                headers, body = connection.get_object(container or self.docs, row["name"])
+                kept = {
+                    key: value
+                    for key, value in headers.items()
+                    if key.startswith(("x-object", "content-", "x-delete", "x-timestamp", "x-static"))
+                }
+                found[row["name"]] = (row["hash"], kept | {"listed": row["last_modified"]}, body)
+            return found
+        finally:
+            connection.close()
+
+    def assert_same(self, *containers: str) -> dict[str, tuple[str, dict[str, str], bytes]]:
+        for name in containers or self.containers:
+            assert self.objects(self.pair.east, name) == self.objects(self.pair.west, name)
+        return self.objects(self.pair.east)
+
+
+@pytest.fixture
+def env(tmp_path: Path, pair: Pair) -> Environment:
+    environment = Environment(tmp_path, pair)
+    assert run(environment.argv("init")) == 0
+    return environment
+
+
+Dcctl = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def dcctl(env: Environment, capsys: pytest.CaptureFixture[str]) -> Iterator[Dcctl]:
+    capsys.readouterr()
+
+    def typed(*argv: str, code: int = 0) -> dict[str, Any]:
+        got = run(env.argv(*argv))
+        out, err = capsys.readouterr()
+        assert got == code, err
+        return dict(json.loads(out)) if out else {}
+
+    yield typed
+
+
+def kinds(document: dict[str, Any]) -> dict[str, int]:
+    return dict(document["containers"][0]["kinds"])
+
+
+def test_init_may_be_repeated_and_check_then_finds_nothing_to_refuse(dcctl: Dcctl) -> None:
+    assert not any(one["changed"] for one in dcctl("init")["containers"])
+    levels = {one["level"] for one in dcctl("check")["findings"]}
+    assert levels <= {"ok", "warn"}
+
+
+def test_everything_an_object_has_arrives(env: Environment, dcctl: Dcctl) -> None:
+    east, west, docs = env.pair.east, env.pair.west, env.docs
+    later = str(int(time.time()) + 5000)
+    as_client(
+        east,
+        "PUT",
+        f"{docs}/full",
+        b"\x1f\x8b gzip",
+        Content_Type="text/plain; charset=utf-8",
+        Content_Encoding="gzip",
+        Content_Disposition='attachment; filename="x"',
+        X_Delete_At=later,
+        X_Object_Meta_Owner="%D0%94%D0%BE%D0%B3",
+    )
+    as_client(west, "PUT", f"{docs}/empty", b"")
+    for odd in (
+        "a%20b",
+        "%D0%94/%D0%BE",
+        "q%22%7D%2C%20%7Bx",
+        "per%2525cent",
+        "a%3Fb%3Dc%26d%23e",
+        "new%0Aline",
+    ):
+        as_client(east, "PUT", f"{docs}/{odd}", odd.encode())
+    as_client(west, "PUT", f"{docs}/large", os.urandom(3 << 20))
+    assert kinds(dcctl("once")) == {"copied": 9}
+    found = env.assert_same()
+    assert found["full"][1]["x-delete-at"] == later
+    assert kinds(dcctl("once")) == {}
+    assert dcctl("verify", "--level", "full")["containers"][0]["kinds"] == {}
+
+
+def test_a_copied_object_costs_two_requests_and_no_delete_comes_back(env: Environment, dcctl: Dcctl) -> None:
+    for number in range(5):
+        as_client(env.pair.east, "PUT", f"{env.docs}/o{number}", b"1")
+    dcctl("once")
+    as_client(env.pair.west, "DELETE", f"{env.docs}/o1")
+    assert kinds(dcctl("once"))["deleted"] == 1
+    assert sorted(env.assert_same()) == ["o0", "o2", "o3", "o4"]
+    assert [name.split("@")[0] for name in env.objects(env.pair.east, env.trash)] == [f"{env.docs}/o1"]
+    assert kinds(dcctl("once")) == {}
+
+
+def test_a_post_does_not_bring_back_an_old_body(env: Environment, dcctl: Dcctl) -> None:
+    as_client(env.pair.east, "PUT", f"{env.docs}/o", b"v1")
+    dcctl("once")
+    as_client(env.pair.west, "PUT", f"{env.docs}/o", b"v2")
+    as_client(env.pair.east, "POST", f"{env.docs}/o", X_Object_Meta_K="late")
+    dcctl("once")
+    dcctl("once")
+    _hash, headers, body = env.assert_same()["o"]
+    assert (body, headers["x-object-meta-k"]) == (b"v2", "late")
+    kept = env.objects(env.pair.east, env.conflicts) | env.objects(env.pair.west, env.conflicts)
+    assert [body for _hash, _headers, body in kept.values()] == [b"v1"]
+
+
+def test_large_objects_of_both_kinds_arrive_with_their_segments(
+    tmp_path: Path, pair: Pair, capsys: Any
+) -> None:
+    env = Environment(tmp_path, pair, containers=2)
+    assert run(env.argv("init")) == 0
+    docs, segments = env.containers
+    for number in range(2):
+        as_client(pair.east, "PUT", f"{segments}/s{number}", os.urandom(1500))
+    manifest = [{"path": f"/{segments}/s{number}"} for number in range(2)]
+    as_client(
+        pair.east,
+        "PUT",
+        f"{docs}/slo?multipart-manifest=put",
+        json.dumps(manifest).encode(),
+        Content_Type="application/pdf",
+        X_Object_Meta_K="v",
+    )
+    as_client(pair.east, "PUT", f"{docs}/dlo", b"", X_Object_Manifest=f"{segments}/s")
+    assert run(env.argv("once")) == 0
+    west, east = env.objects(pair.west), env.objects(pair.east)
+    assert len(west["slo"][2]) == len(west["dlo"][2]) == 3000
+    for name in ("slo", "dlo"):
+        assert west[name][2] == east[name][2]
+        assert west[name][1]["content-type"] == east[name][1]["content-type"]
+    capsys.readouterr()
+    assert run(env.argv("once")) == 0
+    assert json.loads(capsys.readouterr().out)["containers"][0]["kinds"] == {}
+
+
+def test_killed_anywhere_the_next_pass_finishes(env: Environment, dcctl: Dcctl) -> None:
+    for number in range(120):
+        as_client(env.pair.east, "PUT", f"{env.docs}/o{number}", os.urandom(2000))
+    for delay_s in (1.2, 1.5, 1.8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dcctl.cli.main", *env.argv("once")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    dcctl("once")
+    assert len(env.assert_same()) == 120
+
+
+def test_a_wrong_key_is_one_clear_error_and_nothing_is_changed(env: Environment, capsys: Any) -> None:
+    as_client(env.pair.east, "PUT", f"{env.docs}/o", b"1")
+    (env.folder / "container-key").write_text("wrong")
+    assert run(env.argv("once")) == 4
+    assert "HTTP 401" in capsys.readouterr().err
+    assert run(env.argv("check")) == 5
+    assert "another key" in capsys.readouterr().err
+    assert env.objects(env.pair.west) == {}
+
+
+def test_a_missing_container_and_a_versioned_one_are_found_by_check(env: Environment, capsys: Any) -> None:
+    as_client(env.pair.west, "DELETE", env.docs)
+    assert run(env.argv("once")) == 4
+    capsys.readouterr()
+    assert run(env.argv("check")) == 5
+    assert "no such container" in capsys.readouterr().err
+    make_container(env.pair.west, env.docs, X_Versions_Enabled="true")
+    assert run(env.argv("check")) == 5
+    assert "keeps versions" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_away_changes_nothing_and_says_so(env: Environment, capsys: Any) -> None:
+    as_client(env.pair.east, "PUT", f"{env.docs}/o", b"1")
+    env.pair.west.kill("proxy")
+    try:
+        assert run(env.argv("once")) == 4
+        assert "west" in capsys.readouterr().err
+    finally:
+        env.pair.west.start("proxy")
+        env.pair.west.wait_ready()
+    assert run(env.argv("once")) == 0
+    env.assert_same()
+
+
+def test_verify_classes_differences_and_repair_mends_them(env: Environment, dcctl: Dcctl) -> None:
+    for name in ("missing", "stale", "meta", "same"):
+        as_client(env.pair.east, "PUT", f"{env.docs}/{name}", b"1")
+    dcctl("once")
+    time.sleep(1.5)
+    as_client(env.pair.east, "PUT", f"{env.docs}/stale", b"2")
+    as_client(env.pair.east, "PUT", f"{env.docs}/new", b"2")
+    assert dcctl("verify")["containers"][0]["kinds"] == {"pending": 2}
+    time.sleep(2.5)
+    assert dcctl("verify", code=8)["containers"][0]["kinds"] == {"missing": 1, "stale": 1}
+    dcctl("repair")
+    assert dcctl("verify", "--level", "full")["containers"][0]["same"]
+    env.assert_same()
+
+
+def test_follow_carries_changes_until_it_is_told_to_stop(env: Environment, dcctl: Dcctl) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", "--every", "0.2")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        as_client(env.pair.west, "PUT", f"{env.docs}/o", b"1")
+        deadline = time.monotonic() + 20
+        while env.objects(env.pair.east) == {} and time.monotonic() < deadline:
+            time.sleep(0.1)
+        env.assert_same()
+        assert run(env.argv("once")) == 5, "a second replicator of one base is refused"
+    finally:
+        process.terminate()
+        _out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert "1 copied" in err
+
+
+def test_the_account_of_the_tests_is_the_one_configured(env: Environment) -> None:
+    assert env.pair.east.url.endswith(ACCOUNT)
