@@ -17,7 +17,7 @@ from dcctl.domain.provision import Plan, decide_destroy, decide_provision
 from dcctl.domain.refusal import Refusal
 from dcctl.engines import provision as engine
 from dcctl.errors import CredentialsRefused, DcctlError, DriftFound, Refused, UsageError
-from dcctl.shell import WallClock, at_once, perform
+from dcctl.shell import Interruption, WallClock, at_once, perform
 
 if TYPE_CHECKING:
     from dcctl.adapters.state import Observations
@@ -206,10 +206,19 @@ def _carry_out(stage: Stage, decided: Plan, work: "Work[Any]", command: str, *, 
         "environment": stage.environment,
         "plan": [f"{action.do} {action.name}" for action in decided.changes],
     }
-    with stage.run() as journal, Progress(command) as progress:
+    # Ctrl-C is held from before the run has a name, so that its journal always tells how it ended.
+    with Interruption() as held, stage.run() as journal, Progress(command) as progress:
         if stage.witness is not None:
             stage.means.known_hosts.record(stage.witness)
-        perform(work, clock=stage.clock, journal=journal, seen=progress, about=about, resume=resume)
+        perform(
+            work,
+            clock=stage.clock,
+            journal=journal,
+            seen=progress,
+            about=about,
+            resume=resume,
+            interruption=held,
+        )
         return journal.run
 
 
