@@ -9,11 +9,12 @@ keeps it in memory. Both pass the same contract suite (``dcctl.testing.contracts
 - ``observe_*`` only reads. ``ensure_*`` changes what differs, and may be repeated at any time.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
 from dcctl.domain.history import History
@@ -105,11 +106,47 @@ class Remote(Protocol):
         """Exit status, standard output, standard error. ``Unreachable`` when there is no channel."""
 
 
+class Playbooks(Protocol):
+    """Every change of a machine's configuration."""
+
+    def apply(
+        self,
+        deployment: Deployment,
+        *,
+        check: bool,
+        limit_s: float,
+        seen: Callable[[Doing | Change | Failure], None],
+        asked_to_end: Callable[[], bool],
+    ) -> Applied:
+        """Configure; with ``check`` only say what would change. A machine that fails is in the outcome.
+
+        ``seen`` is told what happens as it happens. ``Interrupted`` soon after ``asked_to_end`` says so.
+        """
+
+
+class Acceptance(Protocol):
+    """Looking at machines from outside, to say whether they are what was deployed. Changes nothing."""
+
+    def examine(
+        self,
+        names: Sequence[str],
+        roles: Sequence[str],
+        *,
+        limit_s: float,
+        seen: Callable[[Finding], None],
+        asked_to_end: Callable[[], bool],
+    ) -> tuple[Finding, ...]:
+        """Every check of ``roles`` on those of the machines ``names`` that carry them.
+
+        A machine that does not answer fails its checks. ``Interrupted`` soon after ``asked_to_end``.
+        """
+
+
 class DocumentStore(Protocol):
     """The objects of one cluster, addressed with requests that bring their own timestamps.
 
     The only asynchronous port: the replicator keeps hundreds of requests under way. Beside the usual
-    errors every call may raise ``domain.replication.Busy``. Nothing here retries.
+    errors every call may raise ``errors.Busy``. Nothing here retries.
     """
 
     site: str
@@ -264,6 +301,9 @@ class ReplicationBase(Protocol):
 
     def hold(self, container: str, held: Sequence[Held]) -> None:
         """Remember names for a person to decide."""
+
+    def decided(self, container: str, name: str) -> None:
+        """A person has decided this name."""
 
     def held(self, container: str) -> Iterator[Held]:
         """Names for a person to decide."""

@@ -172,13 +172,12 @@ class _Performance:
             return error
         ended = error
         if isinstance(error, Interrupted):
-            ended = Interrupted("the run was interrupted", on=self._journal.run, saw=str(error))
+            ended = _with_notes_of(
+                error, Interrupted("the run was interrupted", on=self._journal.run, saw=str(error))
+            )
         elif self._begun:
             ended = as_step_failure(error, tried=error.tried, step=self._begun, run=self._journal.run)
         ended.next_command = ended.next_command or resume
-        if ended is not error:
-            for note in getattr(error, "__notes__", []):
-                ended.add_note(note)
         return ended
 
     def _drive(self, work: Work[T], *, told: bool) -> T:
@@ -309,7 +308,7 @@ def as_step_failure(error: DcctlError, *, tried: str, step: str, run: str, on: s
     promises_nothing_changed = range(2, 6)
     if error.exit_code not in promises_nothing_changed:
         return error
-    return StepFailed(
+    failure = StepFailed(
         tried,
         run=run,
         step=step,
@@ -317,3 +316,11 @@ def as_step_failure(error: DcctlError, *, tried: str, step: str, run: str, on: s
         saw=error.saw if tried == error.tried else str(error),
         next_command=error.next_command,
     )
+    return _with_notes_of(error, failure)
+
+
+def _with_notes_of(error: BaseException, ended: DcctlError) -> DcctlError:
+    """``ended``, which stands for ``error``, saying also what was noted there."""
+    for note in getattr(error, "__notes__", []):
+        ended.add_note(note)
+    return ended

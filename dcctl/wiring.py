@@ -1,6 +1,6 @@
 """The composition root: which adapter keeps which port, by what the configuration says."""
 
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from dcctl.config.schema import Configuration, OpenstackSite, VmwareSite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from typing import Any
 
+    from dcctl.adapters.acceptance import TestinfraAcceptance
+    from dcctl.adapters.ansible import AnsiblePlaybooks
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.replication_base import SqliteBase
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from dcctl.adapters.vmware import VMwareMachines
     from dcctl.adapters.workload import PostgresWorkload
     from dcctl.config.replication import Replication as ReplicationSettings
+    from dcctl.domain.deploy import Target
     from dcctl.domain.drill import Undo, WorkloadSpec
     from dcctl.domain.history import Mark, Record
     from dcctl.domain.inventory import Login
@@ -145,6 +149,58 @@ def remote(configuration: Configuration, name: str) -> "SshRemote":
     return SshRemote(name, addresses[name], login(configuration))
 
 
+def targets(configuration: Configuration) -> "tuple[Target, ...]":
+    """The machines that can be deployed."""
+    from dcctl.config import expand
+    from dcctl.domain.deploy import Target
+
+    return tuple(
+        Target(each.name, each.place, each.address, each.roles) for each in expand.machines(configuration)
+    )
+
+
+@contextmanager
+def deployment(
+    configuration: Configuration, inventory: "Mapping[str, Any]"
+) -> "Iterator[tuple[AnsiblePlaybooks, TestinfraAcceptance]]":
+    """What a deploy works with; it shares one connection per machine, which leaving ends.
+
+    ``inventory`` is the dynamic one. Raises ConfigurationError for a secret that is missing.
+    """
+    from dcctl import resources
+    from dcctl.adapters.acceptance import TestinfraAcceptance
+    from dcctl.adapters.ansible import AnsiblePlaybooks
+    from dcctl.adapters.openssh import SharedConnections
+    from dcctl.adapters.workspace import workspace
+    from dcctl.config.reference import resolve
+    from dcctl.domain.deploy import as_static_inventory
+
+    machines = targets(configuration)
+    secrets = {name: resolve(reference) for name, reference in configuration.secrets.items()}
+    if (witness := witness_host(configuration)) is not None:
+        known_hosts(configuration).record(witness)
+    with workspace() as folder:
+        addresses = {machine.name: machine.address for machine in machines}
+        connections = SharedConnections(folder, addresses, login(configuration))
+        with closing(connections):
+            yield (
+                AnsiblePlaybooks(
+                    playbooks=resources.playbooks(),
+                    workspace=folder,
+                    control_path=connections.control_path,
+                    inventory=as_static_inventory(inventory),
+                    secrets=secrets,
+                ),
+                TestinfraAcceptance(
+                    folder=resources.playbooks() / "acceptance",
+                    workspace=folder,
+                    ssh_config=connections.config,
+                    environment=configuration.environment,
+                    machines=machines,
+                ),
+            )
+
+
 APPLICATION = "app"
 """The database and the role in it that clients use (playbooks/roles/postgresql)."""
 WRITE_PORT = 5432
@@ -215,8 +271,7 @@ def workload(
 
 def drop_table(configuration: Configuration, table: str, *, clock: "Clock") -> None:
     """Drop the table that a drill's client left. Raises Unreachable when no edge lets us."""
-    from dcctl.domain.drill import Undo, WorkloadSpec
-    from dcctl.domain.history import Mark, Record
+    from dcctl.domain.drill import WorkloadSpec
 
     client = workload(configuration, WorkloadSpec(), run="", keep=lambda _line: None, clock=clock)
     client.table = table

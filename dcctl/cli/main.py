@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("dcctl.cli.lab:lab", "Two clouds and a witness on this host: up, down, status, ssh, cut, heal."),
     "status": ("dcctl.cli.status:status", "Everything on one screen, gravest first."),
     "provision": ("dcctl.cli.provision:provision", "Machines on both clouds: plan, apply, destroy."),
+    "deploy": ("dcctl.cli.deploy:deploy", "Configure the machines by role, and examine them."),
     "drill": (
         "dcctl.cli.drill:drill",
         "Rehearse a failure and report what a client saw: run, plan, show, restore.",

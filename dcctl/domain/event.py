@@ -11,8 +11,8 @@ class Event:
     """``seq`` counts from 1 within ``run``; ``at`` is aware UTC; ``fields`` are JSON values, no secret.
 
     Types in use: ``run.started run.done run.failed run.interrupted step.started step.done step.failed
-    wait.started wait.done wait.failed`` from the shell, ``undo.written undo.done`` and ``drill.*`` from
-    a drill. A new type is added here first.
+    wait.started wait.done wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
+    ``undo.written undo.done`` and ``drill.*`` from a drill. A new type is added here first.
     """
 
     at: datetime

@@ -48,6 +48,10 @@ options:
       validate:
         description: A command that must succeed before a file is replaced; C(%s) is the new file.
         type: str
+      fixed:
+        description:
+          - Why this file must never change once it is there; a difference is then an error.
+        type: str
       read_stamp:
         description:
           - A file that the reader of this file touches whenever it reads it.
@@ -87,6 +91,7 @@ ENTRY = {
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "str"},
     "validate": {"type": "str"},
+    "fixed": {"type": "str"},
     "read_stamp": {"type": "path"},
 }
 
@@ -106,6 +111,7 @@ def main():
         },
         supports_check_mode=True,
     )
+    must_not_change(module)
     written, diffs = [], []
     for entry in module.params["files"]:
         try:
@@ -119,6 +125,15 @@ def main():
     stamps = [entry["read_stamp"] for entry in module.params["files"] if entry["read_stamp"]]
     stamped = all(Path(stamp).exists() for stamp in stamps)
     module.exit_json(changed=bool(written), written=written, stale=stale, stamped=stamped, diff=diffs)
+
+
+def must_not_change(module):
+    """Fail, before anything is written, when a fixed file would change."""
+    for entry in module.params["files"]:
+        before = read(Path(entry["path"])) if entry["fixed"] else None
+        if before is not None and before != entry["content"]:
+            became = f"{before.strip()!r} would become {(entry['content'] or '').strip()!r}"
+            module.fail_json(msg=f"{entry['path']}: {became}: {entry['fixed']}")
 
 
 def ensure(module, entry):

@@ -1,0 +1,235 @@
+"""``dcctl deploy``: every change of a machine's configuration."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcctl.cli.output import Progress, emit
+from dcctl.cli.session import Session, command_options
+from dcctl.domain.deploy import Change, Deployment, Doing, Failure, Finding, decide_deployment
+from dcctl.domain.event import Event
+from dcctl.domain.refusal import Refusal
+from dcctl.errors import DriftFound, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dcctl.config.schema import Configuration
+    from dcctl.domain.deploy import Applied
+    from dcctl.engines.deploy import Deployed, Means
+    from dcctl.ports import Journal
+
+
+@click.command()
+@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@click.option(
+    "--check", is_flag=True, help="Change nothing; say what would change. Code 8 if anything would."
+)
+@click.option(
+    "--limit",
+    "limit",
+    multiple=True,
+    metavar="NAME",
+    help="Only this machine, or all of this site; may be repeated.",
+)
+@command_options
+def deploy(session: Session, *, roles: tuple[str, ...], check: bool, limit: tuple[str, ...]) -> None:
+    """Configure the machines, and examine them afterwards.
+
+    Without a ROLE: all roles, on every machine that carries them. May be repeated at any time: what is
+    as configured is left alone, and a deploy that failed goes on by deploying again.
+    """
+    stage = prepare(session, roles=roles, limit=limit)
+    if check:
+        applied = do_compare(stage)
+        emit(session, document(stage, applied), lambda console: draw(console, stage, applied, ()))
+        if applied.changes:
+            machines = sorted({change.machine for change in applied.changes})
+            raise DriftFound(
+                "compare the machines with the playbooks",
+                on=", ".join(machines),
+                saw=f"{len(applied.changes)} tasks would change something",
+                next_command=stage.command,
+            )
+        return
+    deployed = do_deploy(stage)
+    applied, findings = deployed.applied, deployed.findings
+    emit(session, document(stage, applied, findings), lambda console: draw(console, stage, applied, findings))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An environment, ready to be deployed. ``command`` deploys the same again."""
+
+    configuration: "Configuration"
+    deployment: Deployment
+    command: str
+
+
+def prepare(session: Session, *, roles: tuple[str, ...] = (), limit: tuple[str, ...] = ()) -> Stage:
+    """Decide what is deployed. UsageError for an unknown role, machine or site."""
+    from dcctl import wiring
+
+    configuration = session.configuration()
+    decided = decide_deployment(wiring.targets(configuration), roles=roles, limit=limit)
+    if isinstance(decided, Refusal):
+        raise UsageError("choose what to deploy", saw="; ".join(decided.reasons))
+    environment = f" -e {session.environment}" if session.environment else ""
+    command = " ".join(["dcctl" + environment, "deploy", *roles, *(f"--limit {name}" for name in limit)])
+    return Stage(configuration, decided, command)
+
+
+def do_deploy(stage: Stage, progress: Progress | None = None) -> "Deployed":
+    """Deploy as a run of its own, with progress on standard error. Raises StepFailed, Interrupted."""
+    from dcctl import wiring
+    from dcctl.engines.deploy import deploy as engine
+    from dcctl.shell import Interruption, WallClock, perform
+
+    clock = WallClock()
+    with (
+        wiring.journal(stage.configuration, what="deploy", clock=clock) as journal,
+        _shown(progress) as shown,
+        Interruption() as interruption,
+        _means(stage, Watch(shown, journal), interruption) as means,
+    ):
+        return perform(
+            engine(stage.deployment, means),
+            clock=clock,
+            journal=journal,
+            seen=shown,
+            about={"command": stage.command, "machines": list(stage.deployment.machines)},
+            resume=stage.command,
+            interruption=interruption,
+        )
+
+
+def do_compare(stage: Stage) -> "Applied":
+    """Compare only; that is no run, because nothing changes."""
+    from dcctl.engines.deploy import compare
+    from dcctl.shell import Interruption
+
+    with (
+        _shown(None, "compare") as shown,
+        Interruption() as interruption,
+        _means(stage, Watch(shown), interruption) as means,
+    ):
+        return compare(stage.deployment, means)
+
+
+@contextmanager
+def _means(stage: Stage, watch: "Watch", interruption: Any) -> Iterator["Means"]:
+    from dcctl import wiring
+    from dcctl.cli.inventory import build
+    from dcctl.engines.deploy import Means
+
+    inventory = build(stage.configuration)
+    with wiring.deployment(stage.configuration, inventory) as (playbooks, acceptance):
+        try:
+            yield Means(playbooks, acceptance, watch=watch, asked_to_end=interruption.asked)
+        finally:
+            watch.rest()
+
+
+@contextmanager
+def _shown(progress: Progress | None, title: str = "deploy") -> Iterator[Progress]:
+    if progress is not None:
+        yield progress
+        return
+    with Progress(title) as own:
+        yield own
+
+
+class Watch:
+    """What a deploy does, as it happens: a row per machine on a terminal, a line per change anywhere.
+
+    Changes and failures are journalled too. Safe to call from several threads.
+    """
+
+    def __init__(self, progress: Progress, journal: "Journal | None" = None) -> None:
+        self._progress = progress
+        self._journal = journal
+        self._began = time.monotonic()
+        self._rows: dict[str, str] = {}
+        self._roles: set[str] = set()
+        self._guard = threading.Lock()
+
+    def __call__(self, what: Doing | Change | Failure | Finding) -> None:
+        with self._guard:
+            match what:
+                case Doing():
+                    self._row(what.machine, f"{what.role}: {what.task}" if what.role else what.task)
+                    if what.role and what.role not in self._roles:
+                        self._roles.add(what.role)
+                        self._line("role", "", what.role)
+                case Change():
+                    self._line("change", what.machine, what.sentence())
+                    self._note("deploy.changed", what.machine, what.sentence())
+                case Failure():
+                    self._line("failed", what.machine, what.sentence())
+                    self._note("deploy.failed", what.machine, what.sentence())
+                case Finding(passed=True):
+                    self._row(what.machine, f"{what.role}: {what.check}")
+                case Finding():
+                    self._line("failed", what.machine, what.sentence())
+                    self._note("deploy.failed", what.machine, what.sentence())
+
+    def rest(self) -> None:
+        """Nothing runs any more."""
+        with self._guard:
+            for machine in list(self._rows):
+                self._row(machine, "")
+
+    def _row(self, machine: str, text: str) -> None:
+        if previous := self._rows.pop(machine, ""):
+            self._progress(_row_event("step.passed", machine, previous))
+        if text:
+            self._rows[machine] = text
+            self._progress(_row_event("step.started", machine, text))
+
+    def _line(self, word: str, machine: str, text: str) -> None:
+        took_s = time.monotonic() - self._began
+        self._progress.say(f"{took_s:7.1f} s  {word:<6}  {machine:<14}  {text}")
+
+    def _note(self, type: str, machine: str, text: str) -> None:
+        if self._journal is not None:
+            self._journal.append(type, {"target": machine, "saw": text})
+
+
+def _row_event(type: str, machine: str, text: str) -> Event:
+    """For the picture alone; it is not journalled. An end that is neither done nor failed draws no line."""
+    return Event(datetime.now(UTC), "", 0, type, {"step": text, "target": machine})
+
+
+def document(stage: Stage, applied: "Applied", findings: "tuple[Finding, ...]" = ()) -> dict[str, Any]:
+    """The result as JSON values."""
+    return {
+        "environment": stage.configuration.environment,
+        "roles": stage.deployment.roles,
+        "changed": applied.changed,
+        "took_s": applied.took_s,
+        "machines": [asdict(recap) for recap in applied.recaps],
+        "changes": [asdict(change) for change in applied.changes],
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def draw(console: "Console", stage: Stage, applied: "Applied", findings: "tuple[Finding, ...]") -> None:
+    """The result as text: a line per machine, then the sums."""
+    from rich.table import Table
+
+    table = Table("machine", "ok", "changed", "skipped", "checks passed", box=None, pad_edge=False)
+    for recap in applied.recaps:
+        passed = sum(finding.machine == recap.machine for finding in findings)
+        cells = (recap.ok, recap.changed, recap.skipped, passed if findings else "-")
+        table.add_row(recap.machine, *map(str, cells))
+    console.print(table)
+    checks = f", {len(findings)} checks passed" if findings else ""
+    console.print(
+        f"{', '.join(stage.deployment.roles)}: changed={applied.changed} in {applied.took_s:.1f} s{checks}"
+    )
