@@ -20,7 +20,8 @@ from dcctl import resources
 
 pytestmark = pytest.mark.lab
 
-NAMES = ("east-node-1", "east-voter-1", "west-node-1", "west-voter-1")
+COUNT = 4
+WEST = "west-kept-node-1"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ class Environment:
     """An environment of its own in the lab's clouds: its names and addresses are nobody else's."""
 
     folder: Path
+    word: str
+    """Begins the names of its groups of machines."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(
+            f"{site}-{self.word}-{kind}-1" for site in ("east", "west") for kind in ("node", "voter")
+        )
 
     @property
     def state(self) -> Path:
@@ -58,55 +67,60 @@ class Environment:
 
 
 @contextmanager
-def environment_in(folder: Path) -> Iterator[Environment]:
+def environment_in(folder: Path, word: str, first: int) -> Iterator[Environment]:
+    def addresses(start: int) -> dict[str, str]:
+        return {
+            site: f"198.18.{net}.{start}-198.18.{net}.{start + 4}" for net, site in ((1, "east"), (2, "west"))
+        }
+
     document = yaml.safe_load((resources.inventories() / "lab" / "dcctl.yaml").read_text())
-    document["environment"] = "test-provision"
+    document["environment"] = f"test-{word}"
     document["state_directory"] = str(folder / ".dcctl")
     document["machines"] = {
-        "node": {
+        f"{word}-node": {
             "sites": ["east", "west"],
             "count": 1,
             "size": "small",
             "roles": ["postgresql", "edge"],
-            "addresses": {"east": "198.18.1.60-198.18.1.69", "west": "198.18.2.60-198.18.2.69"},
+            "addresses": addresses(first),
         },
-        "voter": {
+        f"{word}-voter": {
             "sites": ["east", "west"],
             "count": 1,
             "size": "small",
             "roles": ["zookeeper"],
-            "addresses": {"east": "198.18.1.70-198.18.1.79", "west": "198.18.2.70-198.18.2.79"},
+            "addresses": addresses(first + 5),
         },
     }
     (folder / "dcctl.yaml").write_text(yaml.safe_dump(document))
-    made = Environment(folder)
+    made = Environment(folder, word)
     try:
         yield made
     finally:
         dcctl("lab", "heal", check=True)
         made.run("provision", "destroy", "--yes")
-        assert made.plan()["changes"] == len(NAMES)
+        assert made.plan()["changes"] == COUNT
 
 
 @pytest.fixture
 def environment(lab: object, tmp_path: Path) -> Iterator[Environment]:
     """With no machine yet."""
-    with environment_in(tmp_path) as made:
+    with environment_in(tmp_path, "fresh", 60) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def applied(lab: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """With every machine up; tests leave it so."""
-    with environment_in(tmp_path_factory.mktemp("applied")) as made:
+    with environment_in(tmp_path_factory.mktemp("applied"), "kept", 70) as made:
         made.run("provision", "plan", "--exit-code", expect=8)
         done = made.run("provision", "apply", "--yes")
-        assert f"done: {len(NAMES)} created; machines answer as themselves" in done.stdout
+        assert f"done: {COUNT} created; machines answer as themselves" in done.stdout
         yield made
 
 
 def test_apply_gives_machines_that_are_who_they_say(applied: Environment) -> None:
-    for name in NAMES:
+    for name in applied.names:
         told = applied.ssh(name, "hostname; sudo -n id -u; ls /etc/ssh/ssh_host_*_key | wc -l")
         assert told.returncode == 0, told.stderr
         assert told.stdout.split() == [name, "0", "1"]
@@ -114,7 +128,7 @@ def test_apply_gives_machines_that_are_who_they_say(applied: Environment) -> Non
 
 def test_a_second_apply_has_nothing_to_do_and_nothing_to_ask(applied: Environment) -> None:
     applied.run("provision", "plan", "--exit-code")
-    assert f"nothing to do: {len(NAMES)} as configured" in applied.run("provision", "apply").stdout
+    assert f"nothing to do: {COUNT} as configured" in applied.run("provision", "apply").stdout
 
 
 def test_ansible_reaches_every_machine_through_the_inventory(applied: Environment) -> None:
@@ -128,19 +142,19 @@ def test_ansible_reaches_every_machine_through_the_inventory(applied: Environmen
     environment = {**os.environ, "ANSIBLE_HOME": str(applied.folder / "ansible"), "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("SUCCESS") == len(NAMES) + 1  # the witness too
+    assert done.stdout.count("SUCCESS") == COUNT + 1  # the witness too
 
 
 def test_a_machine_that_was_put_off_is_powered_on(applied: Environment) -> None:
-    applied.ssh("west-node-1", "sudo", "systemctl", "poweroff")
+    applied.ssh(WEST, "sudo", "systemctl", "poweroff")
     assert eventually(
-        lambda: [a["name"] for a in applied.plan()["actions"] if a["do"] == "power on"] == ["west-node-1"],
+        lambda: [a["name"] for a in applied.plan()["actions"] if a["do"] == "power on"] == [WEST],
         limit_s=60,
         every_s=0.5,
     )
     done = applied.run("provision", "apply", "--yes")
     assert "1 powered on, 3 as configured" in done.stdout
-    assert applied.ssh("west-node-1", "hostname").stdout.strip() == "west-node-1"
+    assert applied.ssh(WEST, "hostname").stdout.strip() == WEST
 
 
 @pytest.mark.parametrize("after_s", [1.0, 3.0])
@@ -153,7 +167,7 @@ def test_an_apply_that_was_killed_is_finished_by_the_next(environment: Environme
         process.communicate()
     environment.run("provision", "apply", "--yes")
     assert environment.plan()["changes"] == 0
-    for name in NAMES:
+    for name in environment.names:
         assert environment.ssh(name, "hostname").stdout.strip() == name
 
 
@@ -183,7 +197,7 @@ def test_a_dark_site_stops_apply_and_destroy_and_not_the_inventory(applied: Envi
     began = time.monotonic()
     listed = json.loads(applied.run("inventory", "--list").stdout)
     assert time.monotonic() - began < 2
-    assert listed["_meta"]["hostvars"]["west-node-1"]["dcctl_last_seen"]["power"] == "on"
+    assert listed["_meta"]["hostvars"][WEST]["dcctl_last_seen"]["power"] == "on"
     applied.run("provision", "plan", "--site", "east", "--exit-code")
     dcctl("lab", "heal", check=True)
     assert applied.plan()["changes"] == 0
@@ -203,4 +217,4 @@ def test_a_password_that_is_refused_is_one_sentence(environment: Environment) ->
     assert "west" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "not the password" not in refused.stderr
-    assert environment.plan()["changes"] == len(NAMES)
+    assert environment.plan()["changes"] == COUNT
