@@ -127,6 +127,7 @@ class Cluster:
     reclaim_age_s: int = 604800
     pipeline: str = PIPELINE
     extra_filters: str = ""
+    files: tuple[Path, ...] = ()
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -147,7 +148,8 @@ class Cluster:
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         conf = self.folder / "conf"
         (conf / "sitecustomize.py").write_text(CLOCK)
-        shutil.copy(STAMPS, conf)
+        for file in (STAMPS, *self.files):
+            shutil.copy(file, conf)
         (conf / "swift.conf").write_text(
             "[swift-hash]\nswift_hash_path_suffix = dcctl\nswift_hash_path_prefix = dcctl\n"
             "[storage-policy:0]\nname = standard\ndefault = yes\n"
@@ -286,6 +288,7 @@ def two_clusters(
     offsets_s: tuple[float, float] = (0.0, 0.0),
     pipeline: str = PIPELINE,
     extra_filters: str = "",
+    files: tuple[Path, ...] = (),
 ) -> Iterator[Pair]:
     """Two running clusters, ``east`` and ``west``; every process and file is removed at the end."""
     programs = swift_environment(requirements)
@@ -301,6 +304,7 @@ def two_clusters(
             reclaim_age_s=reclaim_age_s,
             pipeline=pipeline,
             extra_filters=extra_filters,
+            files=files,
         )
         for name, offset_s in zip(("east", "west"), offsets_s, strict=True)
     ]
