@@ -1,6 +1,7 @@
 """``ports.Machines`` over one project of one OpenStack cloud."""
 
 import base64
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from dcctl.adapters.openstack.faults import place
 from dcctl.adapters.openstack.session import MICROVERSION, Limits, Session
 from dcctl.adapters.openstack.userdata import with_keys
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
-from dcctl.errors import NotFound, Refused, Rejected
+from dcctl.errors import DcctlError, NotFound, Refused, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +240,8 @@ class OpenStackMachines:
         if _is_at(power, server):
             return
         act = _step_to(power, server)
-        if not self._is_connected(tried, server):
-            saw = f"its host {server.compute_host or '(none)'} is not in touch with the cloud"
+        if server.compute_host and not self._is_connected(tried, server):
+            saw = f"its host {server.compute_host} is not in touch with the cloud"
             raise Rejected(tried, on=self._at(server.name), saw=saw, next_command="dcctl status")
         self._session.call(tried, lambda cloud: act(cloud.compute), on=server.name)
         now = self._idle(tried, server)
@@ -293,9 +294,10 @@ class OpenStackMachines:
 
     def _fail(self, tried: str, server: Any, saw: str) -> None:
         """Raise Rejected with the cloud's own reason: the server's fault, or what its last action met."""
-        reason = (server.fault or {}).get("message") or self._session.call(
-            tried, lambda cloud: _last_complaint(cloud, server), on=server.name
-        )
+        reason = (server.fault or {}).get("message")
+        if not reason:
+            with contextlib.suppress(DcctlError):  # what failed matters more than why we cannot say why
+                reason = self._session.call(tried, lambda cloud: _last_complaint(cloud, server))
         raise Rejected(tried, on=self._at(server.name), saw=f"{saw}: {reason}" if reason else saw)
 
 

@@ -53,7 +53,10 @@ def network(state: Path) -> None:
     """Neutron, which still imports eventlet, without using it: lift Nova's ban (``launch``)."""
     sys.meta_path[:] = [each for each in sys.meta_path if not type(each).__module__.startswith("nova.")]
     from neutron.wsgi.api import application
+    from sqlalchemy import orm
 
+    # Else the first query does it, and a first request for ports fails on a relation that is not there yet.
+    orm.configure_mappers()
     publish(state, "network", application)
 
 
@@ -118,13 +121,14 @@ def compute(state: Path) -> None:
 
 
 def hypervisors_report() -> bool:
-    """Whether every hypervisor's heartbeat has arrived."""
+    """Whether every hypervisor's heartbeat has arrived; one that an administrator forced down stays so."""
     from nova import context, objects, servicegroup
 
     administrator = context.get_admin_context()
     is_up = servicegroup.API().service_is_up
     services = objects.ServiceList.get_by_binary(administrator, "nova-compute")
-    return {each.host for each in services if is_up(each)} >= set(names.HYPERVISORS)
+    heard = {each.host for each in services if each.forced_down or is_up(each)}
+    return heard >= set(names.HYPERVISORS)
 
 
 def wait_until(what: str, holds: Callable[[], bool]) -> None:
