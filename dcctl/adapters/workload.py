@@ -9,6 +9,7 @@ visible without a second copy (PostgreSQL, ``syncrep.c``).
 import asyncio
 import itertools
 import os
+import re
 import select
 import socket
 import threading
@@ -417,5 +418,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, DcctlError):
         return error.sentence()
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = first.removeprefix("connection failed: ").removeprefix("consuming input failed: ")
+    first = re.sub(r'^connection to server at "[^"]*", port \d+ failed: ', "", first)
     sqlstate = getattr(error, "sqlstate", None)
     return f"{sqlstate} {first}" if sqlstate else first

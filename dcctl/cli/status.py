@@ -143,7 +143,8 @@ def _headline(status: "Status", now: datetime) -> "Text":
     text.append(f"  {now:%Y-%m-%d %H:%M:%S} UTC  ")
     if not status.problems:
         return text.append("all well", style=GOOD)
-    text.append(f"{len(status.problems)} need attention", style=BAD)
+    number = len(status.problems)
+    text.append("1 thing needs attention" if number == 1 else f"{number} things need attention", style=BAD)
     for problem in status.problems:
         text.append("\n  ! ", style=BAD).append(problem)
     return text
