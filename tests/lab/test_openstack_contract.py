@@ -11,6 +11,8 @@ from dcctl.testing.contracts.machines import MachinesContract
 
 __all__ = ["plane", "running"]
 
+pytestmark = pytest.mark.lab
+
 
 class TestOpenStack(MachinesContract):
     @pytest.fixture

@@ -18,6 +18,8 @@ from openstack_world import KEY, PATIENCE_S, ControlPlane, plane, running, servi
 
 __all__ = ["plane", "running"]
 
+pytestmark = pytest.mark.lab
+
 NAME = "driver-1"
 ADDRESS = "198.18.1.33"
 USER_DATA = "#cloud-config\nhostname: driver-1\n"
