@@ -1,0 +1,173 @@
+"""PostgreSQL through one pool, and the only way in which a change is acknowledged.
+
+Invariant: ``acknowledged`` returns normally only if the transaction wrote a row, its COMMIT ended without a
+warning, and the session waits for the synchronous standby. A COMMIT whose wait for the standby was cancelled
+answers success with a WARNING (SQLSTATE 01000), and its row may vanish with the primary; a transaction that
+wrote nothing waits for nobody. Both would be acknowledgements that a failover can take back.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from procurement.errors import StaleEpoch, Unavailable, UnknownOutcome
+
+Connection = AsyncConnection[TupleRow]
+
+POOL_WAIT_S = 5.0
+STATEMENT_LIMIT_MS = 10_000
+IDLE_LIMIT_MS = 5_000
+STALE_EPOCH = "DC001"
+
+# Either of these waits for a synchronous standby to have the transaction on its disk.
+WAITING = ("on", "remote_apply")
+
+
+class Database:
+    """A pool of connections. Use as an asynchronous context manager.
+
+    ``idle_limit_ms`` ends a transaction of ours on the server when we stop speaking in the middle of it:
+    a frozen process must not hold a lock that its successor needs.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        password: str | None = None,
+        connections: int = 10,
+        statement_limit_ms: int = STATEMENT_LIMIT_MS,
+        idle_limit_ms: int = IDLE_LIMIT_MS,
+    ) -> None:
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            kwargs={
+                "password": password,
+                "connect_timeout": 3,
+                "application_name": "procurement",
+                "options": f"-c statement_timeout={statement_limit_ms}"
+                f" -c idle_in_transaction_session_timeout={idle_limit_ms}",
+            },
+            min_size=1,
+            max_size=connections,
+            timeout=POOL_WAIT_S,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def __aenter__(self) -> "Database":
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """A transaction that only looks. Raises Unavailable."""
+        try:
+            async with self._pool.connection() as connection:
+                await connection.set_read_only(True)
+                try:
+                    yield connection
+                finally:
+                    if not connection.closed:
+                        await connection.rollback()
+                        await connection.set_read_only(False)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Unavailable(f"the database: {_first_line(error)}") from error
+
+    @contextlib.asynccontextmanager
+    async def acknowledged(self) -> AsyncIterator[Connection]:
+        """A transaction whose normal end is an acknowledgement.
+
+        Raises Unavailable when nothing was changed, UnknownOutcome when that cannot be said, StaleEpoch when
+        the transaction checked an epoch that is over; what the body raises comes through, rolled back.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                try:
+                    yield connection
+                    await _require_promise(connection)
+                except BaseException:
+                    await _abandon(connection)
+                    raise
+                await _commit(connection)
+        except (psycopg.OperationalError, errors.ReadOnlySqlTransaction, PoolTimeout) as error:
+            raise Unavailable(f"the database: {_first_line(error)}") from error
+        except psycopg.Error as error:
+            if error.sqlstate == STALE_EPOCH:
+                raise StaleEpoch(_first_line(error)) from error
+            raise
+
+
+async def migrate(conninfo: str, password: str | None = None) -> None:
+    """Bring the schema to this version; may be repeated. Raises Unavailable."""
+    text = files("procurement").joinpath("schema.sql").read_bytes()
+    try:
+        async with await AsyncConnection.connect(
+            conninfo, password=password, connect_timeout=10
+        ) as connection:
+            # Two that migrate at once take turns.
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('procurement.migrate'))")
+            await connection.execute(text)
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"the database: {_first_line(error)}") from error
+
+
+async def fetch_one(connection: Connection, query: str, *values: Any) -> TupleRow | None:
+    """The first row, or None. ``query`` is always text of ours."""
+    return await (await connection.execute(query.encode(), values)).fetchone()
+
+
+async def fetch_all(connection: Connection, query: str, *values: Any) -> list[TupleRow]:
+    """All rows. ``query`` is always text of ours."""
+    return await (await connection.execute(query.encode(), values)).fetchall()
+
+
+async def _require_promise(connection: Connection) -> None:
+    row = await fetch_one(
+        connection,
+        "SELECT pg_current_xact_id_if_assigned() IS NOT NULL, current_setting('synchronous_commit')",
+    )
+    assert row is not None  # noqa: S101
+    wrote, mode = row
+    if not wrote:
+        raise AssertionError("a transaction that wrote nothing must not be acknowledged")
+    if mode not in WAITING:
+        raise Unavailable(
+            f"the database: synchronous_commit is {mode}, so an acknowledgement would be worth little"
+        )
+
+
+async def _commit(connection: Connection) -> None:
+    warnings: list[str] = []
+
+    def hear(diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            warnings.append(f"{diagnostic.sqlstate} {diagnostic.message_primary}")
+
+    connection.add_notice_handler(hear)
+    try:
+        await connection.commit()
+    except psycopg.Error as error:
+        raise UnknownOutcome(f"COMMIT: {_first_line(error)}") from error
+    finally:
+        connection.remove_notice_handler(hear)
+    if warnings:
+        raise UnknownOutcome(f"COMMIT ended with a warning: {'; '.join(warnings)}")
+
+
+async def _abandon(connection: Connection) -> None:
+    with contextlib.suppress(psycopg.Error):
+        await connection.rollback()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
