@@ -22,6 +22,7 @@ from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
 from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.replication import Stamp
+from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_pass import Held
 
 
@@ -256,6 +257,16 @@ class Workload(Protocol):
 
     def drop(self) -> None:
         """Drop the table; absent is done. ``Unreachable`` when no edge lets us."""
+
+
+class ChangeFeed(Protocol):
+    """Writes that the application told about, until they are settled."""
+
+    def pending(self, limit: int) -> tuple[Told, ...]:
+        """The oldest that are not settled, by number."""
+
+    def settle(self, numbers: Sequence[int]) -> None:
+        """They have arrived at the other side."""
 
 
 class ReplicationBase(Protocol):

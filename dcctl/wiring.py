@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from dcctl.adapters.ansible import AnsiblePlaybooks
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
+    from dcctl.adapters.outbox import PostgresOutbox
     from dcctl.adapters.replication_base import SqliteBase
+    from dcctl.adapters.replication_metrics import ReplicationMetrics
     from dcctl.adapters.ssh import SshRemote
     from dcctl.adapters.state import KnownHostsFile, Observations
     from dcctl.adapters.swift_admin import SwiftAdministrator
@@ -356,3 +358,20 @@ def replication_administrator(
         clock,
         ca_file=str(store.ca_file) if store.ca_file else None,
     )
+
+
+def replication_outbox(settings: "ReplicationSettings") -> "AbstractContextManager[PostgresOutbox | None]":
+    """What the application tells of its writes; None where no outbox is configured."""
+    from contextlib import nullcontext
+
+    from dcctl.adapters.outbox import PostgresOutbox
+    from dcctl.config.reference import resolve
+
+    return closing(PostgresOutbox(resolve(settings.outbox))) if settings.outbox else nullcontext()
+
+
+def replication_metrics(port: int) -> "ReplicationMetrics":
+    """Prometheus metrics of the replicator, served on ``port``."""
+    from dcctl.adapters.replication_metrics import ReplicationMetrics
+
+    return ReplicationMetrics(port)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import console, emit
-from dcctl.cli.replication_view import draw_findings, draw_status, draw_tallies, draw_verdicts, tally_line
+from dcctl.cli.replication_view import (
+    draw_findings,
+    draw_status,
+    draw_tallies,
+    draw_verdicts,
+    lag_line,
+    tally_line,
+)
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import ConfigurationError, DriftFound, Problem, Refused, UsageError
 from dcctl.shell import WallClock
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
     from dcctl.config.replication import Replication as Settings
     from dcctl.config.schema import Configuration
     from dcctl.domain.replication_check import Finding
-    from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication import Options
     from dcctl.engines.replication_run import OpenStores
     from dcctl.errors import Unreachable
@@ -230,26 +236,47 @@ def _planned(stage: Stage, name: str, witness: Any, decision: Any) -> dict[str, 
     metavar="SECONDS",
     help="Pause between passes.",
 )
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve Prometheus metrics there."
+)
 @command_options
-def follow(session: Session, *, containers: tuple[str, ...], every_s: float) -> None:
-    """Make passes until it is told to stop (SIGTERM, Ctrl-C). A cluster that is away is waited for."""
-    from dcctl.engines.replication_run import follow as follow_changes
+def follow(
+    session: Session, *, containers: tuple[str, ...], every_s: float, metrics_port: int | None
+) -> None:
+    """Carry what the outbox tells at once, and make passes, until told to stop (SIGTERM, Ctrl-C).
+
+    A cluster that is away is waited for.
+    """
+    from dcctl.domain.replication_feed import Lag
+    from dcctl.domain.replication_pass import Tally
+    from dcctl.engines.replication_follow import follow as follow_changes
+    from dcctl.wiring import replication_metrics, replication_outbox
 
     stage = _stage(session, containers)
     err = console(sys.stderr)
 
-    def seen(result: "Tally | Unreachable") -> None:
-        from dcctl.domain.replication_pass import Tally
+    metrics = replication_metrics(metrics_port) if metrics_port else None
 
-        err.print(tally_line(result) if isinstance(result, Tally) else f"waiting: {result}")
+    def seen(result: "Tally | Unreachable | Lag") -> None:
+        if metrics is not None:
+            metrics.seen(result)
+        match result:
+            case Tally():
+                if not result.quiet:
+                    err.print(tally_line(result))
+            case Lag():
+                err.print(lag_line(result))
+            case _:
+                err.print(f"waiting: {result}")
 
-    with stage.base() as base:
+    with stage.base() as base, replication_outbox(stage.settings) as feed:
         follow_changes(
             stage.stores(),
             base,
             stage.containers,
             stage.options(),
             every_s=every_s,
+            feed=feed,
             seen=seen,
             paused=lambda: stage.paused,
         )
@@ -460,7 +487,7 @@ def _answer(
     emit(session, tally.document(), lambda out: draw_tallies(out, [tally]))
 
 
-def _progress() -> "Callable[[Tally], None] | None":
+def _progress() -> "Callable[[Any], None] | None":
     if not sys.stderr.isatty():
         return None
     err = console(sys.stderr)

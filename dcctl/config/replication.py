@@ -95,6 +95,8 @@ class Replication(_Section):
     stores: Annotated[dict[str, Store], Field(min_length=2, max_length=2)]
     """By site."""
     containers: Annotated[tuple[_Container, ...], Field(min_length=1)]
+    outbox: _Secret | None = None
+    """A libpq connection string: the database in which the application tells of its writes."""
     trash: _Container = "dcctl-trash"
     conflicts: _Container = "dcctl-conflicts"
     trash_kept: _Duration = timedelta(days=30)

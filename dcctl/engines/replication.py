@@ -21,6 +21,7 @@ from dcctl.domain.replication import (
     Offer,
     Refresh,
     Resolve,
+    Row,
     Rules,
     Same,
     Side,
@@ -89,6 +90,33 @@ class Replication:
         if self.options.plan is None:
             self.base.ended(container, Stamp(round(self._time.now() * TICKS_PER_S)), tally.document())
         return tally
+
+    async def carry(self, container: str, name: str, site: str) -> Outcome:
+        """One name that was told to have changed at ``site``: two requests where that is all there is to it.
+
+        Else both sides are asked and it is decided as in a pass, deletes included: each is proven by the
+        other side's tombstone.
+        """
+        mover = Mover(self.stores, container, self.options.keep, self.manners)
+        source = next(side for side, store in self.stores.items() if store.site == site)
+
+        async def row(side: Side) -> Row | None:
+            head = await self.stores[side].head(container, name)
+            return Row(name, head.hash, head.stamp, head.length_bytes) if head is not None else None
+
+        async def work() -> Outcome:
+            outcome = await mover.carry(name, source)
+            if outcome is not None:
+                return outcome
+            a, b = await asyncio.gather(row(Side.A), row(Side.B))
+            rules = self.rules(container)
+            decision = decide_replication(None, a, b, rules)
+            outcome = await act(mover, Witness(None, a, b), decision, None)
+            if outcome.doomed is not None and self.base.complete(container) is not None:
+                return await mover.remove(outcome.doomed, rules)
+            return outcome
+
+        return await self.manners.attempt(work)
 
     async def mend(self, container: str, differences: Sequence[Difference], tally: Tally) -> None:
         """Differences between objects whose listings agree: metadata, and bytes that rotted on one side."""
@@ -252,7 +280,9 @@ class _Walk:
                 return Outcome("planned")
             return Outcome("same", agreed=True)
         try:
-            return await self._replication.manners.attempt(lambda: self._act(witness, decision))
+            return await self._replication.manners.attempt(
+                lambda: act(self._mover, witness, decision, self._last_seen)
+            )
         except DcctlError as error:
             if len(self.tally.reasons) < MAX_SENTENCES:
                 self.tally.reasons.append(str(error))
@@ -261,24 +291,6 @@ class _Walk:
                     f"carry objects ({MAX_FAILURES} failed)", on=self._container, saw=str(error)
                 ) from error
             return Outcome("failed")
-
-    async def _act(self, witness: Witness, decision: Decision) -> Outcome:  # noqa: PLR0911  # a table
-        base = witness.base
-        match decision:
-            case Copy(source, ask_first):
-                return await self._mover.copy(witness.row(source), source, ask_first=ask_first, base=base)
-            case Refresh(source):
-                return await self._mover.refresh(witness.row(source), source, base)
-            case Offer(present):
-                return await self._mover.offer(witness.row(present), present, base, self._last_seen)
-            case Resolve():
-                return await self._mover.resolve(witness.row(Side.A), witness.row(Side.B), base)
-            case Later():
-                return Outcome("later")
-            case Undecided():
-                return Outcome("undecided")
-            case Same() | Forget():
-                return Outcome("same", agreed=True)
 
     async def _deletes(self, known_rows: int | None, empty: tuple[str, ...]) -> None:
         count = self.tally.count("doomed")
@@ -310,6 +322,28 @@ class _Walk:
         await _each(one, self._doomed, self._options.limits.highest * 2)
 
 
+async def act(  # noqa: PLR0911  # a table
+    mover: Mover, witness: Witness, decision: Decision, last_seen: Stamp | None
+) -> Outcome:
+    """The requests behind a decision."""
+    base = witness.base
+    match decision:
+        case Copy(source, ask_first):
+            return await mover.copy(witness.row(source), source, ask_first=ask_first, base=base)
+        case Refresh(source):
+            return await mover.refresh(witness.row(source), source, base)
+        case Offer(present):
+            return await mover.offer(witness.row(present), present, base, last_seen)
+        case Resolve():
+            return await mover.resolve(witness.row(Side.A), witness.row(Side.B), base)
+        case Later():
+            return Outcome("later")
+        case Undecided():
+            return Outcome("undecided")
+        case Same() | Forget():
+            return Outcome("same", agreed=True)
+
+
 async def _each(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
     """``work`` on every item, by ``at_once`` tasks; the first failure ends all."""
     left = iter(items)
@@ -323,12 +357,12 @@ async def _each(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_onc
             for _ in range(at_once):
                 group.create_task(worker())
     except BaseExceptionGroup as errors:
-        raise _first_of(errors) from errors
+        raise first_of(errors) from errors
 
 
-def _first_of(error: BaseException) -> BaseException:
+def first_of(error: BaseException) -> BaseException:
     """The error that a task group carries; one of ours where there is one."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    found = [_first_of(one) for one in error.exceptions]
+    found = [first_of(one) for one in error.exceptions]
     return next((one for one in found if isinstance(one, DcctlError)), found[0])

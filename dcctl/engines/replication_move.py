@@ -89,6 +89,25 @@ class Mover:
             agreed = posted is Answer.APPLIED
         return Outcome("copied", agreed=agreed, bytes=document.head.length_bytes)
 
+    async def carry(self, name: str, source: Side) -> Outcome | None:
+        """What ``source`` has of a name that was told to have changed there, to the other side at once.
+
+        None: it takes a look at both sides, because it is gone here, or the other side knows better.
+        """
+        dst = self._stores[source.other]
+        async with self._stores[source].fetch(self._container, name) as document:
+            if document is None or document.head.stamp > dst.now():
+                return None
+            head = document.head
+            row = Row(name, head.hash, head.stamp, head.length_bytes, head.manifest)
+            body = head.body or await self._body_stamp(source, row, None)
+            answer = await self._put(source, row, body, document)
+        if answer is not Answer.APPLIED:
+            return None
+        if body.ticks != row.stamp.ticks:
+            await dst.post(self._container, name, row.stamp, head.headers)
+        return Outcome("copied", agreed=True, bytes=head.length_bytes)
+
     async def refresh(self, row: Row, source: Side, base: Row | None) -> Outcome:
         """The same bytes under a later stamp: carry the PUT if that is what it was, else the POST."""
         src, dst = self._stores[source], self._stores[source.other]

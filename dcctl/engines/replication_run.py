@@ -1,9 +1,7 @@
 """The synchronous door of the replicator: passes over containers, once or again and again."""
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
@@ -11,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from dcctl.domain.replication import Rules, Side
 from dcctl.domain.replication_pass import Tally
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Options, Replication, first_of
 from dcctl.engines.replication_manners import Manners, Time
 from dcctl.engines.replication_move import Mover
 from dcctl.engines.replication_verify import Level, Verdict, Verification
@@ -57,7 +55,7 @@ def replicate_once(
                     next_command="dcctl replication once, which goes on from the last finished page",
                 ) from error
 
-    return _run(run())
+    return run_to_end(run())
 
 
 def compare(
@@ -76,7 +74,7 @@ def compare(
             verification = _verification(opened, options, level, time)
             return [await verification.run(name) for name in containers]
 
-    return _run(run())
+    return run_to_end(run())
 
 
 def mend(
@@ -104,7 +102,7 @@ def mend(
                 tallies.append(tally)
             return tallies
 
-    return _run(run())
+    return run_to_end(run())
 
 
 def answer(
@@ -137,7 +135,7 @@ def answer(
                     base.decided(container, held.row.name)
         return tally
 
-    return _run(run())
+    return run_to_end(run())
 
 
 def _rules(opened: Mapping[Side, DocumentStore], options: Options) -> Rules:
@@ -172,55 +170,10 @@ async def _until_nobody_waits(replication: Replication, container: str, wait_s: 
     return tally
 
 
-def follow(
-    stores: OpenStores,
-    base: ReplicationBase,
-    containers: Sequence[str],
-    options: Options,
-    *,
-    every_s: float,
-    seen: Callable[[Tally | Unreachable], None],
-    paused: Callable[[], bool] = lambda: False,
-    clock: Time | None = None,
-) -> None:
-    """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``."""
-    time = clock or Time()
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        with _stopped_by(signal.SIGTERM, stop):
-            async with stores() as opened:
-                while not stop.is_set():
-                    if not paused():
-                        await _pass_all(Replication(opened, base, options, time), containers, seen)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), every_s)
-
-    _run(run())
-
-
-async def _pass_all(
-    replication: Replication, containers: Sequence[str], seen: Callable[[Tally | Unreachable], None]
-) -> None:
-    for name in containers:
-        try:
-            seen(await replication.run(name))
-        except Unreachable as error:
-            seen(error)
-
-
-@contextlib.contextmanager
-def _stopped_by(number: signal.Signals, stop: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(number)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise Interrupted("replicate: what was under way is looked at again by the next pass") from None
+    except BaseExceptionGroup as errors:
+        raise first_of(errors) from errors

@@ -2,12 +2,15 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from dcctl.domain.document import Answer, Document, Head, carried
 from dcctl.domain.replication import TICKS_PER_S, Stamp
+from dcctl.domain.replication_feed import Told
 from dcctl.errors import NotFound, Unreachable
 
 NEVER = Stamp(0)
@@ -225,3 +228,30 @@ def _hash(content: bytes) -> str:
 def _posted(body: Mapping[str, str], post: Mapping[str, str]) -> dict[str, str]:
     """Metadata after a POST: all of it replaced, the content type kept unless given."""
     return {**({"Content-Type": body["Content-Type"]} if "Content-Type" in body else {}), **post}
+
+
+class MemoryFeed:
+    """``ports.ChangeFeed`` in memory, with what an application does to it."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        self._time = time
+        self._changes: dict[int, Told] = {}
+        self._numbers = itertools.count(1)
+
+    def begin(self, site: str, container: str, name: str) -> int:
+        number = next(self._numbers)
+        self._changes[number] = Told(number, site, container, name, self._now(), None)
+        return number
+
+    def done(self, number: int) -> None:
+        self._changes[number] = replace(self._changes[number], done=self._now())
+
+    def pending(self, limit: int) -> tuple[Told, ...]:
+        return tuple(self._changes[number] for number in sorted(self._changes)[:limit])
+
+    def settle(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._changes.pop(number, None)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._time(), UTC)

@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT / "tests" / "swift"))
 
 from dcctl.adapters.swift import Keys, SwiftStore  # noqa: E402
 from dcctl.domain.replication import Stamp  # noqa: E402
+from dcctl.errors import Unreachable  # noqa: E402
 from dcctl.testing.documents import document  # noqa: E402
 from dcctl.testing.swift_pair import (  # noqa: E402
     PASSWORD,
@@ -206,6 +207,18 @@ async def judge(pair: Pair, oracle: dict[str, Name]) -> Score:
 
 
 async def _look(store: SwiftStore, name: str) -> tuple[bytes, str | None, Stamp] | None:
+    """One object; a proxy that had given up on its servers needs up to a minute to try them again."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            return await _look_once(store, name)
+        except Unreachable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1)
+
+
+async def _look_once(store: SwiftStore, name: str) -> tuple[bytes, str | None, Stamp] | None:
     async with store.fetch(CONTAINER, name) as found:
         if found is None:
             return None

@@ -1,0 +1,90 @@
+"""Prometheus metrics of the replicator, through a collector that reads the last results."""
+
+import threading
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from dcctl.domain.replication_feed import Lag
+from dcctl.domain.replication_pass import Tally
+from dcctl.errors import Unreachable
+
+Family = GaugeMetricFamily | CounterMetricFamily
+
+
+class ReplicationMetrics(Collector):
+    """Told of every result; serves what it was told last. Port 0 serves nothing (tests)."""
+
+    def __init__(self, port: int) -> None:
+        self._guard = threading.Lock()
+        self._passes: dict[str, Tally] = {}
+        self._done: dict[tuple[str, str], int] = {}
+        self._lag: Lag | None = None
+        self._failures = 0
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        if port:
+            try:
+                start_http_server(port, registry=self.registry)
+            except OSError as error:
+                raise Unreachable("serve metrics", on=f"port {port}", saw=str(error)) from error
+
+    def seen(self, result: Tally | Lag | Unreachable) -> None:
+        """Take note of a pass, a lag, or a cluster that is away."""
+        with self._guard:
+            match result:
+                case Tally():
+                    self._passes[result.container] = result
+                    for kind, count in result.kinds.items():
+                        key = (result.container, kind)
+                        self._done[key] = self._done.get(key, 0) + count
+                case Lag():
+                    self._lag = result
+                case _:
+                    self._failures += 1
+
+    def collect(self) -> Iterator[Family]:
+        """The metrics, as Prometheus asks for them."""
+        with self._guard:
+            yield from self._collected()
+
+    def _collected(self) -> Iterator[Family]:
+        label = ["container"]
+        rows = GaugeMetricFamily(
+            "dcctl_replication_objects", "Objects that both sides list alike", labels=label
+        )
+        pending = GaugeMetricFamily(
+            "dcctl_replication_pending", "Names that are not the same yet", labels=label
+        )
+        oldest = GaugeMetricFamily(
+            "dcctl_replication_oldest_pending_seconds",
+            "Time of the oldest change on one side only",
+            labels=label,
+        )
+        took = GaugeMetricFamily("dcctl_replication_pass_seconds", "Duration of the last pass", labels=label)
+        for container, tally in self._passes.items():
+            rows.add_metric([container], tally.rows)
+            pending.add_metric([container], tally.pending)
+            took.add_metric([container], tally.seconds)
+            if tally.oldest_pending is not None:
+                oldest.add_metric([container], tally.oldest_pending.instant.timestamp())
+        outcomes = CounterMetricFamily(
+            "dcctl_replication_outcomes", "What became of names", labels=["container", "kind"]
+        )
+        for (container, kind), count in self._done.items():
+            outcomes.add_metric([container, kind], count)
+        away = CounterMetricFamily("dcctl_replication_away", "Passes that a cluster's absence ended")
+        away.add_metric([], self._failures)
+        yield from (rows, pending, oldest, took, outcomes, away)
+        if self._lag is not None:
+            lag = GaugeMetricFamily("dcctl_replication_lag_seconds", "Lag of told changes", labels=["rank"])
+            for rank, value in (
+                ("p50", self._lag.p50_s),
+                ("p99", self._lag.p99_s),
+                ("oldest", self._lag.oldest_s),
+            ):
+                if value is not None:
+                    lag.add_metric([rank], value)
+            yield lag
