@@ -53,7 +53,7 @@ bench: setup ## measurements, side by side with peers, into docs/benchmarks.md
 	@echo "bench: no benchmark yet"; exit 2
 
 docs: setup ## build the documentation into build/site; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 wheel: setup ## build the wheel into build/dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist .
