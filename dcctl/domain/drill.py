@@ -194,6 +194,11 @@ class Undo:
         """For people."""
         return f"heal site {self.target}" if self.what == "heal" else f"drop table {self.target}"
 
+    @property
+    def place(self) -> str:
+        """Where that is, for people."""
+        return self.target if self.what == "heal" else "database"
+
     def fields(self) -> Mapping[str, Any]:
         """As it stands in the journal."""
         return {"undo": self.what, "target": self.target}

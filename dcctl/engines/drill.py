@@ -218,8 +218,8 @@ class Rehearsal:
 
     def _write(self, pending: Undo) -> Step:
         return Step(
-            f"write down what must be undone: {pending.sentence()}",
-            pending.target,
+            f"write to disk what must be undone: {pending.sentence()}",
+            pending.place,
             UNDO_LIMIT_S,
             partial(self.journal.append, "undo.written", pending.fields()),
         )
@@ -254,7 +254,7 @@ def undo(pending: Undo, effect: Callable[[], None], journal: Journal, left: list
         journal.append("undo.done", pending.fields())
 
     try:
-        yield Step(pending.sentence(), pending.target, UNDO_LIMIT_S, done, undo=True)
+        yield Step(pending.sentence(), pending.place, UNDO_LIMIT_S, done, undo=True)
     except DcctlError as error:
         left.append(f"{pending.sentence()}: {error.saw or error.sentence()}")
 
@@ -276,7 +276,7 @@ def _undo_when_it_can(
 
     try:
         yield Wait(
-            pending.sentence(), pending.target, UNDO_LIMIT_S, 2.0, until, lambda: "".join(seen), undo=True
+            pending.sentence(), pending.place, UNDO_LIMIT_S, 2.0, until, lambda: "".join(seen), undo=True
         )
     except DcctlError as error:
         left.append(f"{pending.sentence()}: {error.saw or error.sentence()}")
