@@ -150,8 +150,8 @@ class _Performance:
         self._seen = seen
         self._asked = asked
         self._lock = threading.Lock()
-        self._begun = ""
-        """The step that was begun last; empty while nothing can have been changed."""
+        self._changed = False
+        """Whether a step was begun: from then on something can have been changed."""
 
     def run(self, work: Work[T], about: Mapping[str, Any], resume: str) -> T:
         self._note("run.started", about)
@@ -175,8 +175,8 @@ class _Performance:
             ended = _with_notes_of(
                 error, Interrupted("the run was interrupted", on=self._journal.run, saw=str(error))
             )
-        elif self._begun:
-            ended = as_step_failure(error, tried=error.tried, step=self._begun, run=self._journal.run)
+        elif self._changed:
+            ended = as_step_failure(error, tried=error.tried, step=error.tried, run=self._journal.run)
         ended.next_command = ended.next_command or resume
         return ended
 
@@ -225,7 +225,7 @@ class _Performance:
     def _step(self, step: Step, *, undoing: bool) -> Any:
         about = {"step": step.name, "target": step.target}
         self._note("step.started", {**about, "limit_s": step.limit_s}, must=not undoing)
-        self._begun = step.name
+        self._changed = True
         began = self._clock.monotonic()
         try:
             answer = step.effect()

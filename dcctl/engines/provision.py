@@ -107,7 +107,10 @@ def _ensure(action: Action, spec: ServerSpec, machines: Machines, means: Means) 
     if server.host_key and server.address == spec.address:
         # What differs in these has been shown as drift; who answers there could not be proven.
         host = KnownHost(spec.name, spec.address, means.operator.ssh_port, server.host_key)
-        yield Step(f"trust {spec.name}", spec.site, RECORD_LIMIT_S, lambda: means.known_hosts.record(host))
+        if host not in means.known_hosts.observe():
+            yield Step(
+                f"trust {spec.name}", spec.site, RECORD_LIMIT_S, lambda: means.known_hosts.record(host)
+            )
         yield _answers(spec, means)
     return server
 

@@ -161,8 +161,10 @@ def test_a_second_apply_changes_nothing(site: Site) -> None:
     before = site.calls()
     assert site.plan().changes == ()
     assert site.plan().drift == ()
-    site.apply()
+    journal = MemoryJournal()
+    site.apply(journal=journal)
     assert site.calls() == before
+    assert [event for event in journal.events() if event.type == "step.started"] == []
 
 
 def test_what_is_off_is_powered_on(site: Site) -> None:

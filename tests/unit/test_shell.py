@@ -134,8 +134,9 @@ def test_a_wait_that_runs_out_after_a_step_admits_that_something_changed(bench: 
         yield bench.step("one")
         yield Wait("sshd", "east-db-1", 5, 1, lambda: None, lambda: "connection refused")
 
-    with pytest.raises(StepFailed, match="wait 5 s for sshd on east-db-1: connection refused"):
+    with pytest.raises(StepFailed, match="wait 5 s for sshd on east-db-1: connection refused") as caught:
         bench.perform(work())
+    assert caught.value.step == "wait 5 s for sshd"
 
 
 def test_an_engine_may_put_up_with_a_failure(bench: Bench) -> None:
