@@ -6,7 +6,10 @@ answers success with a WARNING (SQLSTATE 01000), and its row may vanish with the
 wrote nothing waits for nobody. Both would be acknowledgements that a failover can take back.
 """
 
+import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Any
@@ -23,6 +26,7 @@ Connection = AsyncConnection[TupleRow]
 POOL_WAIT_S = 5.0
 STATEMENT_LIMIT_MS = 10_000
 IDLE_LIMIT_MS = 5_000
+COMMIT_LIMIT_S = 10.0
 STALE_EPOCH = "DC001"
 
 # Either of these waits for a synchronous standby to have the transaction on its disk.
@@ -44,7 +48,10 @@ class Database:
         connections: int = 10,
         statement_limit_ms: int = STATEMENT_LIMIT_MS,
         idle_limit_ms: int = IDLE_LIMIT_MS,
+        commit_limit_s: float = COMMIT_LIMIT_S,
+        pool_wait_s: float = POOL_WAIT_S,
     ) -> None:
+        self._commit_limit_s = commit_limit_s
         self._pool = AsyncConnectionPool(
             conninfo,
             kwargs={
@@ -56,7 +63,7 @@ class Database:
             },
             min_size=1,
             max_size=connections,
-            timeout=POOL_WAIT_S,
+            timeout=pool_wait_s,
             open=False,
             check=AsyncConnectionPool.check_connection,
         )
@@ -98,7 +105,7 @@ class Database:
                 except BaseException:
                     await _abandon(connection)
                     raise
-                await _commit(connection)
+                await _commit(connection, self._commit_limit_s)
         except (psycopg.OperationalError, errors.ReadOnlySqlTransaction, PoolTimeout) as error:
             raise Unavailable(f"the database: {_first_line(error)}") from error
         except psycopg.Error as error:
@@ -146,7 +153,7 @@ async def _require_promise(connection: Connection) -> None:
         )
 
 
-async def _commit(connection: Connection) -> None:
+async def _commit(connection: Connection, limit_s: float) -> None:
     warnings: list[str] = []
 
     def hear(diagnostic: psycopg.errors.Diagnostic) -> None:
@@ -154,14 +161,35 @@ async def _commit(connection: Connection) -> None:
             warnings.append(f"{diagnostic.sqlstate} {diagnostic.message_primary}")
 
     connection.add_notice_handler(hear)
+    committing = asyncio.ensure_future(connection.commit())
     try:
-        await connection.commit()
+        ended, _ = await asyncio.wait({committing}, timeout=limit_s)
+        if not ended:
+            _hang_up(connection)
+        await committing
     except psycopg.Error as error:
-        raise UnknownOutcome(f"COMMIT: {_first_line(error)}") from error
+        saw = _first_line(error) if ended else f"no answer within {limit_s:g} s"
+        raise UnknownOutcome(f"COMMIT: {saw}") from error
+    except asyncio.CancelledError:
+        _hang_up(connection)
+        with contextlib.suppress(psycopg.Error):
+            await committing
+        raise
     finally:
         connection.remove_notice_handler(hear)
     if warnings:
         raise UnknownOutcome(f"COMMIT ended with a warning: {'; '.join(warnings)}")
+
+
+def _hang_up(connection: Connection) -> None:
+    """Close the line without a request to cancel, as a cable that is pulled would.
+
+    PostgreSQL does not apply statement_timeout to the wait for a standby, so the limit has to be ours; but a
+    cancelled wait would show everybody a row that only the primary has. A backend that just waits on shows
+    it to nobody until the standby has it.
+    """
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 async def _abandon(connection: Connection) -> None:
