@@ -1,9 +1,11 @@
 """The composition root: which adapter keeps which port, by what the configuration says."""
 
+import os
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dcctl.config.schema import Configuration, OpenstackSite, VmwareSite
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from dcctl.domain.replication import Side
     from dcctl.engines.replication_run import OpenStores
     from dcctl.engines.status import System
-    from dcctl.ports import Clock, DocumentStore, Fault, Machines
+    from dcctl.ports import Clock, DocumentStore, Fault, Machines, Reach
 
 
 def machines(configuration: Configuration, site: str) -> "AbstractContextManager[Machines]":
@@ -226,9 +228,10 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
     return System(
         hosts=tuple(
             Host(each.name, each.place, each.address, each.roles) for each in expand.machines(configuration)
+    reach = TcpReach(limit_s=limit_s)
         ),
-        clouds={site: partial(_servers, configuration, site) for site in configuration.sites},
-        reach=TcpReach(limit_s=limit_s),
+        clouds={site: partial(_servers, configuration, site, reach) for site in configuration.sites},
+        reach=reach,
         coordination=ZooKeeperVoters(addresses("zookeeper"), limit_s=limit_s),
         database=PatroniMembers(addresses("postgresql"), get=http.get, limit_s=limit_s),
         edges=HaproxyEdges(addresses("edge"), get=http.get, limit_s=limit_s),
@@ -237,8 +240,13 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
     )
 
 
-def _servers(configuration: Configuration, site: str) -> "tuple[Server, ...]":
-    """One look at a cloud, in the thread that asks: its library is loaded there, and its session ended."""
+def _servers(configuration: Configuration, site: str, reach: "Reach") -> "tuple[Server, ...]":
+    """One look at a cloud, in the thread that asks: its library is loaded there, and its session ended.
+
+    A cloud that nobody can connect to is told from a slow one first, and without its library.
+    """
+    if (api := _api(configuration.sites[site])) is not None:
+        reach.observe_port(*api)
     with machines(configuration, site) as cloud:
         return cloud.observe_servers()
 
@@ -246,6 +254,31 @@ def _servers(configuration: Configuration, site: str) -> "tuple[Server, ...]":
 def workload(
     configuration: Configuration,
     spec: "WorkloadSpec",
+def _api(settings: OpenstackSite | VmwareSite) -> tuple[str, int] | None:
+    """Where a cloud's API listens; None where only its own library can tell."""
+    match settings:
+        case VmwareSite():
+            url = urlsplit(settings.endpoint)
+        case OpenstackSite():
+            url = urlsplit(_auth_url(settings))
+    if not url.hostname:
+        return None
+    return url.hostname, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _auth_url(settings: OpenstackSite) -> str:
+    """Keystone's address where it is written plainly: in the given ``clouds.yaml`` or in ``OS_AUTH_URL``."""
+    import yaml
+
+    if settings.cloud is None:
+        return os.environ.get("OS_AUTH_URL", "")
+    try:
+        clouds = yaml.safe_load(settings.clouds_file.read_text()) if settings.clouds_file else {}
+        return str(clouds["clouds"][settings.cloud]["auth"]["auth_url"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return ""  # the library says what is wrong with it, in its own words
+
+
     *,
     run: str,
     keep: "Callable[[Record | Mark], None]",
