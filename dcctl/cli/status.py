@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 PART_LIMIT_S = 1.0
 """One part's time to answer."""
-LOOK_LIMIT_S = 1.4
-"""The whole look's; a cloud's library has limits of its own that are longer."""
+LOOK_LIMIT_S = 4.0
+"""The whole look's. Only a cloud that lets us connect and then takes its time comes near it: a dark one
+costs no more than any other part."""
 
 GOOD, BAD, DOUBT, QUIET = "green", "bold red", "yellow", "dim"
 
