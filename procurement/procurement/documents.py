@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from procurement import uploads
 from procurement.database import Database
@@ -30,6 +31,8 @@ DOWNLOAD_S = 300
 IN_MEMORY_BYTES = 1 << 20
 MAX_BYTES = 50 << 20
 PARTS = "multipart/"
+# What aiohttp raises over a body that is not what its Content-Type says.
+NOT_MULTIPART = (ValueError, AssertionError, HttpProcessingError, web.RequestPayloadError)
 _MEDIA = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}\Z")
 
 
@@ -235,10 +238,11 @@ async def _arriving(request: web.Request) -> AsyncIterator[Upload]:
             while (part := await reader.next()) is not None:
                 if isinstance(part, aiohttp.BodyPartReader) and part.name == "file" and part.filename:
                     md5, size_bytes = await _spool(part, content)
+                    await reader.next()  # raises when the part was cut short: no boundary follows
                     break
             else:
                 raise ApiError(404, "body", "file", "Not Found")
-        except (ValueError, AssertionError) as error:  # aiohttp's words for a body that is not multipart
+        except NOT_MULTIPART as error:
             raise unprocessable("file", str(error) or "not a multipart body") from error
         declared = part.headers.get("Content-Type", "").partition(";")[0].strip()
         format = declared if _MEDIA.match(declared) else "application/octet-stream"

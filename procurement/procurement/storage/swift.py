@@ -31,7 +31,8 @@ MISSING = frozenset({NOT_FOUND})
 class SwiftStorage:
     """One container of one account. Use as an asynchronous context manager; it owns its connections."""
 
-    def __init__(self, settings: SwiftSettings) -> None:
+    def __init__(self, settings: SwiftSettings, *, silence_limit_s: float = SILENCE_LIMIT_S) -> None:
+        self._silence_limit_s = silence_limit_s
         self.site = settings.site
         self.container = settings.container
         self._settings = settings
@@ -47,7 +48,7 @@ class SwiftStorage:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(
-                total=CALL_LIMIT_S, sock_connect=CONNECT_LIMIT_S, sock_read=SILENCE_LIMIT_S
+                total=CALL_LIMIT_S, sock_connect=CONNECT_LIMIT_S, sock_read=self._silence_limit_s
             ),
         )
         return self
