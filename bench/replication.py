@@ -142,7 +142,7 @@ class Bench:
                 "--checkers",
                 "16",
                 "--fast-list",
-                "--no-check-dest",
+                "--size-only",
             )
             self._swift(container, f"swift{number}", objects)
 

@@ -88,8 +88,9 @@ class Tally:
 
     @property
     def quiet(self) -> bool:
-        """Nothing was moved and nothing is pending: both sides agree, as far as their listings show."""
-        return not any(self.kinds.values()) and self.deletes_held == 0 and not self.resumed
+        """Nothing was moved and nothing is pending: both sides agree, as far as anything shows."""
+        stirring = sum(count for kind, count in self.kinds.items() if kind not in ("gone", "late"))
+        return not stirring and self.deletes_held == 0 and not self.resumed
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,23 +100,29 @@ class Replication:
         mover = Mover(self.stores, container, self.options.keep, self.manners)
         source = next(side for side, store in self.stores.items() if store.site == site)
 
-        async def row(side: Side) -> Row | None:
-            head = await self.stores[side].head(container, name)
-            return Row(name, head.hash, head.stamp, head.length_bytes) if head is not None else None
-
         async def work() -> Outcome:
             outcome = await mover.carry(name, source)
             if outcome is not None:
                 return outcome
-            a, b = await asyncio.gather(row(Side.A), row(Side.B))
-            rules = self.rules(container)
-            decision = decide_replication(None, a, b, rules)
-            outcome = await act(mover, Witness(None, a, b), decision, None)
+            outcome = await self.look(mover, container, name)
             if outcome.doomed is not None and self.base.complete(container) is not None:
-                return await mover.remove(outcome.doomed, rules)
+                return await mover.remove(outcome.doomed, self.rules(container))
             return outcome
 
         return await self.manners.attempt(work)
+
+    async def look(self, mover: Mover, container: str, name: str) -> Outcome:
+        """What a name needs by what both sides answer to HEAD, where no listing can be relied on."""
+
+        async def row(side: Side) -> Row | None:
+            head = await self.stores[side].head(container, name)
+            return Row(name, head.hash, head.stamp, head.length_bytes) if head is not None else None
+
+        a, b = await asyncio.gather(row(Side.A), row(Side.B))
+        decision = decide_replication(None, a, b, self.rules(container))
+        if isinstance(decision, Same | Forget):
+            return Outcome("gone" if a is None else "late")
+        return await act(mover, Witness(None, a, b), decision, None)
 
     async def mend(self, container: str, differences: Sequence[Difference], tally: Tally) -> None:
         """Differences between objects whose listings agree: metadata, and bytes that rotted on one side."""
@@ -280,9 +286,7 @@ class _Walk:
                 return Outcome("planned")
             return Outcome("same", agreed=True)
         try:
-            return await self._replication.manners.attempt(
-                lambda: act(self._mover, witness, decision, self._last_seen)
-            )
+            return await self._replication.manners.attempt(partial(self._act, name, witness, decision))
         except DcctlError as error:
             if len(self.tally.reasons) < MAX_SENTENCES:
                 self.tally.reasons.append(str(error))
@@ -291,6 +295,13 @@ class _Walk:
                     f"carry objects ({MAX_FAILURES} failed)", on=self._container, saw=str(error)
                 ) from error
             return Outcome("failed")
+
+    async def _act(self, name: str, witness: Witness, decision: Decision) -> Outcome:
+        outcome = await act(self._mover, witness, decision, self._last_seen)
+        if outcome.kind in ("moved", "gone"):
+            # The listing is older than the object: a container server that was away may be behind for long.
+            return await self._replication.look(self._mover, self._container, name)
+        return outcome
 
     async def _deletes(self, known_rows: int | None, empty: tuple[str, ...]) -> None:
         count = self.tally.count("doomed")

@@ -37,8 +37,8 @@ START_LIMIT_S = 30.0
 
 PIPELINE = (
     "catch_errors gatekeeper healthcheck proxy-logging cache listing_formats container_sync bulk tempurl"
-    " dcctl_stamps tempauth copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging"
-    " proxy-server"
+    " dcctl_stamps tempauth copy container-quotas account-quotas slo dlo versioned_writes symlink"
+    " proxy-logging proxy-server"
 )
 FILTERS = {
     "catch_errors": "catch_errors",
@@ -173,6 +173,7 @@ class Cluster:
             return (
                 default + f"[pipeline:main]\npipeline = {server}-server\n"
                 f"[app:{server}-server]\nuse = egg:swift#{server}\nallow_versions = true\n"
+                "[object-updater]\nconcurrency = 1\n[object-expirer]\n"
             )
         filters = "".join(f"[filter:{name}]\nuse = egg:swift#{egg}\n" for name, egg in FILTERS.items())
         return (
@@ -193,12 +194,6 @@ class Cluster:
 
     def start(self, *servers: str) -> None:
         """Start these servers (all by default) that do not run; returns without waiting."""
-        env = {
-            "PATH": f"{self.bin}:{os.environ['PATH']}",
-            "PYTHONPATH": str(self.folder / "conf"),
-            "SWIFT_CLOCK_OFFSET_S": str(self.offset_s),
-            "PYTHONWARNINGS": "ignore",
-        }
         for server in servers or ("memcached", *SERVERS):
             running = self.processes.get(server)
             if running is not None and running.poll() is None:
@@ -223,7 +218,7 @@ class Cluster:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=env,
+                    env=self._environment(),
                     start_new_session=True,
                 )
 
@@ -241,6 +236,24 @@ class Cluster:
 
     def unpause(self, server: str) -> None:
         os.killpg(self.processes[server].pid, signal.SIGCONT)
+
+    def run_daemon(self, daemon: str) -> None:
+        """One round of a daemon of the object server, such as ``object-updater``, which delivers the
+        container updates that a container server missed."""
+        subprocess.run(
+            [str(self.bin / f"swift-{daemon}"), str(self.folder / "conf/object.conf"), "once"],
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder / "conf"),
+            "SWIFT_CLOCK_OFFSET_S": str(self.offset_s),
+            "PYTHONWARNINGS": "ignore",
+        }
 
     def wait_ready(self) -> None:
         """Until a token is issued and a listing answered. Raises TimedOut with the logs' last lines."""

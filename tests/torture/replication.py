@@ -78,10 +78,11 @@ class Score:
     resurrected: list[str] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
     apart: list[str] = field(default_factory=list)
+    history: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
-        return {key: len(value) for key, value in vars(self).items()}
+        return {key: len(value) for key, value in vars(self).items() if key != "history"}
 
 
 def _hash(body: bytes | None) -> str:
@@ -201,6 +202,18 @@ async def judge(pair: Pair, oracle: dict[str, Name]) -> Score:
             if seen[0] != seen[1] or listings[0].get(name) != listings[1].get(name):
                 score.apart.append(name)
             body, meta = one.expected()
+            if seen[0] != seen[1] or listings[0].get(name) != listings[1].get(name):
+                score.history[name] = [
+                    *(
+                        f"{stamp.text} {'DELETE' if found is None else _hash(found)[:6]}"
+                        for stamp, found in sorted(one.bodies, key=lambda each: each[0])[-4:]
+                    ),
+                    *(f"{stamp.text} POST {value}" for stamp, value in sorted(one.posts)[-2:]),
+                    *(
+                        f"{store.site}: {got and (_hash(got[0])[:6], got[1], got[2].text)}"
+                        for store, got in zip((a, b), seen, strict=True)
+                    ),
+                ]
             for got in seen:
                 _judge_one(score, name, one, body, meta, got)
     return score
@@ -293,6 +306,8 @@ class Ours:
         while quiet < 2 and time.monotonic() < deadline:
             found = self._run("once", "--accept-empty", "--max-deletes", "100000").get("containers")
             quiet = quiet + 1 if found and not found[0]["kinds"] and not found[0]["resumed"] else 0
+        if quiet < 2:
+            print(f"did not come to rest: {found}", file=sys.stderr)
 
 
 class ContainerSync:
@@ -503,6 +518,8 @@ def one_run(
                 cluster.start()
                 cluster.wait_ready()
             await asyncio.sleep(3)
+            for cluster in pair.clusters:
+                await asyncio.to_thread(cluster.run_daemon, "object-updater")
             await asyncio.to_thread(replicator.settle, 120 + abs(offset_s))
             return await judge(pair, clients.oracle)
 
