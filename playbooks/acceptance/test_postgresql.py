@@ -50,6 +50,16 @@ def test_it_runs_as_a_member(host):
     eventually(holds)
 
 
+def test_patroni_can_read_its_own_timeline(host):
+    """A member that cannot is never promoted, and nothing else shows it before the day it must be."""
+
+    def holds():
+        answer = json.loads(http(host, f"http://{this(host).address}:8008/patroni")[1])
+        assert answer.get("timeline"), "Patroni cannot read the timeline of its own server"
+
+    eventually(holds)
+
+
 def test_one_member_is_the_primary(host):
     def holds():
         primaries = names(host, "leader")
