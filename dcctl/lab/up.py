@@ -30,7 +30,7 @@ from dcctl.lab.process import end_children
 MARK = RUN / "lab.json"
 """Written last: a lab that has it came up whole."""
 READY_LIMIT_S = 120.0
-CANCEL_LIMIT_S = 10.0
+CANCEL_LIMIT_S = 3.0
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
