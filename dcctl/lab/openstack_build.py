@@ -18,14 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dcctl import resources
+from dcctl.errors import Rejected, TimedOut
+from dcctl.lab import cgroup
 from dcctl.lab.paths import API_ADDRESSES, CACHE
 from dcctl.lab.process import run, run_tied
 
 MACHINE_VARIABLE = "DCCTL_LAB_MACHINE"
+GROUP = "openstack"
+"""The control group of the control plane in the lab."""
 ADDRESS = API_ADDRESSES["east"]
 USERS = ("admin", "service", "dcctl")
 INSTALL_LIMIT_S = 900.0
-BAKE_LIMIT_S = 300.0
+BAKE_LIMIT_S = 600.0
 
 ISOLATED = """set -e
 ip link set lo up
@@ -115,19 +119,14 @@ def write_secret(file: Path, text: str) -> None:
 def _install() -> None:
     """A virtual environment cannot be moved, so it is built in its place, and its last file says so."""
     root = _packages()
-    shutil.rmtree(root.parent, ignore_errors=True)
-    root.parent.mkdir(parents=True)
-    log = CACHE / "openstack.log"
-    run_tied([sys.executable, "-m", "venv", str(root)], log=log, limit_s=INSTALL_LIMIT_S)
-    pip = [
-        str(root / "bin" / "pip"),
-        "--disable-pip-version-check",
-        "install",
-        "--no-deps",
-        "--require-hashes",
-    ]
-    run_tied([*pip, "-r", str(_sources() / "requirements.txt")], log=log, limit_s=INSTALL_LIMIT_S)
+    shutil.rmtree(root, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    _tied("install OpenStack", [sys.executable, "-m", "venv", str(root)], INSTALL_LIMIT_S)
+    pip = [str(root / "bin" / "pip"), "--disable-pip-version-check", "--no-cache-dir", "install"]
+    wanted = ["--no-deps", "--require-hashes", "-r", str(_sources() / "requirements.txt")]
+    _tied("install OpenStack", [*pip, *wanted], INSTALL_LIMIT_S)
     (root / "complete").touch()
+    _remove_others(root)
 
 
 def _is_installed() -> bool:
@@ -136,20 +135,38 @@ def _is_installed() -> bool:
 
 def _bake() -> None:
     archive = baked()
-    shutil.rmtree(archive.parent, ignore_errors=True)
     state = archive.parent / "unfinished"
+    shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True, mode=0o700)
     certificate, key = self_signed(state)
     _write_settings(state, certificate=certificate, key=key, authority=certificate)
     new = archive.with_suffix(".new")
     variables = (f"{name}={value}" for name, value in environment(state).items())
-    run_tied(
-        ["env", *variables, *isolated(str(python()), "-m", "labcloud.bake", str(state), str(new))],
-        log=CACHE / "openstack.log",
-        limit_s=BAKE_LIMIT_S,
-    )
+    bake = isolated(str(python()), "-m", "labcloud.bake", str(state), str(new))
+    _tied("bake OpenStack's first state", ["env", *variables, *bake], BAKE_LIMIT_S)
     new.replace(archive)
     shutil.rmtree(state)
+    _remove_others(archive)
+
+
+def _tied(tried: str, argv: list[str], limit_s: float) -> None:
+    try:
+        run_tied(argv, log=CACHE / "openstack.log", limit_s=limit_s)
+    except (Rejected, TimedOut) as error:
+        raise type(error)(tried, on="east", saw=error.saw, next_command="dcctl lab up") from error
+
+
+def _remove_others(built: Path) -> None:
+    """What other sources had made, unless a control plane runs, which may be running from it."""
+    if cgroup.members(GROUP):
+        return
+    for other in built.parent.iterdir():
+        if other == built:
+            continue
+        if other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
+        else:
+            other.unlink(missing_ok=True)
 
 
 def _write_settings(state: Path, *, certificate: Path, key: Path, authority: Path) -> dict[str, str]:

@@ -213,6 +213,11 @@ def test_machines_outlive_the_control_plane(plane: ControlPlane, cloud: Any, ser
     assert plane.runtime.state(NAME) == "off"
 
 
+def test_the_image_is_where_glance_says(cloud: Any) -> None:
+    image = cloud.image.find_image("debian-12")
+    assert b"golden image" in cloud.image.download_image(image).content
+
+
 def test_a_wrong_password_is_refused(plane: ControlPlane) -> None:
     config = openstack.config.OpenStackConfig(
         config_files=[plane.clouds_but(password="wrong")], load_envvars=False

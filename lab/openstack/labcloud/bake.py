@@ -14,9 +14,10 @@ import sys
 import sysconfig
 import tarfile
 import time
+from contextlib import closing
 from pathlib import Path
 
-from labcloud import configuration, identity, names
+from labcloud import configuration, identity, names, own
 from labcloud.launch import prepare, say
 from labcloud.settings import Settings
 
@@ -29,7 +30,7 @@ def main() -> None:
     sys.argv = ["labcloud"]  # the services parse what is left
     settings = Settings.read(state)
     configuration.write_all(state, settings)
-    identity.make_keys(state)
+    own.make_keys(state)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         made = [pool.submit(make, state) for make in (make_keystone, make_neutron, make_nova, make_others)]
         for each in made:
@@ -158,13 +159,14 @@ def seed_site(settings: Settings) -> None:
 
 
 def pack(state: Path, out: Path) -> None:
-    """Only what is the same in every lab: no configuration, no key, no log."""
+    """Only what is the same in every lab: no configuration, no key, no log, no path."""
+    with closing(sqlite3.connect(state / "db" / "glance.db")) as database, database:
+        database.execute("UPDATE image_locations SET value = ''")
     for file in (state / "db").iterdir():
         if file.suffix in (".db", ".db_cell0"):
-            with sqlite3.connect(file) as database:
+            with closing(sqlite3.connect(file)) as database:
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            database.execute("VACUUM")
-            database.close()
+                database.execute("VACUUM")
     with tarfile.open(out, "w") as archive:
         for name in KEPT:
             archive.add(state / name, name)

@@ -1,13 +1,8 @@
-"""Keystone's own part: who exists (baked), and what only this lab may know (made at each unpacking)."""
+"""Who exists, and which service is where: Keystone's content, made when the state is baked."""
 
-import base64
-import os
-import sqlite3
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
-import bcrypt
 from werkzeug.test import Client
 
 from labcloud import names
@@ -15,28 +10,6 @@ from labcloud.settings import Settings
 
 ROLES = {"admin": ("admin",), "service": ("admin", "service"), names.TENANT: ("admin", "member", "reader")}
 """What the user of each name may do in the project of that name."""
-
-
-def make_keys(state: Path) -> None:
-    """Fresh token and credential keys, as ``keystone-manage fernet_setup`` lays them out."""
-    for repository in ("fernet", "credential"):
-        for index in ("0", "1"):
-            file = state / repository / index
-            file.touch(mode=0o600)
-            file.write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
-
-
-def set_passwords(state: Path, settings: Settings) -> None:
-    """Put this lab's passwords in place of those that the state was baked with."""
-    with sqlite3.connect(state / "db" / "keystone.db") as database:
-        for user, password in settings.passwords.items():
-            digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
-            database.execute(
-                "UPDATE password SET password_hash = ? WHERE local_user_id ="
-                " (SELECT id FROM local_user WHERE name = ?)",
-                (digest, user),
-            )
-    database.close()
 
 
 class Seeder:

@@ -48,14 +48,12 @@ def main() -> None:
 
 def prepare(state: Path) -> None:
     """Write the configuration, and make the baked state this lab's own the first time."""
-    from labcloud import configuration, identity
+    from labcloud import configuration, own
     from labcloud.settings import Settings
 
     settings = Settings.read(state)
     configuration.write_all(state, settings)
-    if not (state / "fernet" / "0").exists():
-        identity.set_passwords(state, settings)
-        identity.make_keys(state)
+    own.take_over(state, settings)
     (state / "ready").unlink(missing_ok=True)
     etc = str(state / "etc")
     os.environ.update(ENVIRONMENT)
