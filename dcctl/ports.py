@@ -23,6 +23,7 @@ from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, Server
 from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
+from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
 
 
@@ -267,6 +268,16 @@ class ChangeFeed(Protocol):
 
     def settle(self, numbers: Sequence[int]) -> None:
         """They have arrived at the other side."""
+
+
+class FileTree(Protocol):
+    """Files to bring into a container."""
+
+    def files(self) -> Iterator[SourceFile]:
+        """Every file, in the byte order of their paths."""
+
+    def read(self, file: SourceFile) -> Document:
+        """Its bytes with their hash. ``Unreachable`` when it cannot be read or changes meanwhile."""
 
 
 class ReplicationBase(Protocol):

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from dcctl.config.schema import Configuration, OpenstackSite, VmwareSite
+from dcctl.config.schema import REQUIRED_SECRETS, Configuration, OpenstackSite, VmwareSite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from dcctl.adapters.acceptance import TestinfraAcceptance
     from dcctl.adapters.ansible import AnsiblePlaybooks
+    from dcctl.adapters.file_tree import DirectoryTree
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.outbox import PostgresOutbox
@@ -165,11 +166,12 @@ def targets(configuration: Configuration) -> "tuple[Target, ...]":
 
 @contextmanager
 def deployment(
-    configuration: Configuration, inventory: "Mapping[str, Any]"
+    configuration: Configuration, inventory: "Mapping[str, Any]", *, folder: Path, roles: "Sequence[str]"
 ) -> "Iterator[tuple[AnsiblePlaybooks, TestinfraAcceptance]]":
     """What a deploy works with; it shares one connection per machine, which leaving ends.
 
-    ``inventory`` is the dynamic one. Raises ConfigurationError for a secret that is missing.
+    ``inventory`` is the dynamic one, ``folder`` the environment's own (for ``group_vars``). Only the secrets
+    of ``roles`` are read; raises ConfigurationError for one that is missing.
     """
     from dcctl import resources
     from dcctl.adapters.acceptance import TestinfraAcceptance
@@ -177,27 +179,37 @@ def deployment(
     from dcctl.adapters.openssh import SharedConnections
     from dcctl.adapters.workspace import workspace
     from dcctl.config.reference import resolve
-    from dcctl.domain.deploy import as_static_inventory
+    from dcctl.domain.deploy import as_static_inventory, decide_unusable
+    from dcctl.errors import ConfigurationError, Problem
 
     machines = targets(configuration)
-    secrets = {name: resolve(reference) for name, reference in configuration.secrets.items()}
+    names = [name for role in roles for name in REQUIRED_SECRETS.get(role, ())]
+    secrets = {name: resolve(configuration.secret(name)) for name in names}
+    problems = [
+        Problem(str(configuration.secret(name)), 0, 0, why)
+        for name, secret in secrets.items()
+        if (why := decide_unusable(secret))
+    ]
+    if problems:
+        raise ConfigurationError(tuple(problems))
     if (witness := witness_host(configuration)) is not None:
         known_hosts(configuration).record(witness)
-    with workspace() as folder:
+    with workspace() as ours:
         addresses = {machine.name: machine.address for machine in machines}
-        connections = SharedConnections(folder, addresses, login(configuration))
+        connections = SharedConnections(ours, addresses, login(configuration))
         with closing(connections):
             yield (
                 AnsiblePlaybooks(
                     playbooks=resources.playbooks(),
-                    workspace=folder,
+                    workspace=ours,
                     control_path=connections.control_path,
                     inventory=as_static_inventory(inventory),
                     secrets=secrets,
+                    variables=folder,
                 ),
                 TestinfraAcceptance(
                     folder=resources.playbooks() / "acceptance",
-                    workspace=folder,
+                    workspace=ours,
                     ssh_config=connections.config,
                     environment=configuration.environment,
                     machines=machines,
@@ -225,10 +237,10 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
     def addresses(role: str) -> dict[str, str]:
         return {machine.name: machine.address for machine in expand.with_role(configuration, role)}
 
+    reach = TcpReach(limit_s=limit_s)
     return System(
         hosts=tuple(
             Host(each.name, each.place, each.address, each.roles) for each in expand.machines(configuration)
-    reach = TcpReach(limit_s=limit_s)
         ),
         clouds={site: partial(_servers, configuration, site, reach) for site in configuration.sites},
         reach=reach,
@@ -251,9 +263,6 @@ def _servers(configuration: Configuration, site: str, reach: "Reach") -> "tuple[
         return cloud.observe_servers()
 
 
-def workload(
-    configuration: Configuration,
-    spec: "WorkloadSpec",
 def _api(settings: OpenstackSite | VmwareSite) -> tuple[str, int] | None:
     """Where a cloud's API listens; None where only its own library can tell."""
     match settings:
@@ -279,6 +288,9 @@ def _auth_url(settings: OpenstackSite) -> str:
         return ""  # the library says what is wrong with it, in its own words
 
 
+def workload(
+    configuration: Configuration,
+    spec: "WorkloadSpec",
     *,
     run: str,
     keep: "Callable[[Record | Mark], None]",
@@ -408,3 +420,10 @@ def replication_metrics(port: int) -> "ReplicationMetrics":
     from dcctl.adapters.replication_metrics import ReplicationMetrics
 
     return ReplicationMetrics(port)
+
+
+def file_tree(directory: Path) -> "DirectoryTree":
+    """The files under ``directory``. Raises NotFound when there is none."""
+    from dcctl.adapters.file_tree import DirectoryTree
+
+    return DirectoryTree(directory)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from dcctl.cli.output import console, emit
 from dcctl.cli.replication_view import (
     draw_findings,
+    draw_import,
     draw_status,
     draw_tallies,
     draw_verdicts,
@@ -22,8 +24,6 @@ from dcctl.errors import ConfigurationError, DriftFound, Problem, Refused, Usage
 from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dcctl.adapters.replication_base import SqliteBase
     from dcctl.adapters.swift_admin import SwiftAdministrator
     from dcctl.config.replication import Replication as Settings
@@ -67,7 +67,7 @@ class Stage:
         return self.pause_file.exists()
 
     @property
-    def pause_file(self) -> "Path":
+    def pause_file(self) -> Path:
         return self.configuration.state_directory / "replication" / "paused"
 
     def stores(self) -> "OpenStores":
@@ -349,6 +349,38 @@ def _status_of(base: "SqliteBase", container: str) -> dict[str, Any]:
             {"name": one.row.name, "side": one.side.value, "reason": one.reason} for one in held[:1000]
         ],
     }
+
+
+@replication.command("import")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--container", required=True, metavar="NAME", help="The container to bring them into.")
+@click.option("--prefix", default="", metavar="TEXT", help="What names begin with, before the file's path.")
+@click.option("--certify", is_flag=True, help="Read every file again and compare manifests of all three.")
+@command_options
+def import_(session: Session, *, directory: Path, container: str, prefix: str, certify: bool) -> None:
+    """Bring a directory's files into both sides. Later passes write only what changed since.
+
+    A file is stored under its modification time. Nothing is deleted. Ends with 8 when not all is there.
+    """
+    from dcctl.engines.replication_run import import_tree
+    from dcctl.wiring import file_tree
+
+    stage = _stage(session, (container,))
+    done, certificate = import_tree(
+        stage.stores(), file_tree(directory), container, stage.options(prefix=prefix), certify=certify
+    )
+    emit(
+        session,
+        done.document() | {"certificate": certificate},
+        lambda out: draw_import(out, done.document(), certificate),
+    )
+    if not done.complete or (certificate is not None and not certificate["same"]):
+        raise DriftFound(
+            "bring all files in",
+            on=str(directory),
+            saw="not every file is on both sides, or a side has others",
+            next_command=f"dcctl replication import {directory} --container {container} --certify",
+        )
 
 
 @replication.command()

@@ -71,3 +71,16 @@ def draw_status(out: "Console", document: Mapping[str, Any]) -> None:
 def draw_findings(out: "Console", findings: "Sequence[Finding]") -> None:
     for one in findings:
         out.print(f"{one.level:<7} {one.where:<24} {one.sentence}")
+
+
+def draw_import(out: "Console", done: Mapping[str, Any], certificate: Mapping[str, Any] | None) -> None:
+    kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in done["kinds"].items())
+    out.print(f"{kinds or 'no files'} ({done['bytes']} bytes written)")
+    for reason in done["reasons"]:
+        out.print(f"  {reason}")
+    if certificate is None:
+        return
+    for name, one in certificate.items():
+        if name != "same":
+            out.print(f"{name:<8} {one['count']} files, {one['bytes']} bytes, sha256 {one['sha256']}")
+    out.print("all three are the same" if certificate["same"] else "they DIFFER")

@@ -10,11 +10,12 @@ from typing import Any, TypeAlias, TypeVar
 from dcctl.domain.replication import Rules, Side
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Options, Replication, first_of
+from dcctl.engines.replication_import import Import, Imported
 from dcctl.engines.replication_manners import Manners, Time
 from dcctl.engines.replication_move import Mover
 from dcctl.engines.replication_verify import Level, Verdict, Verification
 from dcctl.errors import Interrupted, StepFailed, Unreachable
-from dcctl.ports import DocumentStore, ReplicationBase
+from dcctl.ports import DocumentStore, FileTree, ReplicationBase
 
 T = TypeVar("T")
 OpenStores: TypeAlias = Callable[[], AbstractAsyncContextManager[Mapping[Side, DocumentStore]]]
@@ -134,6 +135,26 @@ def answer(
                 if outcome.kind in ("put_back", "deleted", "gone"):
                     base.decided(container, held.row.name)
         return tally
+
+    return run_to_end(run())
+
+
+def import_tree(
+    stores: OpenStores,
+    tree: FileTree,
+    container: str,
+    options: Options,
+    *,
+    certify: bool,
+    clock: Time | None = None,
+) -> tuple[Imported, dict[str, Any] | None]:
+    """Bring ``tree`` into both sides, under ``options.prefix``; the certificate if asked for."""
+
+    async def run() -> tuple[Imported, dict[str, Any] | None]:
+        async with stores() as opened:
+            work = Import(opened, tree, container, options.prefix, Manners(options.limits, clock or Time()))
+            done = await work.run()
+            return done, await work.certify() if certify else None
 
     return run_to_end(run())
 

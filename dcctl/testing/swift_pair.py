@@ -218,7 +218,7 @@ class Cluster:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=self._environment(),
+                    env=self.environment,
                     start_new_session=True,
                 )
 
@@ -241,13 +241,34 @@ class Cluster:
         """One round of a daemon of the object server, such as ``object-updater``, which delivers the
         container updates that a container server missed."""
         subprocess.run(
-            [str(self.bin / f"swift-{daemon}"), str(self.folder / "conf/object.conf"), "once"],
-            env=self._environment(),
+            [*self.daemon_argv(daemon, self.folder / "conf/object.conf"), "once"],
+            env=self.environment,
             check=True,
             capture_output=True,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def daemon_argv(self, daemon: str, conf: Path) -> list[str]:
+        """How to start a daemon: unlike the servers, daemons look for swift.conf in /etc/swift only."""
+        script = (
+            "import runpy, sys; from swift.common.utils import set_swift_dir;"
+            " set_swift_dir(sys.argv.pop(1)); sys.argv.pop(0);"
+            " runpy.run_path(sys.argv[0], run_name='__main__')"
+        )
+        program = str(self.bin / f"swift-{daemon}")
+        return [
+            str(self.bin / "python"),
+            "-W",
+            "ignore",
+            "-c",
+            script,
+            str(self.folder / "conf"),
+            program,
+            str(conf),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What servers and daemons are started with; the clock's shift is in it."""
         return {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder / "conf"),

@@ -335,16 +335,10 @@ class ContainerSync:
 
     def start(self) -> None:
         for cluster in self.pair.clusters:
-            env = {
-                "PATH": "/usr/bin:/bin",
-                "PYTHONPATH": str(cluster.folder / "conf"),
-                "PYTHONWARNINGS": "ignore",
-                "SWIFT_CLOCK_OFFSET_S": str(cluster.offset_s),
-            }
             self.processes.append(
                 subprocess.Popen(
-                    [str(cluster.bin / "swift-container-sync"), str(cluster.folder / "conf/sync.conf")],
-                    env=env,
+                    cluster.daemon_argv("container-sync", cluster.folder / "conf/sync.conf"),
+                    env=cluster.environment,
                     stdout=subprocess.DEVNULL,
                     stderr=(cluster.folder / "sync.log").open("ab"),
                 )
