@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -28,6 +28,10 @@ STATEMENT_LIMIT_MS = 10_000
 IDLE_LIMIT_MS = 5_000
 COMMIT_LIMIT_S = 10.0
 STALE_EPOCH = "DC001"
+
+# Before COMMIT all of these mean that nothing was changed: the line is down, the server is going away or is a
+# standby (25006), a limit was reached (57014, 25P03), or no connection was free.
+NOT_APPLIED = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError, PoolTimeout)
 
 # Either of these waits for a synchronous standby to have the transaction on its disk.
 WAITING = ("on", "remote_apply")
@@ -87,7 +91,7 @@ class Database:
                     if not connection.closed:
                         await connection.rollback()
                         await connection.set_read_only(False)
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except NOT_APPLIED as error:
             raise Unavailable(f"the database: {_first_line(error)}") from error
 
     @contextlib.asynccontextmanager
@@ -106,7 +110,7 @@ class Database:
                     await _abandon(connection)
                     raise
                 await _commit(connection, self._commit_limit_s)
-        except (psycopg.OperationalError, errors.ReadOnlySqlTransaction, PoolTimeout) as error:
+        except NOT_APPLIED as error:
             raise Unavailable(f"the database: {_first_line(error)}") from error
         except psycopg.Error as error:
             if error.sqlstate == STALE_EPOCH:

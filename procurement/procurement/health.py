@@ -21,8 +21,6 @@ from procurement.errors import ProcurementError
 from procurement.storage.port import Storage
 from procurement.web import json_answer
 
-LEASE_FILE = "DCCTL_LEASE_FILE"
-
 # The feed's watermark: how old the oldest change is that is committed and not shown yet. Replication as far
 # as this role may see it; the standbys' names need the right to read pg_stat_replication (pg_monitor).
 DATABASE = """

@@ -16,7 +16,7 @@ from procurement.database import Connection, Database, fetch_all, fetch_one
 from procurement.domain.auction import Auction, Finish, StartRound, decide_auction
 from procurement.domain.award import begin_qualification
 from procurement.domain.instant import written
-from procurement.errors import Unavailable, UnknownOutcome
+from procurement.errors import StaleEpoch, Unavailable, UnknownOutcome
 from procurement.tenders import Body, fresh_ids
 from procurement.web import Clock, utc_now
 
@@ -53,6 +53,7 @@ class Scheduler:
         """Do what is due now; how many tenders and auctions changed. Raises StaleEpoch."""
         now = self.clock()
         async with self.database.reading() as connection:
+            await self._still_leading(connection)
             due = await tenders.due_tenders(connection, now, AT_MOST)
             rounds = await fetch_all(
                 connection,
@@ -71,6 +72,13 @@ class Scheduler:
                 await check_epoch(connection, self.epoch)
                 await self._advance_auction(connection, tender_id, lot_id)
         return len(due) + len(rounds)
+
+    async def _still_leading(self, connection: Connection) -> None:
+        """Raises StaleEpoch. Only to end an idle process soon: what protects is ``check_epoch``."""
+        row = await fetch_one(connection, "SELECT epoch FROM role_epoch WHERE role = %s", ROLE)
+        in_force = row[0] if row else None
+        if in_force != self.epoch:
+            raise StaleEpoch(f"epoch {self.epoch} of {ROLE} is not in force: {in_force or 'none'}")
 
     async def _advance_auction(self, connection: Connection, tender_id: str, lot_id: str) -> None:
         """One step of one auction. Its tender's lock is taken first, as everybody does."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -19,7 +18,7 @@ from procurement.database import Database
 from procurement.documents import Documents
 from procurement.domain.signature import SEED_BYTES, Keyring
 from procurement.errors import SettingsError
-from procurement.health import LEASE_FILE, Health
+from procurement.health import Health
 from procurement.live import Live
 from procurement.scheduler import Scheduler
 from procurement.settings import Settings
@@ -31,7 +30,6 @@ log = getLogger(__name__)
 JSON_BYTES = 10 << 20
 SHUTDOWN_S = 10.0
 LINGER_S = 2.0  # how long a body that was refused is still read, so that its sender hears the answer
-EPOCH = "DCCTL_EPOCH"
 
 Work = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -106,10 +104,12 @@ async def serve_documents(settings: Settings) -> None:
 
 async def serve_auction(settings: Settings) -> None:
     """The scheduler, until a signal. Raises SettingsError, and StaleEpoch when somebody else leads."""
-    text = os.environ.get(EPOCH, "")
+    text = settings.given_by_dcctl("EPOCH") or ""
     if not text.isdecimal() or int(text) == 0:
-        raise SettingsError(f"{EPOCH} is not set to an epoch: run this under `dcctl leader hold auction --`")
-    lease = os.environ.get(LEASE_FILE)
+        raise SettingsError(
+            "DCCTL_EPOCH is not set to an epoch: run this under `dcctl leader hold auction --`"
+        )
+    lease = settings.given_by_dcctl("LEASE_FILE")
     async with database_of(settings) as database:
         scheduler = Scheduler(
             database=database,

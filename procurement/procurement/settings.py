@@ -43,6 +43,10 @@ class Settings:
             raise SettingsError(f"{PREFIX}{name} is not set")
         return value
 
+    def given_by_dcctl(self, name: str) -> str | None:
+        """A variable that ``dcctl leader hold`` sets; None when we do not run under it."""
+        return self._variables.get(f"DCCTL_{name}")
+
     def secret(self, name: str) -> str:
         """The secret that a variable refers to. Raises SettingsError."""
         return self._resolve(PREFIX + name, self.text(name))
