@@ -11,6 +11,7 @@
           NotFound             4       because the object is not there
       Refused                  5   dcctl itself declines, with every reason
       StepFailed               6   a step failed midway; carries the run and the command that resumes it
+      LeadershipLost           6   what ran only while leading was ended, because the lease was lost
       Deviated                 7   a drill ran and the system did not hold its tolerance
       DriftFound               8   what is deployed is not what is configured
       UndoIncomplete           9   an undo left something; carries what, and how to remove it
@@ -131,6 +132,12 @@ class StepFailed(DcctlError):
         self.run = run
         self.step = step
         super().__init__(tried, on=on, saw=saw, next_command=next_command)
+
+
+class LeadershipLost(DcctlError):
+    """The lease of a role could not be kept; what ran under it was ended before the lease was over."""
+
+    exit_code = 6
 
 
 class Deviated(DcctlError):

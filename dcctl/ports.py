@@ -19,6 +19,7 @@ from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
 from dcctl.domain.history import History
 from dcctl.domain.known_hosts import KnownHost
+from dcctl.domain.leadership import Epoch, Renewal, RoleState, Term
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
 from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.replication import Stamp
@@ -329,3 +330,74 @@ class ReplicationBase(Protocol):
 
     def held(self, container: str) -> Iterator[Held]:
         """Names for a person to decide."""
+
+
+class Leases(Protocol):
+    """The roles in the ensemble, through one session of it. Nothing here waits, retries or listens.
+
+    A call that did not reach the ensemble, or whose answer did not come back, is ``Unreachable`` or
+    ``TimedOut``; its effect, if any, may come later.
+    """
+
+    @property
+    def session_s(self) -> float:
+        """How long a lease lasts: the session that the ensemble granted, in seconds."""
+
+    def observe_roles(self, *, limit_s: float) -> tuple[RoleState, ...]:
+        """All roles that ever had a leader, sorted by name."""
+
+    def observe_role(self, role: str, *, limit_s: float) -> RoleState:
+        """One role; a role that never had a leader has neither epoch nor lease."""
+
+    def claim(self, state: RoleState, term: Term, *, limit_s: float) -> Renewal | None:
+        """Begin ``term`` if nothing was written since ``state`` was seen; None when something was.
+
+        A holder whose lease has run out, but whose session lives, is put out.
+        """
+
+    def renew(self, term: Term, version: int, *, limit_s: float) -> Renewal:
+        """Renew against the last version written. ``LeadershipLost`` when the term is over."""
+
+    def release(self, term: Term, *, limit_s: float) -> bool:
+        """Write that the work of ``term`` is over and leave; False when the term was over before."""
+
+    def ask_to_resign(self, role: str, epoch: Epoch, who: str, *, limit_s: float) -> None:
+        """Ask the holder of ``epoch`` to hand over; it looks with every renewal."""
+
+    def withdraw(self, role: str, epoch: Epoch, *, limit_s: float) -> None:
+        """Ask no more; where nobody asks, that is done."""
+
+
+class EpochMirror(Protocol):
+    """The epochs where they are checked: in the store that a leader's work changes."""
+
+    def observe(self, role: str, *, limit_s: float) -> Epoch | None:
+        """The epoch in force; None before the first."""
+
+    def bump(self, term: Term, *, limit_s: float) -> None:
+        """Put the term's epoch in force once all work under earlier ones has ended; may be repeated.
+
+        ``Refused`` when a later one is in force; ``TimedOut`` while work under an earlier one goes on.
+        """
+
+
+class GuardedCommand(Protocol):
+    """A command and everything that it starts, which do not outlive a deadline, whoever else dies.
+
+    Instants are readings of the clock that the leases are judged by.
+    """
+
+    def start(self, environment: Mapping[str, str], *, stop_at_s: float, kill_at_s: float) -> None:
+        """Start it, unless ``stop_at_s`` has passed."""
+
+    def feed(self, *, stop_at_s: float, kill_at_s: float) -> None:
+        """The new deadlines: at the first it is asked to end, at the second it is ended."""
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, now."""
+
+    def kill(self) -> None:
+        """SIGKILL, now, to all of it."""
+
+    def ended(self) -> int | None:
+        """Its exit status (128 and the signal's number for a signal) once nothing of it lives."""
