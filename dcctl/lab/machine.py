@@ -32,7 +32,7 @@ from dcctl.lab.disk import layers_of, write_disk
 from dcctl.lab.paths import LOCKS, MACHINE_NAMESPACE_PREFIX, MACHINES, NAMESPACES, PLACES
 from dcctl.lab.process import run, tail
 
-BOOT_LIMIT_S = 15.0
+BOOT_LIMIT_S = 30.0
 SHUTDOWN_LIMIT_S = 30.0
 POLL_S = 0.01
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
