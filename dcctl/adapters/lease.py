@@ -1,0 +1,357 @@
+"""``ports.Leases`` in ZooKeeper: ``/dcctl/<environment>/roles/<role>/{epoch,lease,holder,resign}``.
+
+kazoo is used for its session and its requests alone: no listener, no watch, no recipe, no retry. A client
+that is cut off stays SUSPENDED without an end and queues what it is asked (kazoo 2.7 and later); so every
+request has a time limit of its own, none is made while there is no connection, and its send time is read
+before kazoo sees it. A request that was given up may still be carried out when the connection is back:
+each change therefore names the versions that it is based on.
+"""
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import (
+    BadVersionError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    KazooException,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+)
+from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.protocol.serialization import Connect
+from kazoo.retry import KazooRetry
+
+from dcctl.domain.leadership import Epoch, Lease, Renewal, RoleState, Term, is_superseded
+from dcctl.errors import LeadershipLost, Rejected, TimedOut, Unreachable
+
+RECONNECT_PAUSE_S = 0.2
+CLOSE_LIMIT_S = 2.0
+ANY_VERSION = -1
+
+Answer = tuple[bytes, Any] | None
+
+
+class ZooKeeperLeases:
+    """One session. ``hosts`` as kazoo writes them (``host:port,…``), the local voter first.
+
+    ``clock`` is what leases are judged by, in seconds. ``session_s`` is asked for; the ensemble may grant
+    another, which is what renewals carry.
+    """
+
+    def __init__(self, hosts: str, *, environment: str, session_s: float, clock: Callable[[], float]) -> None:
+        self._hosts = hosts
+        self._roles = f"/dcctl/{environment}/roles"
+        self._clock = clock
+        self._granted_s: float | None = None
+        self._client = self._new_client(hosts, session_s)
+
+    def _new_client(self, hosts: str, session_s: float) -> KazooClient:
+        quiet = logging.Logger("kazoo")
+        quiet.addHandler(logging.NullHandler())
+        retry = KazooRetry(
+            max_tries=-1, delay=RECONNECT_PAUSE_S, backoff=1, max_jitter=0.1, max_delay=RECONNECT_PAUSE_S
+        )
+        client = KazooClient(
+            hosts, timeout=session_s, randomize_hosts=False, connection_retry=retry, logger=quiet
+        )
+        # kazoo reads the granted session timeout and keeps it to itself. It is needed before the client
+        # calls itself connected, so the one place where it passes by is listened to.
+        invoke = client._connection._invoke
+
+        def noting(timeout: float, request: Any, xid: int | None = None) -> Any:
+            answer = invoke(timeout, request, xid)
+            if isinstance(request, Connect):
+                self._granted_s = answer[0].time_out / 1000
+            return answer
+
+        client._connection._invoke = noting
+        return client
+
+    def connect(self, *, limit_s: float) -> None:
+        """Begin the session. Raises Unreachable when no server lets us in within ``limit_s``."""
+        if not self._client.start_async().wait(limit_s):
+            self.close()
+            raise Unreachable("connect to ZooKeeper", on=self._hosts, saw=f"no session within {limit_s:g} s")
+
+    def close(self) -> None:
+        """End the session, or leave it to run out where that cannot be said within two seconds."""
+
+        def end() -> None:
+            # kazoo raises what is not of its own tree when its connection thread will not end.
+            with contextlib.suppress(Exception):
+                self._client.stop()
+                self._client.close()
+
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        ending.join(CLOSE_LIMIT_S)
+
+    @property
+    def session_s(self) -> float:
+        """What the ensemble granted. Raises Unreachable before it did."""
+        if self._granted_s is None:
+            raise Unreachable("read the session's time limit", on=self._hosts, saw="there is no session")
+        return self._granted_s
+
+    def observe_roles(self, *, limit_s: float) -> tuple[RoleState, ...]:
+        names = self._ask("list the roles", lambda: self._client.get_children_async(self._roles), limit_s)
+        return tuple(self.observe_role(name, limit_s=limit_s) for name in sorted(names or ()))
+
+    def observe_role(self, role: str, *, limit_s: float) -> RoleState:
+        deadline_s = self._clock() + limit_s
+        parts = {
+            part: self._sent(f"read {part} of {role}", partial(self._get, role, part))
+            for part in ("epoch", "lease", "holder", "resign")
+        }
+        found = {part: self._answer(part, asked, deadline_s - self._clock()) for part, asked in parts.items()}
+        session = self._session()
+        return _role_state(role, found, session)
+
+    def claim(self, state: RoleState, term: Term, *, limit_s: float) -> Renewal | None:
+        deadline_s = self._clock() + limit_s
+        if state.epoch is None or state.lease is None:
+            self._ensure_nodes(term.role, limit_s)
+        session_s = self.session_s
+        change = self._client.transaction()
+        change.set_data(
+            self._path(term.role, "lease"),
+            _lease_note(term.epoch, session_s),
+            state.lease.version if state.lease is not None else 0,
+        )
+        change.set_data(self._path(term.role, "epoch"), _epoch_note(term.epoch), state.epoch_version or 0)
+        if state.term is not None:
+            change.delete(self._path(term.role, "holder"))
+        change.create(self._path(term.role, "holder"), _term_note(term), ephemeral=True)
+        return self._written(f"claim {term.role}", change, session_s, deadline_s)
+
+    def renew(self, term: Term, version: int, *, limit_s: float) -> Renewal:
+        deadline_s = self._clock() + limit_s
+        asked = self._sent("read resign", lambda: self._get(term.role, "resign"))
+        renewal = self._renew(term, version, deadline_s)
+        if renewal is None:
+            # Our own renewal of which no answer came back may have been carried out: it counts for
+            # nothing here, except that its version is the one to write against.
+            state = self.observe_role(term.role, limit_s=deadline_s - self._clock())
+            if is_superseded(state, term.epoch) or state.lease is None or not state.ours:
+                raise LeadershipLost(
+                    f"renew the lease under epoch {term.epoch.number}", on=term.role, saw=_saw(state, term)
+                )
+            renewal = self._renew(term, state.lease.version, deadline_s)
+        if renewal is None:
+            raise TimedOut("renew the lease", on=term.role, saw="another request of ours came between")
+        request = self._answer("resign", asked, deadline_s - self._clock())
+        resign = request is not None and _epoch(_fields(request[0])) == term.epoch
+        return Renewal(renewal.sent_s, renewal.session_s, renewal.version, resign)
+
+    def release(self, term: Term, *, limit_s: float) -> bool:
+        deadline_s = self._clock() + limit_s
+        for _attempt in range(2):
+            state = self.observe_role(term.role, limit_s=deadline_s - self._clock())
+            if is_superseded(state, term.epoch) or state.lease is None:
+                return False
+            change = self._client.transaction()
+            change.set_data(
+                self._path(term.role, "lease"),
+                _lease_note(term.epoch, state.lease.session_s, released=True),
+                state.lease.version,
+            )
+            if state.ours:
+                change.delete(self._path(term.role, "holder"))
+            if state.resign is not None:
+                change.delete(self._path(term.role, "resign"))
+            results = self._ask(f"release {term.role}", change.commit_async, deadline_s - self._clock())
+            if not any(isinstance(each, Exception) for each in results):
+                return True
+        return False
+
+    def ask_to_resign(self, role: str, epoch: Epoch, who: str, *, limit_s: float) -> None:
+        note = _note({**_epoch_fields(epoch), "who": who})
+        path = self._path(role, "resign")
+        try:
+            self._ask("ask to resign", lambda: self._client.create_async(path, note), limit_s)
+        except NodeExistsError:
+            self._ask("ask to resign", lambda: self._client.set_async(path, note), limit_s)
+
+    def withdraw(self, role: str, epoch: Epoch, *, limit_s: float) -> None:
+        found = self._read(role, "resign", limit_s)
+        if found is None or _epoch(_fields(found[0])) != epoch:
+            return
+        path = self._path(role, "resign")
+        with contextlib.suppress(BadVersionError):
+            self._ask("withdraw", lambda: self._client.delete_async(path, found[1].version), limit_s)
+
+    # One request each.
+
+    def _renew(self, term: Term, version: int, deadline_s: float) -> Renewal | None:
+        session_s = self.session_s
+        change = self._client.transaction()
+        change.set_data(self._path(term.role, "lease"), _lease_note(term.epoch, session_s), version)
+        change.check(self._path(term.role, "holder"), ANY_VERSION)
+        return self._written(f"renew {term.role}", change, session_s, deadline_s)
+
+    def _written(self, tried: str, change: Any, session_s: float, deadline_s: float) -> Renewal | None:
+        """What a transaction that begins with the lease came to; None when something was written before."""
+        sent_s = self._clock()
+        results = self._ask(tried, change.commit_async, deadline_s - sent_s)
+        if any(isinstance(each, Exception) for each in results):
+            return None
+        return Renewal(sent_s, session_s, results[0].version)
+
+    def _ensure_nodes(self, role: str, limit_s: float) -> None:
+        """Make the nodes that a role keeps, saying nothing yet: at version 0."""
+        for part in ("epoch", "lease"):
+            path = self._path(role, part)
+            with contextlib.suppress(NodeExistsError):
+                self._ask(f"make {path}", partial(self._client.create_async, path, makepath=True), limit_s)
+
+    def _get(self, role: str, part: str) -> Any:
+        return self._client.get_async(self._path(role, part))
+
+    def _read(self, role: str, part: str, limit_s: float) -> Answer:
+        tried = f"read {part} of {role}"
+        return self._answer(tried, self._sent(tried, lambda: self._get(role, part)), limit_s)
+
+    def _answer(self, tried: str, asked: Any, limit_s: float) -> Answer:
+        try:
+            answer: Answer = self._wait(tried, asked, limit_s)
+        except NoNodeError:
+            return None
+        return answer
+
+    def _ask(self, tried: str, request: Callable[[], Any], limit_s: float) -> Any:
+        try:
+            return self._wait(tried, self._sent(tried, request), limit_s)
+        except NoNodeError:
+            return None
+
+    def _sent(self, tried: str, request: Callable[[], Any]) -> Any:
+        """Hand a request to kazoo, if there is a connection now: it would queue it otherwise."""
+        if not self._client.connected:
+            raise Unreachable(tried, on=self._hosts, saw="no connection to ZooKeeper")
+        return request()
+
+    def _wait(self, tried: str, asked: Any, limit_s: float) -> Any:
+        try:
+            return asked.get(timeout=max(0.001, limit_s))
+        except KazooTimeoutError as error:
+            raise TimedOut(tried, on=self._hosts, saw=f"no answer within {limit_s:.1f} s") from error
+        except (ConnectionLoss, ConnectionClosedError) as error:
+            raise Unreachable(tried, on=self._hosts, saw="the connection was lost") from error
+        except SessionExpiredError as error:
+            raise Unreachable(tried, on=self._hosts, saw="the session has expired") from error
+        except (NoNodeError, NodeExistsError, BadVersionError):
+            raise
+        except KazooException as error:
+            raise Rejected(tried, on=self._hosts, saw=type(error).__name__) from error
+
+    def _session(self) -> int | None:
+        """The number of the session now; None while there is no connection."""
+        identity = self._client.client_id
+        return None if identity is None else int(identity[0])
+
+    def _path(self, role: str, part: str) -> str:
+        return f"{self._roles}/{role}/{part}"
+
+
+def boot_clock() -> float:
+    """Seconds since the machine booted, the time it slept included (clock_gettime(2)): a machine that was
+    suspended must not believe that its lease stood still meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _role_state(role: str, found: Mapping[str, Answer], session: int | None) -> RoleState:
+    epoch, lease, holder, resign = (found[part] for part in ("epoch", "lease", "holder", "resign"))
+    return RoleState(
+        role=role,
+        epoch=_epoch(_fields(epoch[0])) if epoch else None,
+        epoch_version=epoch[1].version if epoch else None,
+        lease=_lease(*lease) if lease else None,
+        term=_term(role, _fields(holder[0])) if holder else None,
+        ours=holder is not None and session is not None and holder[1].ephemeralOwner == session,
+        resign=_epoch(_fields(resign[0])) if resign else None,
+    )
+
+
+def _saw(state: RoleState, term: Term) -> str:
+    if state.term is not None and state.term.epoch != term.epoch:
+        return f"{state.term.holder} leads under epoch {state.term.epoch.number}"
+    return "the session that held it has ended"
+
+
+# What the nodes say: one JSON object each; an empty node says nothing yet.
+
+
+def _note(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(content or b"{}")
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise Rejected("read a role's record", saw=f"not ours: {content[:60]!r}")
+    return fields
+
+
+def _epoch_fields(epoch: Epoch) -> dict[str, Any]:
+    return {"generation": epoch.generation, "counter": epoch.counter}
+
+
+def _epoch(fields: Mapping[str, Any]) -> Epoch | None:
+    return Epoch(int(fields["generation"]), int(fields["counter"])) if fields else None
+
+
+def _epoch_note(epoch: Epoch) -> bytes:
+    return _note(_epoch_fields(epoch))
+
+
+def _lease_note(epoch: Epoch, session_s: float, *, released: bool = False) -> bytes:
+    return _note({**_epoch_fields(epoch), "session_s": session_s, "released": released})
+
+
+def _lease(content: bytes, stat: Any) -> Lease | None:
+    fields = _fields(content)
+    epoch = _epoch(fields)
+    if epoch is None:
+        return None
+    return Lease(
+        epoch=epoch,
+        session_s=float(fields["session_s"]),
+        released=bool(fields["released"]),
+        version=stat.version,
+        stamp=stat.mzxid,
+        renewed_at=datetime.fromtimestamp(stat.mtime / 1000, UTC),
+    )
+
+
+def _term_note(term: Term) -> bytes:
+    since = term.since.isoformat()
+    return _note(
+        {**_epoch_fields(term.epoch), "who": term.who, "host": term.host, "pid": term.pid, "since": since}
+    )
+
+
+def _term(role: str, fields: Mapping[str, Any]) -> Term | None:
+    epoch = _epoch(fields)
+    if epoch is None:
+        return None
+    return Term(
+        role=role,
+        epoch=epoch,
+        who=str(fields["who"]),
+        host=str(fields["host"]),
+        pid=int(fields["pid"]),
+        since=datetime.fromisoformat(fields["since"]),
+    )
