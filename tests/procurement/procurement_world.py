@@ -107,9 +107,9 @@ class World:
 
     def document(self, **more: Any) -> dict[str, Any]:
         """Fields of a document that the document service vouches for."""
-        id = more.pop("id", "d" * 32)
-        url = f"{self.url}/get/{id}?{self.keys.query(over_md5(id, MD5))}"
-        return {"title": "name.doc", "url": url, "hash": f"md5:{MD5}", "format": "application/msword"} | more
+        id, md5 = more.pop("id", "d" * 32), more.pop("md5", MD5)
+        url = f"{self.url}/get/{id}?{self.keys.query(over_md5(id, md5))}"
+        return {"title": "name.doc", "url": url, "hash": f"md5:{md5}", "format": "application/msword"} | more
 
     async def tender(self, **more: Any) -> str:
         """A draft; its id."""
@@ -131,11 +131,21 @@ class World:
         id = (await self.created(path, {"tenderers": [organization()], "value": {"amount": amount}})).data[
             "id"
         ]
-        proposal = self.document(documentType="proposal", format="sign/p7s", title="Proposal.p7s")
-        await self.created(self.owned(f"{path}/{id}/documents", id), proposal)
-        answer = await self.ask("PATCH", self.owned(f"{path}/{id}", id), {"status": "pending"})
-        assert answer.status == 200, answer.body
+        await self.bid_counts(tender_id, id)
         return str(id)
+
+    async def bid_counts(self, tender_id: str, id: str) -> None:
+        """Sign a draft bid and make it pending."""
+        path = f"/api/2.5/tenders/{tender_id}/bids/{id}"
+        proposal = self.document(documentType="proposal", format="sign/p7s", title="Proposal.p7s")
+        await self.created(self.owned(f"{path}/documents", id), proposal)
+        answer = await self.ask("PATCH", self.owned(path, id), {"status": "pending"})
+        assert answer.status == 200, answer.body
+
+    async def lead(self, epoch: int = 1, holder: str = "here") -> None:
+        """What a new leader does before it starts."""
+        async with self.database.acknowledged() as connection:
+            await connection.execute("SELECT role_epoch_bump('auction', %s, %s)", (epoch, holder))
 
     def scheduler(self, epoch: int, **more: Any) -> Scheduler:
         return Scheduler(self.database, epoch, "http://auctions.test", clock=self.time, **more)

@@ -21,7 +21,7 @@ async def test_a_tender_goes_its_way_by_the_clock_to_a_contract(database: str) -
             "Can't view bids in current (active.tendering) tender status",
         )
         w.time.advance(days=7)
-        await begin_leading(w, 1)
+        await w.lead()
         scheduler = w.scheduler(1)
         await scheduler.tick()
         assert await status(w, id) == "active.auction"
@@ -64,7 +64,7 @@ async def test_refused_awards_fall_to_the_next_bid_and_end_the_tender(database: 
         w.time.advance(days=7)
         first = await w.bid(id, 400)
         w.time.advance(days=7)
-        await begin_leading(w, 1)
+        await w.lead()
         await w.scheduler(1).tick()
         award = (await w.ask("GET", f"{TENDERS}/{id}/awards")).data[0]
         assert award["bid_id"] == first
@@ -79,7 +79,7 @@ async def test_without_bids_a_tender_is_unsuccessful(database: str) -> None:
     async with world(database) as w:
         id = await w.active_tender()
         w.time.advance(days=14)
-        await begin_leading(w, 1)
+        await w.lead()
         await w.scheduler(1).tick()
         assert await status(w, id) == "unsuccessful"
 
@@ -282,8 +282,3 @@ def no_auction() -> dict[str, Any]:
 
 async def status(w: World, id: str) -> str:
     return str((await w.ask("GET", f"{TENDERS}/{id}")).data["status"])
-
-
-async def begin_leading(w: World, epoch: int) -> None:
-    async with w.database.acknowledged() as connection:
-        await connection.execute("SELECT role_epoch_bump('auction', %s, 'here')", (epoch,))
