@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "swift"))
 
 from dcctl.adapters.swift import Keys, SwiftStore  # noqa: E402
-from dcctl.testing.documents import document  # noqa: E402
+from dcctl.testing.documents import MemoryFeed, document  # noqa: E402
 from dcctl.testing.swift_pair import (  # noqa: E402
     ACCOUNT,
     PASSWORD,
@@ -209,6 +209,64 @@ class Bench:
         subprocess.run(argv, check=True, capture_output=True)
         self.note(label, objects / (time.monotonic() - began), "objects/s")
 
+    # -- lag
+
+    def lag(self, rate: float, seconds: float) -> None:
+        """Writes at ``rate`` a second, half of them at each side, each told; how late they arrive."""
+        env = self.environment("lag")
+        self.dcctl(env, "init")
+        lags, pending = asyncio.run(self._lag(rate, seconds))
+        lags.sort()
+        self.note(f"lag at {rate:.0f} writes/s, p50", lags[len(lags) // 2], "s")
+        self.note(f"lag at {rate:.0f} writes/s, p99", lags[int(len(lags) * 0.99)], "s")
+        self.note(f"writes told and not arrived after {seconds:.0f} s", pending, "writes")
+
+    async def _lag(self, rate: float, seconds: float) -> tuple[list[float], int]:
+        from dcctl.adapters.replication_base import SqliteBase  # noqa: PLC0415
+        from dcctl.domain.replication import Side  # noqa: PLC0415
+        from dcctl.engines.replication import Options, Replication  # noqa: PLC0415
+        from dcctl.engines.replication_follow import carry_told  # noqa: PLC0415
+        from dcctl.engines.replication_manners import Time  # noqa: PLC0415
+
+        clock = Time()
+        feed = MemoryFeed(clock.now)  # type: ignore[arg-type]  # wall time
+        base = SqliteBase(self.folder / "lag.sqlite", "bench")
+        lags: list[float] = []
+        stop = time.monotonic() + seconds
+        async with (
+            SwiftStore("east", self.pair.east.url, KEYS) as a,
+            SwiftStore("west", self.pair.west.url, KEYS) as b,
+        ):
+            for store in (a, b):
+                await store.list_page("lag")
+            replication = Replication({Side.A: a, Side.B: b}, base, Options(), clock)
+            dice = random.Random(3)  # noqa: S311
+
+            async def write(store: SwiftStore, number: int) -> None:
+                told = feed.begin(store.site, "lag", f"{store.site}{number}")
+                body = document(dice.randbytes(dice.randint(1024, 65536)))
+                await store.put("lag", f"{store.site}{number}", store.now(), body)
+                feed.done(told)
+
+            async def writer(store: SwiftStore) -> None:
+                began, number, running = time.monotonic(), 0, set()
+                while time.monotonic() < stop:
+                    task = asyncio.create_task(write(store, number))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                    number += 1
+                    await asyncio.sleep(max(0.0, began + number * 2 / rate - time.monotonic()))
+                await asyncio.gather(*running)
+
+            async def carrier() -> None:
+                while time.monotonic() < stop + 1:
+                    if not await carry_told(replication, feed, lags, clock, patience_s=30):
+                        await asyncio.sleep(0.05)
+
+            await asyncio.gather(writer(a), writer(b), carrier())
+        base.close()
+        return lags, len(feed.pending(100_000))
+
     # -- unchanged passes
 
     def unchanged(self, rows: int, repeat: int) -> None:
@@ -321,6 +379,11 @@ def ratios(figures: dict[str, float]) -> dict[str, float]:
     return found
 
 
+def half_the_ceiling(figures: dict[str, list[float]]) -> float:
+    """Half the rate of the raw loop of this run."""
+    return max(statistics.median(v) for k, v in figures.items() if k.startswith("seed: ceiling")) / 2
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -336,6 +399,8 @@ def main() -> None:
             parts: list[Callable[[], None]] = []
             if given.objects:
                 parts.append(lambda: bench.seed(given.objects, given.repeat))
+            if given.objects:
+                parts.append(lambda: bench.lag(half_the_ceiling(bench.figures), 20))
             if given.rows:
                 parts.append(lambda: bench.unchanged(10_000, given.repeat))
                 parts.append(lambda: bench.unchanged(given.rows, given.repeat))

@@ -9,7 +9,7 @@ import fcntl
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,7 @@ create table if not exists chunk (container text, after blob, upto blob, digest 
     primary key (container, after)) without rowid;
 create table if not exists progress (container text primary key, marker text, began integer) without rowid;
 create table if not exists complete (container text primary key, began integer, rows integer) without rowid;
+create table if not exists settings (container text primary key, agreed text) without rowid;
 create table if not exists outcome (container text primary key, at integer, tally text) without rowid;
 create table if not exists undecided (container text, name text, side text, stamp integer, bytes integer,
     reason text, primary key (container, name)) without rowid;
@@ -192,6 +193,16 @@ class SqliteBase:
             "select began, rows from complete where container = ?", (container,)
         ).fetchone()
         return (Stamp(found[0]), found[1]) if found else None
+
+    def settings(self, container: str) -> dict[str, str] | None:
+        """The container's settings on which both sides last agreed."""
+        found = self._db.execute("select agreed from settings where container = ?", (container,)).fetchone()
+        return dict(json.loads(found[0])) if found else None
+
+    def agree_settings(self, container: str, agreed: Mapping[str, str]) -> None:
+        """Both sides have these settings now."""
+        with self._writing() as db:
+            db.execute("insert or replace into settings values (?, ?)", (container, json.dumps(dict(agreed))))
 
     def ended(self, container: str, at: Stamp, tally: dict[str, Any]) -> None:
         """Remember how the last pass ended, for ``status``."""

@@ -1,18 +1,16 @@
 """``dcctl replication``: documents that are the same at both sites, kept so, proven so."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcctl.cli.output import console, emit
+from dcctl.cli.replication_setup import check, import_, init, keep, pause, remove, resume, settings
+from dcctl.cli.replication_stage import Stage, enter_stage
 from dcctl.cli.replication_view import (
-    draw_findings,
-    draw_import,
     draw_status,
     draw_tallies,
     draw_verdicts,
@@ -20,17 +18,10 @@ from dcctl.cli.replication_view import (
     tally_line,
 )
 from dcctl.cli.session import Session, command_options
-from dcctl.errors import ConfigurationError, DriftFound, Problem, Refused, UsageError
-from dcctl.shell import WallClock
+from dcctl.errors import DriftFound
 
 if TYPE_CHECKING:
     from dcctl.adapters.replication_base import SqliteBase
-    from dcctl.adapters.swift_admin import SwiftAdministrator
-    from dcctl.config.replication import Replication as Settings
-    from dcctl.config.schema import Configuration
-    from dcctl.domain.replication_check import Finding
-    from dcctl.engines.replication import Options
-    from dcctl.engines.replication_run import OpenStores
     from dcctl.errors import Unreachable
 
 container_option = click.option(
@@ -54,78 +45,13 @@ level_option = click.option(
 )
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What a command works on."""
-
-    configuration: "Configuration"
-    settings: "Settings"
-    containers: tuple[str, ...]
-
-    @property
-    def paused(self) -> bool:
-        return self.pause_file.exists()
-
-    @property
-    def pause_file(self) -> Path:
-        return self.configuration.state_directory / "replication" / "paused"
-
-    def stores(self) -> "OpenStores":
-        from dcctl.wiring import replication_stores
-
-        return replication_stores(self.settings)
-
-    @contextmanager
-    def base(self, *, exclusive: bool = True) -> "Iterator[SqliteBase]":
-        from dcctl.wiring import replication_base
-
-        with replication_base(self.configuration, self.settings, exclusive=exclusive) as base:
-            yield base
-
-    def options(self, **changes: Any) -> "Options":
-        from dcctl.domain.replication_pass import DeleteCap
-        from dcctl.engines.replication import Options
-        from dcctl.engines.replication_manners import Limits
-        from dcctl.engines.replication_move import Keep
-
-        settings = self.settings
-        options = Options(
-            settled_s=settings.settled.total_seconds(),
-            reclaim_age_s=settings.reclaim_age.total_seconds(),
-            margin_s=settings.margin.total_seconds(),
-            cap=DeleteCap(share=settings.max_deletes_percent / 100),
-            keep=Keep(settings.trash, settings.conflicts, int(settings.trash_kept.total_seconds())),
-            limits=Limits(
-                lowest=min(4, settings.at_once),
-                start=min(12, settings.at_once),
-                highest=settings.at_once,
-                requests_per_s=settings.max_requests_per_s,
-                bytes_per_s=settings.max_bytes_per_s,
-            ),
-        )
-        return replace(options, **changes)
-
-
-def _stage(session: Session, containers: tuple[str, ...] = ()) -> Stage:
-    configuration = session.configuration()
-    settings = configuration.replication
-    if settings is None:
-        from dcctl.config.load import find
-
-        path = find(session.environment)
-        problem = Problem(str(path), 0, 0, "there is no section replication:")
-        raise ConfigurationError((problem,), next_command=f"$EDITOR {path}")
-    unknown = [name for name in containers if name not in settings.containers]
-    if unknown:
-        raise UsageError(
-            "choose containers", on=", ".join(unknown), saw=f"configured: {', '.join(settings.containers)}"
-        )
-    return Stage(configuration, settings, containers or settings.containers)
-
-
 @click.group()
 def replication() -> None:
     """Keep the documents of two Swift clusters the same, whichever side changes them."""
+
+
+for _command in (init, check, settings, keep, remove, import_, pause, resume):
+    replication.add_command(_command)
 
 
 @replication.command()
@@ -158,7 +84,7 @@ def once(
     """
     from dcctl.engines.replication_run import replicate_once
 
-    stage = _stage(session, containers)
+    stage = enter_stage(session, containers)
     options = stage.options(prefix=prefix, accept_empty=accept_empty, progress=_progress())
     if max_deletes is not None:
         options = replace(options, cap=type(options.cap)(share=0.0, at_least=max_deletes))
@@ -187,7 +113,7 @@ def plan(session: Session, *, containers: tuple[str, ...], prefix: str, limit: i
     """Show what a pass would do, name by name. Changes nothing."""
     from dcctl.engines.replication_run import replicate_once
 
-    stage = _stage(session, containers)
+    stage = enter_stage(session, containers)
     decisions: list[dict[str, Any]] = []
 
     def note(name: str, witness: Any, decision: Any) -> None:
@@ -252,7 +178,7 @@ def follow(
     from dcctl.engines.replication_follow import follow as follow_changes
     from dcctl.wiring import replication_metrics, replication_outbox
 
-    stage = _stage(session, containers)
+    stage = enter_stage(session, containers)
     err = console(sys.stderr)
 
     metrics = replication_metrics(metrics_port) if metrics_port else None
@@ -291,7 +217,7 @@ def verify(session: Session, *, containers: tuple[str, ...], prefix: str, level:
     """Compare both sides and class every difference. Ends with 8 when there is one. Changes nothing."""
     from dcctl.engines.replication_run import compare
 
-    stage = _stage(session, containers)
+    stage = enter_stage(session, containers)
     verdicts = compare(stage.stores(), stage.containers, stage.options(prefix=prefix), level=level)
     emit(
         session,
@@ -315,7 +241,7 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
     """Replay what differs and nothing else, trusting no memory of earlier passes."""
     from dcctl.engines.replication_run import mend
 
-    stage = _stage(session, containers)
+    stage = enter_stage(session, containers)
     with stage.base() as base:
         tallies = mend(stage.stores(), base, stage.containers, stage.options(prefix=prefix), level=level)
     emit(
@@ -329,7 +255,7 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 @command_options
 def status(session: Session) -> None:
     """Show per container when both sides were last the same, what is pending, and what waits for a person."""
-    stage = _stage(session)
+    stage = enter_stage(session)
     with stage.base(exclusive=False) as base:
         containers = [_status_of(base, name) for name in stage.containers]
     document = {"paused": stage.paused, "containers": containers}
@@ -349,174 +275,6 @@ def _status_of(base: "SqliteBase", container: str) -> dict[str, Any]:
             {"name": one.row.name, "side": one.side.value, "reason": one.reason} for one in held[:1000]
         ],
     }
-
-
-@replication.command("import")
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--container", required=True, metavar="NAME", help="The container to bring them into.")
-@click.option("--prefix", default="", metavar="TEXT", help="What names begin with, before the file's path.")
-@click.option("--certify", is_flag=True, help="Read every file again and compare manifests of all three.")
-@command_options
-def import_(session: Session, *, directory: Path, container: str, prefix: str, certify: bool) -> None:
-    """Bring a directory's files into both sides. Later passes write only what changed since.
-
-    A file is stored under its modification time. Nothing is deleted. Ends with 8 when not all is there.
-    """
-    from dcctl.engines.replication_run import import_tree
-    from dcctl.wiring import file_tree
-
-    stage = _stage(session, (container,))
-    done, certificate = import_tree(
-        stage.stores(), file_tree(directory), container, stage.options(prefix=prefix), certify=certify
-    )
-    emit(
-        session,
-        done.document() | {"certificate": certificate},
-        lambda out: draw_import(out, done.document(), certificate),
-    )
-    if not done.complete or (certificate is not None and not certificate["same"]):
-        raise DriftFound(
-            "bring all files in",
-            on=str(directory),
-            saw="not every file is on both sides, or a side has others",
-            next_command=f"dcctl replication import {directory} --container {container} --certify",
-        )
-
-
-@replication.command()
-@command_options
-def pause(session: Session) -> None:
-    """Let ``follow`` make no further pass until ``resume``."""
-    stage = _stage(session)
-    stage.pause_file.parent.mkdir(parents=True, exist_ok=True)
-    stage.pause_file.touch()
-    emit(session, {"paused": True}, lambda out: out.print("replication is paused"))
-
-
-@replication.command()
-@command_options
-def resume(session: Session) -> None:
-    """Let ``follow`` go on."""
-    _stage(session).pause_file.unlink(missing_ok=True)
-    emit(session, {"paused": False}, lambda out: out.print("replication goes on"))
-
-
-@replication.command()
-@command_options
-def init(session: Session) -> None:
-    """Make the containers on both sides and give them the key that lets signed requests in."""
-    from dcctl.config.reference import resolve
-
-    stage = _stage(session)
-    key = resolve(stage.settings.container_key)
-    names = (*stage.settings.containers, stage.settings.trash, stage.settings.conflicts)
-    done = []
-    for administrator in _administrators(stage):
-        for name in names:
-            changed = administrator.ensure_container(name, key)
-            done.append({"site": administrator.site, "container": name, "changed": changed})
-
-    def draw(out: Any) -> None:
-        for one in done:
-            out.print(
-                f"{one['site']:<8} {one['container']:<24} {'set up' if one['changed'] else 'as it was'}"
-            )
-
-    emit(session, {"containers": done}, draw)
-
-
-@replication.command()
-@command_options
-def check(session: Session) -> None:
-    """Look at everything that replication relies on. Ends with 5 when it must not run. Changes nothing."""
-    from dcctl.config.reference import resolve
-    from dcctl.domain.replication_check import decide_cluster, decide_container, decide_gap
-
-    stage = _stage(session)
-    key = resolve(stage.settings.container_key)
-    names = (*stage.settings.containers, stage.settings.trash, stage.settings.conflicts)
-    findings: list[Finding] = []
-    for administrator in _administrators(stage):
-        findings += decide_cluster(administrator.observe_cluster(), realm=stage.settings.realm)
-        for name in names:
-            facts = administrator.observe_container(name)
-            findings += decide_container(facts, site=administrator.site, container=name, key=key)
-    with stage.base(exclusive=False) as base:
-        for name in stage.containers:
-            complete = base.complete(name)
-            findings += decide_gap(
-                name,
-                complete[0].instant if complete else None,
-                now=WallClock().now(),
-                trusted=stage.settings.reclaim_age - stage.settings.margin,
-            )
-    document = {"findings": [vars_of(one) for one in findings]}
-    emit(session, document, lambda out: draw_findings(out, findings))
-    refused = tuple(f"{one.where}: {one.sentence}" for one in findings if one.level == "refuse")
-    if refused:
-        raise Refused("replicate", reasons=refused, next_command="dcctl replication init")
-
-
-def vars_of(finding: "Finding") -> dict[str, str]:
-    return {"level": finding.level, "where": finding.where, "sentence": finding.sentence}
-
-
-def _administrators(stage: Stage) -> "Iterator[SwiftAdministrator]":
-    from contextlib import closing
-
-    from dcctl.wiring import replication_administrator
-
-    for site in sorted(stage.settings.stores):
-        administrator = replication_administrator(stage.settings, site, WallClock())
-        if administrator is None:
-            raise UsageError(
-                "look at containers",
-                on=site,
-                saw=f"replication.stores.{site}.administrator is not configured",
-            )
-        with closing(administrator):
-            yield administrator
-
-
-@replication.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--container", required=True, metavar="NAME", help="The container they are in.")
-@click.option("--all", "everything", is_flag=True, help="All names that wait for a decision.")
-@command_options
-def keep(session: Session, *, names: tuple[str, ...], container: str, everything: bool) -> None:
-    """Decide that undecided names stay: they are put back where they are missing."""
-    _answer(session, names, container, everything=everything, keep=True)
-
-
-@replication.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--container", required=True, metavar="NAME", help="The container they are in.")
-@click.option("--all", "everything", is_flag=True, help="All names that wait for a decision.")
-@command_options
-def remove(session: Session, *, names: tuple[str, ...], container: str, everything: bool) -> None:
-    """Decide that undecided names go: their bytes go to the trash, and a delete is laid on both sides."""
-    _answer(session, names, container, everything=everything, keep=False)
-
-
-def _answer(
-    session: Session, names: tuple[str, ...], container: str, *, everything: bool, keep: bool
-) -> None:
-    from dcctl.engines.replication_run import answer
-
-    if bool(names) == everything:
-        raise UsageError("decide names", saw="name them, or say --all")
-    stage = _stage(session, (container,))
-    with stage.base() as base:
-        unknown = set(names) - {held.row.name for held in base.held(container)}
-        if unknown:
-            raise UsageError(
-                "decide names",
-                on=container,
-                saw=f"not undecided: {', '.join(sorted(unknown))}",
-                next_command="dcctl replication status",
-            )
-        tally = answer(stage.stores(), base, container, stage.options(), names=frozenset(names), keep=keep)
-    emit(session, tally.document(), lambda out: draw_tallies(out, [tally]))
 
 
 def _progress() -> "Callable[[Any], None] | None":

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
-
 TICKS_PER_S = 100_000
 """Swift's timestamps have five decimals; a tick is one step of the last."""
 

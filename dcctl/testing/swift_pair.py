@@ -277,22 +277,35 @@ class Cluster:
         }
 
     def wait_ready(self) -> None:
-        """Until a token is issued and a listing answered. Raises TimedOut with the logs' last lines."""
+        """Until every server has answered. Raises TimedOut with the logs' last lines."""
         deadline = time.monotonic() + START_LIMIT_S
         saw = ""
         while time.monotonic() < deadline:
             try:
-                token = self.token()
-                request = urllib.request.Request(self.url, headers={"X-Auth-Token": token})  # noqa: S310
-                with urllib.request.urlopen(request, timeout=5):  # noqa: S310
-                    return
+                self._exercise(self.token())
             except (OSError, urllib.error.URLError) as error:
                 saw = str(error)
                 if isinstance(error, urllib.error.HTTPError):
                     error.close()
                 time.sleep(0.05)
+            else:
+                return
         logs = "".join(path.read_text()[-400:] for path in self.folder.glob("*.log"))
         raise TimedOut("start Swift", on=self.name, saw=f"{saw}; {logs}")
+
+    def _exercise(self, token: str) -> None:
+        """Have every server answer: make a container and an object, and remove them."""
+        path = f"{self.url}/dcctl-ready"
+        for method, url in (("PUT", path), ("PUT", f"{path}/o"), ("DELETE", f"{path}/o"), ("DELETE", path)):
+            headers = {"X-Auth-Token": token, "Content-Length": "0"}
+            request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310
+            try:
+                with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+                    pass
+            except urllib.error.HTTPError as error:
+                if error.code not in (404, 409):  # left by an attempt that was cut short
+                    raise
+                error.close()
 
     def token(self) -> str:
         """A fresh token of the test account's administrator."""

@@ -305,5 +305,34 @@ def test_follow_carries_changes_until_it_is_told_to_stop(env: Environment, dcctl
     assert "1 copied" in err
 
 
+def test_access_lists_and_metadata_of_containers_follow_the_side_that_changed(
+    env: Environment, dcctl: Dcctl
+) -> None:
+    as_client(env.pair.east, "POST", env.docs, X_Container_Read=".r:*", X_Container_Meta_Owner="cdb")
+    assert [one["site"] for one in dcctl("settings", "--dry-run")["changed"]] == ["west"]
+    assert [one["site"] for one in dcctl("settings")["changed"]] == ["west"]
+    assert dcctl("settings")["changed"] == []
+    as_client(env.pair.west, "POST", env.docs, X_Container_Read="")
+    assert [one["site"] for one in dcctl("settings")["changed"]] == ["east"]
+    as_client(env.pair.west, "POST", env.docs, X_Container_Read="a:b")
+    as_client(env.pair.east, "POST", env.docs, X_Container_Read="c:d")
+    assert dcctl("settings", code=8)["conflicts"] == [f"{env.docs}: x-container-read"]
+
+
+def test_files_are_brought_in_and_certified(env: Environment, dcctl: Dcctl, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "2026").mkdir(parents=True)
+    for number in range(5):
+        path = tree / "2026" / f"{number}.pdf"
+        path.write_bytes(os.urandom(3000))
+        os.utime(path, (time.time() - 60, time.time() - 60))  # nothing is written in a cluster's future
+    done = dcctl("import", str(tree), "--container", env.docs, "--certify")
+    assert done["kinds"] == {"written": 5}
+    assert done["certificate"]["same"]
+    assert dcctl("import", str(tree), "--container", env.docs)["kinds"] == {"unchanged": 5}
+    assert kinds(dcctl("once")) == {}
+    env.assert_same()
+
+
 def test_the_account_of_the_tests_is_the_one_configured(env: Environment) -> None:
     assert env.pair.east.url.endswith(ACCOUNT)

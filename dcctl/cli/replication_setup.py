@@ -1,0 +1,227 @@
+"""``dcctl replication``: what is done once, before and beside the passes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcctl.cli.output import emit
+from dcctl.cli.replication_stage import Stage, enter_stage
+from dcctl.cli.replication_view import draw_findings, draw_import, draw_tallies
+from dcctl.cli.session import Session, command_options
+from dcctl.errors import DriftFound, Refused, UsageError
+from dcctl.shell import WallClock
+
+if TYPE_CHECKING:
+    from dcctl.adapters.swift_admin import SwiftAdministrator
+    from dcctl.domain.replication_check import Finding
+
+
+@click.command("import")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--container", required=True, metavar="NAME", help="The container to bring them into.")
+@click.option("--prefix", default="", metavar="TEXT", help="What names begin with, before the file's path.")
+@click.option("--certify", is_flag=True, help="Read every file again and compare manifests of all three.")
+@command_options
+def import_(session: Session, *, directory: Path, container: str, prefix: str, certify: bool) -> None:
+    """Bring a directory's files into both sides. Later passes write only what changed since.
+
+    A file is stored under its modification time. Nothing is deleted. Ends with 8 when not all is there.
+    """
+    from dcctl.engines.replication_run import import_tree
+    from dcctl.wiring import file_tree
+
+    stage = enter_stage(session, (container,))
+    done, certificate = import_tree(
+        stage.stores(), file_tree(directory), container, stage.options(prefix=prefix), certify=certify
+    )
+    emit(
+        session,
+        done.document() | {"certificate": certificate},
+        lambda out: draw_import(out, done.document(), certificate),
+    )
+    if not done.complete or (certificate is not None and not certificate["same"]):
+        raise DriftFound(
+            "bring all files in",
+            on=str(directory),
+            saw="not every file is on both sides, or a side has others",
+            next_command=f"dcctl replication import {directory} --container {container} --certify",
+        )
+
+
+@click.command()
+@command_options
+def pause(session: Session) -> None:
+    """Let ``follow`` make no further pass until ``resume``."""
+    stage = enter_stage(session)
+    stage.pause_file.parent.mkdir(parents=True, exist_ok=True)
+    stage.pause_file.touch()
+    emit(session, {"paused": True}, lambda out: out.print("replication is paused"))
+
+
+@click.command()
+@command_options
+def resume(session: Session) -> None:
+    """Let ``follow`` go on."""
+    enter_stage(session).pause_file.unlink(missing_ok=True)
+    emit(session, {"paused": False}, lambda out: out.print("replication goes on"))
+
+
+@click.command()
+@command_options
+def init(session: Session) -> None:
+    """Make the containers on both sides and give them the key that lets signed requests in."""
+    from dcctl.config.reference import resolve
+
+    stage = enter_stage(session)
+    key = resolve(stage.settings.container_key)
+    names = (*stage.settings.containers, stage.settings.trash, stage.settings.conflicts)
+    done = []
+    for administrator in _administrators(stage):
+        for name in names:
+            changed = administrator.ensure_container(name, key)
+            done.append({"site": administrator.site, "container": name, "changed": changed})
+
+    def draw(out: Any) -> None:
+        for one in done:
+            out.print(
+                f"{one['site']:<8} {one['container']:<24} {'set up' if one['changed'] else 'as it was'}"
+            )
+
+    emit(session, {"containers": done}, draw)
+
+
+@click.command()
+@command_options
+def check(session: Session) -> None:
+    """Look at everything that replication relies on. Ends with 5 when it must not run. Changes nothing."""
+    from dcctl.config.reference import resolve
+    from dcctl.domain.replication_check import decide_cluster, decide_container, decide_gap
+
+    stage = enter_stage(session)
+    key = resolve(stage.settings.container_key)
+    names = (*stage.settings.containers, stage.settings.trash, stage.settings.conflicts)
+    findings: list[Finding] = []
+    for administrator in _administrators(stage):
+        findings += decide_cluster(administrator.observe_cluster(), realm=stage.settings.realm)
+        for name in names:
+            facts = administrator.observe_container(name)
+            findings += decide_container(facts, site=administrator.site, container=name, key=key)
+    with stage.base(exclusive=False) as base:
+        for name in stage.containers:
+            complete = base.complete(name)
+            findings += decide_gap(
+                name,
+                complete[0].instant if complete else None,
+                now=WallClock().now(),
+                trusted=stage.settings.reclaim_age - stage.settings.margin,
+            )
+    document = {"findings": [vars_of(one) for one in findings]}
+    emit(session, document, lambda out: draw_findings(out, findings))
+    refused = tuple(f"{one.where}: {one.sentence}" for one in findings if one.level == "refuse")
+    if refused:
+        raise Refused("replicate", reasons=refused, next_command="dcctl replication init")
+
+
+def vars_of(finding: "Finding") -> dict[str, str]:
+    return {"level": finding.level, "where": finding.where, "sentence": finding.sentence}
+
+
+def _administrators(stage: Stage) -> "Iterator[SwiftAdministrator]":
+    """The owners of both accounts, in the order of their sites' names."""
+    from dcctl.wiring import replication_administrator
+
+    for site in sorted(stage.settings.stores):
+        administrator = replication_administrator(stage.settings, site, WallClock())
+        if administrator is None:
+            raise UsageError(
+                "look at containers",
+                on=site,
+                saw=f"replication.stores.{site}.administrator is not configured",
+            )
+        yield administrator
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be set.")
+@command_options
+def settings(session: Session, *, dry_run: bool) -> None:
+    """Make access lists and metadata of the containers the same: the side that changed one wins.
+
+    Ends with 8 when both sides changed the same one differently; such a one is left as it is.
+    """
+    from dcctl.domain.replication_settings import merge_settings
+
+    stage = enter_stage(session)
+    changed: list[dict[str, Any]] = []
+    conflicts: list[str] = []
+    administrators = list(_administrators(stage))
+    with stage.base(exclusive=not dry_run) as base:
+        for name in stage.containers:
+            facts = [one.observe_container(name) for one in administrators]
+            if None in facts:
+                raise Refused("compare settings", on=name, reasons=("a side has no such container",))
+            now = [dict(one.settings) for one in facts if one is not None]
+            merged = merge_settings(base.settings(name), now[0], now[1])
+            conflicts += [f"{name}: {key}" for key in merged.conflicts]
+            for administrator, wanted, has in zip(administrators, (merged.a, merged.b), now, strict=True):
+                if wanted != has:
+                    changed.append({"site": administrator.site, "container": name, "settings": wanted})
+                    if not dry_run:
+                        administrator.ensure_settings(name, wanted)
+            if not dry_run:
+                base.agree_settings(name, merged.agreed)
+
+    def draw(out: Any) -> None:
+        for one in changed:
+            out.print(f"{one['site']:<8} {one['container']:<24} {one['settings']}")
+        for key in conflicts:
+            out.print(f"CONFLICT {key}: changed differently at both sides; set it by hand")
+        if not changed and not conflicts:
+            out.print("the same on both sides")
+
+    emit(session, {"changed": changed, "conflicts": conflicts, "dry_run": dry_run}, draw)
+    if conflicts:
+        raise DriftFound("make settings the same", saw="; ".join(conflicts), next_command="swift post")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--container", required=True, metavar="NAME", help="The container they are in.")
+@click.option("--all", "everything", is_flag=True, help="All names that wait for a decision.")
+@command_options
+def keep(session: Session, *, names: tuple[str, ...], container: str, everything: bool) -> None:
+    """Decide that undecided names stay: they are put back where they are missing."""
+    _answer(session, names, container, everything=everything, keep=True)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--container", required=True, metavar="NAME", help="The container they are in.")
+@click.option("--all", "everything", is_flag=True, help="All names that wait for a decision.")
+@command_options
+def remove(session: Session, *, names: tuple[str, ...], container: str, everything: bool) -> None:
+    """Decide that undecided names go: their bytes go to the trash, and a delete is laid on both sides."""
+    _answer(session, names, container, everything=everything, keep=False)
+
+
+def _answer(
+    session: Session, names: tuple[str, ...], container: str, *, everything: bool, keep: bool
+) -> None:
+    from dcctl.engines.replication_run import answer
+
+    if bool(names) == everything:
+        raise UsageError("decide names", saw="name them, or say --all")
+    stage = enter_stage(session, (container,))
+    with stage.base() as base:
+        unknown = set(names) - {held.row.name for held in base.held(container)}
+        if unknown:
+            raise UsageError(
+                "decide names",
+                on=container,
+                saw=f"not undecided: {', '.join(sorted(unknown))}",
+                next_command="dcctl replication status",
+            )
+        tally = answer(stage.stores(), base, container, stage.options(), names=frozenset(names), keep=keep)
+    emit(session, tally.document(), lambda out: draw_tallies(out, [tally]))
