@@ -36,7 +36,8 @@ GRACE_S = 10.0
 class AnsiblePlaybooks:
     """``site.yml`` of ``playbooks``, with ``workspace`` (0700, in memory) for what Ansible writes.
 
-    ``control_path`` is ssh's pattern for shared connections. ``inventory`` is Ansible's static form.
+    ``control_path`` is ssh's pattern for shared connections. ``inventory`` is Ansible's static form;
+    ``variables`` is the folder whose ``group_vars`` and ``host_vars`` belong to it.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class AnsiblePlaybooks:
         control_path: str,
         inventory: Mapping[str, Any],
         secrets: Mapping[str, str],
+        variables: Path,
     ) -> None:
         self._playbooks = playbooks
         self._workspace = workspace
         self._control_path = control_path
         self._inventory = inventory
         self._secrets = secrets
+        self._variables = variables
 
     def apply(
         self,
@@ -66,9 +69,9 @@ class AnsiblePlaybooks:
         began = time.monotonic()
         story = Story(seen)
         ending = Ending(str(self._workspace), limit_s=limit_s, asked_to_end=asked_to_end)
-        with self._secrets_as_variables() as variables:
+        with self._secrets_as_variables() as secrets:
             runner = Runner(
-                self._configured(deployment, check=check, variables=variables),
+                self._configured(deployment, check=check, secrets=secrets),
                 event_handler=story.take,
                 cancel_callback=ending.must_be_killed,
             )
@@ -87,12 +90,10 @@ class AnsiblePlaybooks:
             took_s=round(time.monotonic() - began, 3),
         )
 
-    def _configured(self, deployment: Deployment, *, check: bool, variables: Path | None) -> RunnerConfig:
-        hosts = self._workspace / "hosts.json"
-        hosts.touch(mode=0o600)
-        hosts.write_text(json.dumps(self._inventory), encoding="utf-8")
+    def _configured(self, deployment: Deployment, *, check: bool, secrets: Path | None) -> RunnerConfig:
+        hosts = self._written_inventory()
         options = ["--diff", *(["--check"] if check else [])]
-        options += ["--extra-vars", f"@{variables}"] if variables else []
+        options += ["--extra-vars", f"@{secrets}"] if secrets else []
         options += [] if deployment.whole else ["--tags", ",".join(deployment.roles)]
         config = RunnerConfig(
             private_data_dir=str(self._workspace),
@@ -108,6 +109,17 @@ class AnsiblePlaybooks:
         config.command = [*_tied(), *config.command]
         config.env = self._environment(config.env)
         return config
+
+    def _written_inventory(self) -> Path:
+        """The inventory as a file, with the folders of variables beside it, where Ansible looks."""
+        hosts = self._workspace / "hosts.json"
+        hosts.touch(mode=0o600)
+        hosts.write_text(json.dumps(self._inventory), encoding="utf-8")
+        for name in ("group_vars", "host_vars"):
+            link = self._workspace / name
+            if (self._variables / name).is_dir() and not link.exists():
+                link.symlink_to(self._variables / name)
+        return hosts
 
     def _environment(self, prepared: Mapping[str, str]) -> dict[str, str]:
         """What ansible-runner needs of its own, what is passed on, and our settings; nothing else."""

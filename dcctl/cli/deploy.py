@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,6 +69,8 @@ class Stage:
     """An environment, ready to be deployed. ``command`` deploys the same again."""
 
     configuration: "Configuration"
+    folder: Path
+    """The environment's own, where its ``dcctl.yaml`` is."""
     deployment: Deployment
     command: str
 
@@ -75,6 +78,7 @@ class Stage:
 def prepare(session: Session, *, roles: tuple[str, ...] = (), limit: tuple[str, ...] = ()) -> Stage:
     """Decide what is deployed. UsageError for an unknown role, machine or site."""
     from dcctl import wiring
+    from dcctl.config.load import find
 
     configuration = session.configuration()
     decided = decide_deployment(wiring.targets(configuration), roles=roles, limit=limit)
@@ -82,7 +86,7 @@ def prepare(session: Session, *, roles: tuple[str, ...] = (), limit: tuple[str, 
         raise UsageError("choose what to deploy", saw="; ".join(decided.reasons))
     environment = f" -e {session.environment}" if session.environment else ""
     command = " ".join(["dcctl" + environment, "deploy", *roles, *(f"--limit {name}" for name in limit)])
-    return Stage(configuration, decided, command)
+    return Stage(configuration, find(session.environment).resolve().parent, decided, command)
 
 
 def do_deploy(stage: Stage, progress: Progress | None = None) -> "Deployed":
@@ -129,7 +133,9 @@ def _means(stage: Stage, watch: "Watch", interruption: Any) -> Iterator["Means"]
     from dcctl.engines.deploy import Means
 
     inventory = build(stage.configuration)
-    with wiring.deployment(stage.configuration, inventory) as (playbooks, acceptance):
+    with wiring.deployment(
+        stage.configuration, inventory, folder=stage.folder, roles=stage.deployment.roles
+    ) as (playbooks, acceptance):
         try:
             yield Means(playbooks, acceptance, watch=watch, asked_to_end=interruption.asked)
         finally:

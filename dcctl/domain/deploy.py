@@ -171,6 +171,16 @@ def decide_missing(deployment: Deployment, findings: Sequence[Finding]) -> tuple
     return tuple(name for name in deployment.machines if name not in seen)
 
 
+def decide_unusable(secret: str) -> str:
+    """Why a secret cannot be used on the machines; empty when it can.
+
+    Patroni 3.0.2 quotes passwords as Latin-1 and reads them back as UTF-8 (its psycopg.py).
+    """
+    if not secret.isascii() or not secret.isprintable():
+        return "has a character that is not printable ASCII, and Patroni cannot set such a password"
+    return ""
+
+
 def as_static_inventory(script: Mapping[str, Any]) -> dict[str, Any]:
     """A dynamic inventory (``_meta`` and groups) as the static one that Ansible reads from a file.
 

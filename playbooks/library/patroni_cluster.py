@@ -2,6 +2,7 @@
 """Wait for a Patroni cluster to be whole, and bring its shared settings to what is configured."""
 
 import json
+import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -63,6 +64,7 @@ pending_restart:
   returned: always
 """
 
+COMPLAINT = re.compile(r"[\d-]+ [\d:,.]+ (ERROR|CRITICAL|FATAL)|[\w.]*(Error|Exception): |.* FATAL: ")
 RUNNING = ("running", "streaming")
 ROUNDS = 3
 """The round under way when the settings were changed, and two more."""
@@ -107,8 +109,16 @@ def wait(module, ends):
         if not lacks or module.check_mode:
             return seen
         if time.monotonic() >= ends:
-            module.fail_json(msg="; ".join(lacks))
+            module.fail_json(msg="; ".join(lacks) + complaint(module))
         time.sleep(0.5)
+
+
+def complaint(module):
+    """What Patroni on this machine last complained of."""
+    journal = ["journalctl", "--unit", "patroni", "--no-pager", "--output", "cat", "--lines", "400"]
+    _code, out, _err = module.run_command(journal)
+    told = [line.strip() for line in out.splitlines() if COMPLAINT.match(line)]
+    return f"; Patroni here says: {told[-1]}" if told else ""
 
 
 def lacking(module, seen):

@@ -57,7 +57,7 @@ def main():
         if module.check_mode:
             module.exit_json(changed=False, version=None)
         module.fail_json(msg=missing_required_lib("kazoo"))
-    limit_s = module.params["limit_s"]
+    limit_s = 3.0 if module.check_mode else module.params["limit_s"]
     client = KazooClient(
         hosts=",".join(module.params["voters"]), timeout=min(limit_s, 10.0), randomize_hosts=False
     )
@@ -66,6 +66,8 @@ def main():
         changed, version = rewrite(module, client, time.monotonic() + limit_s)
         module.exit_json(changed=changed, version=version)
     except (KazooTimeoutError, KazooException) as error:
+        if module.check_mode:
+            module.exit_json(changed=False, version=None)
         module.fail_json(msg=f"ZooKeeper at {client.hosts}: {type(error).__name__} {error}")
     finally:
         client.stop()
