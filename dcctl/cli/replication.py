@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import console, emit
-from dcctl.cli.replication_setup import check, import_, init, keep, pause, remove, resume, settings
+from dcctl.cli.replication_setup import check, import_, init, keep, pause, remove, report, resume, settings
 from dcctl.cli.replication_stage import Stage, enter_stage
 from dcctl.cli.replication_view import (
     draw_status,
@@ -50,7 +50,7 @@ def replication() -> None:
     """Keep the documents of two Swift clusters the same, whichever side changes them."""
 
 
-for _command in (init, check, settings, keep, remove, import_, pause, resume):
+for _command in (init, check, settings, keep, remove, import_, report, pause, resume):
     replication.add_command(_command)
 
 

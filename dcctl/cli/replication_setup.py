@@ -18,6 +18,45 @@ if TYPE_CHECKING:
     from dcctl.domain.replication_check import Finding
 
 
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="Names to show.")
+@command_options
+def report(session: Session, *, limit: int) -> None:
+    """Name the documents that the application told of and that have not arrived at the other side.
+
+    After a failover they are what the lost site took with it; it needs the outbox, and no cluster.
+    """
+    from dcctl.wiring import replication_outbox
+
+    stage = enter_stage(session)
+    with replication_outbox(stage.settings) as outbox:
+        if outbox is None:
+            raise Refused(
+                "name what has not arrived",
+                reasons=("no replication.outbox is configured: nobody told what was written",),
+                next_command="dcctl replication plan, when both clusters answer",
+            )
+        pending = outbox.pending(limit)
+    documents = [
+        {
+            "site": one.site,
+            "container": one.container,
+            "name": one.name,
+            "begun": one.begun,
+            "acknowledged": one.done,
+        }
+        for one in pending
+    ]
+
+    def draw(out: Any) -> None:
+        for one in pending:
+            what = one.done.isoformat() if one.done else "not known to be acknowledged"
+            out.print(f"{one.site:<8} {one.container}/{one.name}  {what}")
+        out.print(f"{len(pending)} documents have not arrived")
+
+    emit(session, {"documents": documents}, draw)
+
+
 @click.command("import")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--container", required=True, metavar="NAME", help="The container to bring them into.")

@@ -1,5 +1,6 @@
 """The outbox in a real PostgreSQL keeps what the one in memory keeps."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Protocol
 import pytest
 
 from dcctl.adapters.outbox import PostgresOutbox
+from dcctl.cli.main import run
 from dcctl.errors import Unreachable
 from dcctl.ports import ChangeFeed
 from dcctl.testing.documents import MemoryFeed, VirtualTime
@@ -86,3 +88,52 @@ class TestPostgresOutbox(OutboxContract):
 def test_a_database_that_is_away_is_unreachable() -> None:
     with pytest.raises(Unreachable, match="outbox"):
         PostgresOutbox("host=/nonexistent dbname=x").pending(1)
+
+
+CONFIGURATION = """
+extends: {lab}
+environment: outbox
+network_namespace:
+state_directory: .dcctl
+replication:
+  realm: r
+  realm_key: file:key
+  container_key: file:key
+  containers: [docs]
+  {outbox}
+  stores:
+    east: {{url: "https://192.0.2.1/v1/AUTH_x"}}
+    west: {{url: "https://192.0.2.2/v1/AUTH_x"}}
+"""
+
+
+def _environment(folder: Path, outbox: str) -> str:
+    lab = Path(__file__).parents[2] / "inventories/lab/dcctl.yaml"
+    (folder / "key").write_text("k")
+    (folder / "dcctl.yaml").write_text(CONFIGURATION.format(lab=lab, outbox=outbox))
+    return str(folder)
+
+
+def test_report_names_what_has_not_arrived_without_any_cluster(
+    postgresql: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outbox = PostgresOutbox(postgresql)
+    outbox.ensure_table()
+    outbox.settle([one.number for one in outbox.pending(100)])
+    outbox.done(outbox.begin("east", "docs", "contract.pdf"))
+    outbox.begin("west", "docs", "half.pdf")
+    outbox.close()
+    (tmp_path / "conninfo").write_text(postgresql)
+    (tmp_path / "conninfo").chmod(0o600)
+    environment = _environment(tmp_path, "outbox: file:conninfo")
+    assert run(["-e", environment, "-o", "json", "replication", "report"]) == 0
+    found = json.loads(capsys.readouterr().out)["documents"]
+    assert [(one["site"], one["name"], one["acknowledged"] is not None) for one in found] == [
+        ("east", "contract.pdf", True),
+        ("west", "half.pdf", False),
+    ]
+
+
+def test_report_without_an_outbox_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-e", _environment(tmp_path, ""), "replication", "report"]) == 5
+    assert "no replication.outbox is configured" in capsys.readouterr().err

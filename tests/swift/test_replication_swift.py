@@ -1,5 +1,6 @@
 """``dcctl replication`` as typed, on two real clusters; looked at with python-swiftclient."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -15,7 +16,11 @@ import pytest
 import swiftclient
 from conftest import as_client, make_container
 
+from dcctl.adapters.replication_base import SqliteBase
+from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.cli.main import run
+from dcctl.domain.replication import Side
+from dcctl.engines.replication import Options, Replication
 from dcctl.testing.swift_pair import ACCOUNT, PASSWORD, REALM, REALM_KEY, SYNC_KEY, USER, Cluster, Pair
 
 LAB = Path(__file__).parents[2] / "inventories/lab/dcctl.yaml"
@@ -167,7 +172,7 @@ def test_everything_an_object_has_arrives(env: Environment, dcctl: Dcctl) -> Non
     assert dcctl("verify", "--level", "full")["containers"][0]["kinds"] == {}
 
 
-def test_a_copied_object_costs_two_requests_and_no_delete_comes_back(env: Environment, dcctl: Dcctl) -> None:
+def test_a_delete_is_carried_and_its_bytes_kept(env: Environment, dcctl: Dcctl) -> None:
     for number in range(5):
         as_client(env.pair.east, "PUT", f"{env.docs}/o{number}", b"1")
     dcctl("once")
@@ -176,6 +181,27 @@ def test_a_copied_object_costs_two_requests_and_no_delete_comes_back(env: Enviro
     assert sorted(env.assert_same()) == ["o0", "o2", "o3", "o4"]
     assert [name.split("@")[0] for name in env.objects(env.pair.east, env.trash)] == [f"{env.docs}/o1"]
     assert kinds(dcctl("once")) == {}
+
+
+def test_a_copied_object_costs_two_requests(env: Environment) -> None:
+    for number in range(20):
+        as_client(env.pair.east, "PUT", f"{env.docs}/o{number}", b"1")
+    time.sleep(2)
+
+    async def one_pass() -> int:
+        keys = Keys(REALM, REALM_KEY, SYNC_KEY)
+        base = SqliteBase(env.folder / "base.sqlite", "pair")
+        async with (
+            SwiftStore("east", env.pair.east.url, keys) as a,
+            SwiftStore("west", env.pair.west.url, keys) as b,
+        ):
+            tally = await Replication({Side.A: a, Side.B: b}, base, Options(settled_s=1)).run(env.docs)
+            base.close()
+            assert tally.kinds == {"copied": 20}
+            return a.requests + b.requests
+
+    listings = 2
+    assert asyncio.run(one_pass()) == 2 * 20 + listings
 
 
 def test_a_post_does_not_bring_back_an_old_body(env: Environment, dcctl: Dcctl) -> None:
