@@ -1,9 +1,8 @@
-"""The central database's API: tenders, their changes, bids, documents, awards."""
+"""The central database's API: tenders, bids, documents, awards. Their changes are in ``changes``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -12,7 +11,6 @@ from procurement.database import Connection, Database
 from procurement.domain import bid as bids
 from procurement.domain.award import patch_award
 from procurement.domain.document import attached, find, latest, new_record, patched_record
-from procurement.domain.feed import DEFAULT_LIMIT, MAX_LIMIT, Position, parse_offset
 from procurement.domain.instant import written
 from procurement.domain.models import (
     AwardPatch,
@@ -30,27 +28,9 @@ from procurement.domain.tender import EDITABLE, new_tender, patch_tender
 from procurement.domain.token import new_token
 from procurement.errors import ApiError, forbidden, not_found, not_now
 from procurement.tenders import Stored, fresh_ids
-from procurement.web import Brokers, Clock, access_token, json_answer, json_body, json_data, utc_now
+from procurement.web import ROOT, Brokers, Clock, access_token, json_answer, json_body, json_data, utc_now
 
-ROOT = "/api/2.5"
 Body = dict[str, Any]
-
-# What the feed shows of a tender when asked by opt_fields; the rest is read tender by tender.
-FEED_FIELDS = frozenset(
-    {
-        "status",
-        "tenderID",
-        "title",
-        "value",
-        "procuringEntity",
-        "procurementMethodType",
-        "dateCreated",
-        "auctionPeriod",
-        "tenderPeriod",
-        "enquiryPeriod",
-        "lots",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +51,6 @@ class Cdb:
         """All that this part answers to."""
         tender, bid = f"{ROOT}/tenders/{{tender_id}}", f"{ROOT}/tenders/{{tender_id}}/bids/{{bid_id}}"
         return [
-            web.get(f"{ROOT}/tenders", self.feed),
             web.post(f"{ROOT}/tenders", self.create_tender),
             web.get(tender, self.show_tender),
             web.patch(tender, self.change_tender),
@@ -98,26 +77,6 @@ class Cdb:
         ]
 
     # -- tenders
-
-    async def feed(self, request: web.Request) -> web.Response:
-        """The tenders in the order of their last change, a page at a time."""
-        query = request.query
-        limit, after = _limit(query.get("limit", "")), _offset(query.get("offset", ""))
-        descending = bool(query.get("descending"))
-        async with self.database.reading() as connection:
-            if after is not None and await tenders.ahead_of_database(connection, after):
-                raise _bad_offset(str(after))
-            page = await tenders.read_feed(connection, after, limit=limit, descending=descending)
-        asked = set(query.get("opt_fields", "").split(",")) & FEED_FIELDS
-        shown = asked | {"id", "dateModified"}
-        answer: Body = {
-            "data": [{name: body[name] for name in shown if name in body} for _, body in page],
-            "next_page": self._page(request, page[-1][0] if page else after, descending=descending),
-        }
-        if after is not None or descending:
-            first = page[0][0] if page else after
-            answer["prev_page"] = self._page(request, first, descending=not descending)
-        return json_answer(answer)
 
     async def create_tender(self, request: web.Request) -> web.Response:
         """A draft, and the tokens that own it: they are shown only here."""
@@ -372,40 +331,9 @@ class Cdb:
     def _created(self, path: str, body: Body) -> web.Response:
         return json_answer(body, status=201, headers={"Location": f"{self.public_url}{ROOT}/{path}"})
 
-    def _page(self, request: web.Request, position: Position | None, *, descending: bool) -> Body:
-        kept = {name: request.query[name] for name in ("opt_fields", "limit") if name in request.query}
-        if descending:
-            kept["descending"] = "1"
-        offset = str(position) if position else ""
-        if offset:
-            kept["offset"] = offset
-        path = f"{ROOT}/tenders" + (f"?{urlencode(kept)}" if kept else "")
-        return {"offset": offset, "path": path, "uri": self.public_url + path}
-
 
 def _object(whole: Body, name: str) -> Body:
     value = whole.get(name)
     if not isinstance(value, dict):
         raise ApiError(422, "body", name, "Data not available")
     return value
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return DEFAULT_LIMIT
-    if not text.isdecimal() or int(text) == 0:
-        raise ApiError(400, "querystring", "limit", f"Invalid limit provided: {text}")
-    return min(int(text), MAX_LIMIT)
-
-
-def _offset(text: str) -> Position | None:
-    if not text:
-        return None
-    position = parse_offset(text)
-    if position is None:
-        raise _bad_offset(text)
-    return position
-
-
-def _bad_offset(text: str) -> ApiError:
-    return ApiError(404, "querystring", "offset", f"Invalid offset provided: {text}")

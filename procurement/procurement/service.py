@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from procurement.cdb import Cdb
+from procurement.changes import Changes
 from procurement.database import Database
 from procurement.documents import Documents
 from procurement.domain.signature import SEED_BYTES, Keyring
@@ -77,7 +78,9 @@ async def serve_cdb(settings: Settings) -> None:
             auction_url=settings.url("AUCTION_URL", settings.text("PUBLIC_URL")),
         )
         health = Health("cdb", settings.text("SITE"), database)
-        await _serve(settings, [*cdb.routes(), *Live(database).routes(), *health.routes()])
+        changes = Changes(database, settings.url("PUBLIC_URL"))
+        parts = (cdb, changes, Live(database), health)
+        await _serve(settings, [route for part in parts for route in part.routes()])
 
 
 async def serve_documents(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from procurement.errors import ApiError, StaleEpoch, Unavailable, UnknownOutcome
 
 log = logging.getLogger(__name__)
 
+ROOT = "/api/2.5"
+
 Clock = Callable[[], datetime]
 RETRY_AFTER_S = "1"
 WORDS = {404: ("url", "url"), 405: ("method", "method"), 413: ("body", "data")}

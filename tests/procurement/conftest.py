@@ -3,12 +3,16 @@
 import asyncio
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from postgres import PASSWORD, Postgres, running_postgres
 from procurement.database import migrate
 
+from dcctl.testing.swift_pair import Cluster, two_clusters
+
+REQUIREMENTS = Path(__file__).parents[1] / "swift" / "requirements.txt"
 _numbers = itertools.count(1)
 
 
@@ -27,6 +31,13 @@ def database(postgres: Postgres) -> str:
     with psycopg.connect(conninfo(postgres, "postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE empty")
     return conninfo(postgres, name)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One real Swift."""
+    with two_clusters(REQUIREMENTS) as pair:
+        yield pair.east
 
 
 def conninfo(server: Postgres, name: str) -> str:

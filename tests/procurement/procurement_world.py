@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from procurement.cdb import Cdb
+from procurement.changes import Changes
 from procurement.database import Database
 from procurement.documents import Documents
 from procurement.domain.signature import Keyring, over_md5
@@ -187,7 +188,14 @@ async def world(
         )
         documents = Documents(pool, brokers, keys, store, made.url, made.url, peers, clock)
         health = Health("all", "east", pool, store)
-        routes = [*cdb.routes(), *documents.routes(), *Live(pool, 0.05).routes(), *health.routes()]
+        changes = Changes(pool, made.url)
+        routes = [
+            *cdb.routes(),
+            *changes.routes(),
+            *documents.routes(),
+            *Live(pool, 0.05).routes(),
+            *health.routes(),
+        ]
         async with listening(application(routes), "127.0.0.1", port):
             yield made
 

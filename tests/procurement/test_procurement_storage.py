@@ -2,8 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
@@ -16,9 +15,8 @@ from procurement.storage.swift import SwiftStorage
 from procurement_world import asynchronous
 from storage_contract import StorageContract, put
 
-from dcctl.testing.swift_pair import Cluster, two_clusters
+from dcctl.testing.swift_pair import Cluster
 
-REQUIREMENTS = Path(__file__).parents[1] / "swift" / "requirements.txt"
 _numbers = itertools.count(1)
 
 
@@ -29,12 +27,6 @@ async def in_memory() -> AsyncIterator[Storage]:
 
 class TestMemory(StorageContract):
     storage = staticmethod(in_memory)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with two_clusters(REQUIREMENTS) as pair:
-        yield pair.east
 
 
 def swift_settings(cluster: Cluster, **more: str) -> SwiftSettings:
