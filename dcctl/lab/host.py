@@ -63,7 +63,7 @@ def obstacles() -> tuple[str, ...]:
     if not cgroup.usable():
         reasons.append("it has no control groups that can be written to and frozen")
     if (short := _missing_bytes()) > 0:
-        reasons.append(f"{LAB.parent} lacks {short / 1024**3:.1f} GiB of free space")
+        reasons.append(f"{_disk()} lacks {short / 1024**3:.1f} GiB of free space")
     return tuple(reasons)
 
 
@@ -85,7 +85,11 @@ def _remedy() -> str:
 def _missing_bytes() -> int:
     """How much room is missing; the cache that exists already need not fit again."""
     needed = WARM_BYTES if image.is_built() else COLD_BYTES
-    return needed - shutil.disk_usage(LAB.parent).free
+    return needed - shutil.disk_usage(_disk()).free
+
+
+def _disk() -> Path:
+    return LAB if LAB.is_dir() else LAB.parent
 
 
 def _works(argv: tuple[str, ...]) -> bool:

@@ -21,6 +21,7 @@ from dcctl.lab.process import run_tied
 MIRROR_VARIABLE = "DCCTL_LAB_MIRROR"
 MIRROR = "http://deb.debian.org/debian"
 LIMIT_S = 1200.0
+TRIED = "build the lab's golden image"
 
 BUILD_STACK = """set -e
 mount -t overlay overlay -o "lowerdir=$1/base,upperdir=$1/stack,workdir=$1/work" "$1/root"
@@ -65,10 +66,10 @@ def _build(built: Path, progress: Callable[[str], None]) -> None:
     log = CACHE / "image.log"
     progress("image: a bare Debian 12 with debootstrap, about a minute")
     base = ["sh", script, "base", str(unfinished / "base"), str(DEBS), mirror]
-    run_tied(base, log=log, limit_s=LIMIT_S)
+    run_tied(base, log=log, limit_s=LIMIT_S, tried=TRIED)
     progress("image: ZooKeeper, PostgreSQL, Patroni and HAProxy on top, about a minute")
     stack = ["sh", "-c", BUILD_STACK, "build-layer", str(unfinished), script, str(DEBS), mirror]
-    run_tied(stack, log=log, limit_s=LIMIT_S)
+    run_tied(stack, log=log, limit_s=LIMIT_S, tried=TRIED)
     for left in ("work", "root"):
         shutil.rmtree(unfinished / left)
     unfinished.rename(built)

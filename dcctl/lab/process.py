@@ -63,12 +63,12 @@ def is_zombie(pid: str) -> bool:
     return not fields or fields[0] in ("Z", "X")
 
 
-def run_tied(argv: Sequence[str], *, log: Path, limit_s: float) -> None:
+def run_tied(argv: Sequence[str], *, log: Path, limit_s: float, tried: str = "") -> None:
     """Run a long builder that ends, with everything it started, when we do, however we end.
 
     It gets a process namespace and a private mount namespace of its own: nothing that it starts or mounts
     outlives it (unshare(1) --kill-child, setpriv(1) --pdeathsig). Both its outputs go to ``log``; an
-    error carries the end of it.
+    error carries the end of it, and says what was ``tried``.
     """
     tied = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"]
     apart = ["--mount", "--propagation", "private"]
@@ -76,9 +76,10 @@ def run_tied(argv: Sequence[str], *, log: Path, limit_s: float) -> None:
         try:
             run([*tied, *apart, *argv], limit_s=limit_s, output=output)
         except (Rejected, TimedOut) as error:
-            raise type(error)(
-                f"run {Path(argv[0]).name}", saw=f"{tail(log.read_text())} (all of it: {log})"
-            ) from None
+            words = tail(log.read_text(errors="replace"))
+            late = [error.saw] if isinstance(error, TimedOut) else []
+            saw = "; ".join(filter(None, [*late, words or "no output"]))
+            raise type(error)(tried or f"run {Path(argv[0]).name}", saw=f"{saw} (all of it: {log})") from None
 
 
 def end_children() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from guests import eventually
 
-from dcctl.errors import Rejected
+from dcctl.errors import Rejected, TimedOut
 from dcctl.lab.process import run_tied, running
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("capable_host")]
@@ -48,3 +48,11 @@ def test_a_builder_that_fails_is_quoted_and_its_log_named(tmp_path: Path) -> Non
     with pytest.raises(Rejected) as failed:
         run_tied(["sh", "-c", "echo one; echo No space left on device >&2; exit 1"], log=log, limit_s=10)
     assert failed.value.sentence() == f"run sh: one | No space left on device (all of it: {log})"
+
+
+def test_a_builder_that_takes_too_long_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(TimedOut) as late:
+        run_tied(["sh", "-c", "echo one; sleep 60"], log=log, limit_s=0.5, tried="build it")
+    assert late.value.sentence() == f"build it: no end within 0.5 s; one (all of it: {log})"
+    assert eventually(lambda: "sleep 60" not in commands(), limit_s=5)
