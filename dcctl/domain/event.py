@@ -20,3 +20,38 @@ class Event:
     seq: int
     type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+SENTENCES = {
+    "run.started": "the run begins",
+    "run.done": "the run is done",
+    "run.failed": "the run failed: {saw}",
+    "run.interrupted": "the run was interrupted: {saw}",
+    "step.failed": "failed: {step} on {target}: {saw}",
+    "undo.written": "on disk: what must be undone ({undo} {target})",
+    "undo.done": "undone ({undo} {target})",
+    "deploy.changed": "{saw}",
+    "deploy.failed": "{saw}",
+    "drill.started": "steady: {primary} is primary, {standby} its synchronous standby at the other site",
+    "drill.warm": "client: writes are acknowledged through every edge",
+    "drill.fault": "FAULT: site {site} is cut off the network, its cloud API included",
+    "drill.promoted": "Patroni promoted {primary} at {site}",
+    "drill.served": "client: writes have been acknowledged again for {for_s:g} s",
+    "drill.not_served": "writes did not recover in the time given: {saw}",
+    "drill.healed": "site {site} is back on the network",
+    "drill.settled": "steady again: {primary} is primary, {standby} its synchronous standby elsewhere",
+    "drill.not_settled": "the steady state did not return in the time given: {saw}",
+    "drill.kept": "table {table} is kept for looking",
+    "drill.read_back": "client: stopped, and asked for every row once more",
+    "drill.ended": "the drill is over",
+}
+"""What an event says to a person; the others are steps and waits, or left to ``journal.jsonl``."""
+
+
+def sentence(event: Event) -> str:
+    """``event`` as a person reads it; empty where it has no sentence."""
+    template = SENTENCES.get(event.type, "")
+    try:
+        return template.format_map(event.fields)
+    except (KeyError, ValueError):
+        return event.type

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from dcctl.domain.availability import Measurement, measure
-from dcctl.domain.event import Event
+from dcctl.domain.event import Event, sentence
 from dcctl.domain.history import Findings, History, Phase, check, operations
 
 
@@ -242,7 +242,7 @@ def _settled_check(course: Mapping[str, Event], started: Mapping[str, Any]) -> C
 
 def timeline(history: History, events: Sequence[Event], measurement: Measurement) -> tuple[Line, ...]:
     """The drill as a story, in order: what the journal says, and what the client noticed."""
-    told = [(event.at, text) for event in events if (text := _sentence(event))]
+    told = [(event.at, text) for event in events if (text := sentence(event))]
     for gap in measurement.outages:
         begin, end = (history.began_at + timedelta(seconds=each) for each in (gap.begin_s, gap.end_s))
         told.append((begin, "client: the last acknowledged write"))
@@ -252,35 +252,3 @@ def timeline(history: History, events: Sequence[Event], measurement: Measurement
         Line(at, (at - fault_at).total_seconds() if fault_at else None, text)
         for at, text in sorted(told, key=lambda line: line[0])
     )
-
-
-SENTENCES = {
-    "run.started": "the run begins",
-    "run.done": "the run is done",
-    "run.failed": "the run failed: {saw}",
-    "run.interrupted": "the run was interrupted: {saw}",
-    "step.failed": "failed: {step} on {target}: {saw}",
-    "undo.written": "on disk: what must be undone ({undo} {target})",
-    "undo.done": "undone ({undo} {target})",
-    "drill.started": "steady: {primary} is primary, {standby} its synchronous standby at the other site",
-    "drill.warm": "client: writes are acknowledged through every edge",
-    "drill.fault": "FAULT: site {site} is cut off the network, its cloud API included",
-    "drill.promoted": "Patroni promoted {primary} at {site}",
-    "drill.served": "client: writes have been acknowledged again for {for_s:g} s",
-    "drill.not_served": "writes did not recover in the time given: {saw}",
-    "drill.healed": "site {site} is back on the network",
-    "drill.settled": "steady again: {primary} is primary, {standby} its synchronous standby elsewhere",
-    "drill.not_settled": "the steady state did not return in the time given: {saw}",
-    "drill.kept": "table {table} is kept for looking",
-    "drill.read_back": "client: stopped, and asked for every row once more",
-    "drill.ended": "the drill is over",
-}
-"""What an event says in the timeline; types without a sentence are left to ``journal.jsonl``."""
-
-
-def _sentence(event: Event) -> str:
-    template = SENTENCES.get(event.type, "")
-    try:
-        return template.format_map(event.fields)
-    except (KeyError, ValueError):
-        return event.type

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from dcctl.domain.event import Event
+from dcctl.domain.event import Event, sentence
 
 
 def name_run(started_at: datetime, what: str, token: str) -> str:
@@ -88,7 +88,12 @@ def _timeline(events: Sequence[Event], *, unfinished: str) -> tuple[Moment, ...]
         moment = Moment(offset_s, None, unfinished, kind, name, target, str(event.fields.get("saw", "")))
         key = (kind, name, target)
         if kind not in ("step", "wait"):
-            moments.append(replace(moment, state="noted", saw=_told(event)))
+            told = sentence(event)
+            moments.append(
+                replace(moment, state="noted", name=told, saw="")
+                if told
+                else replace(moment, state="noted", saw=_told(event))
+            )
         elif state == "started":
             open_at[key] = len(moments)
             moments.append(moment)

@@ -65,15 +65,17 @@ def test_a_step_that_is_done_twice_has_two_lines() -> None:
     assert run.outcome is Outcome.DONE
 
 
-def test_other_events_are_told_with_their_fields() -> None:
-    journal = journal_of(STARTED, (2, "undo.written", {"target": "east", "cut": "east"}))
+def test_an_event_with_a_sentence_is_told_by_it() -> None:
+    journal = journal_of(STARTED, (2, "drill.fault", {"site": "east"}))
     (moment,) = decide_run("r1", journal.events(), active=False).timeline
-    assert (moment.state, moment.name, moment.target, moment.saw) == (
-        "noted",
-        "undo.written",
-        "east",
-        "cut=east",
-    )
+    assert (moment.state, moment.saw) == ("noted", "")
+    assert moment.name == "FAULT: site east is cut off the network, its cloud API included"
+
+
+def test_an_event_without_a_sentence_is_told_with_its_fields() -> None:
+    journal = journal_of(STARTED, (2, "drill.weather", {"target": "east", "wind": "east"}))
+    (moment,) = decide_run("r1", journal.events(), active=False).timeline
+    assert (moment.name, moment.target, moment.saw) == ("drill.weather", "east", "wind=east")
 
 
 def test_an_interrupted_run_says_so() -> None:
