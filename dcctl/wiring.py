@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from dcctl.adapters.acceptance import TestinfraAcceptance
     from dcctl.adapters.ansible import AnsiblePlaybooks
+    from dcctl.adapters.epoch import PostgresEpochs
     from dcctl.adapters.file_tree import DirectoryTree
+    from dcctl.adapters.guard import WatchedCommand
     from dcctl.adapters.journal import FileJournal
+    from dcctl.adapters.lease import ZooKeeperLeases
     from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.outbox import PostgresOutbox
     from dcctl.adapters.replication_base import SqliteBase
@@ -427,3 +430,48 @@ def file_tree(directory: Path) -> "DirectoryTree":
     from dcctl.adapters.file_tree import DirectoryTree
 
     return DirectoryTree(directory)
+
+
+def leases(configuration: Configuration, *, session_s: float) -> "ZooKeeperLeases":
+    """The environment's roles; this machine's own voter is asked first where it has one."""
+    import socket
+
+    from dcctl.adapters.zookeeper import PORT
+    from dcctl.config import expand
+
+    voters = expand.with_role(configuration, "zookeeper")
+    nearest_first = sorted(voters, key=lambda voter: voter.name != socket.gethostname())
+    hosts = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
+    return leases_at(hosts, configuration.environment, session_s=session_s)
+
+
+def leases_at(hosts: str, environment: str, *, session_s: float) -> "ZooKeeperLeases":
+    """The roles of ``environment`` on these servers (``host:port,…``)."""
+    from dcctl.adapters.lease import ZooKeeperLeases, boot_clock
+
+    return ZooKeeperLeases(hosts, environment=environment, session_s=session_s, clock=boot_clock)
+
+
+def epochs(configuration: Configuration) -> "PostgresEpochs":
+    """The roles' epochs in the environment's database, through whichever edge leads to it."""
+    from dcctl.config import expand
+    from dcctl.config.reference import resolve
+
+    edges = expand.with_role(configuration, "edge")
+    return epochs_at(
+        f"host={','.join(edge.address for edge in edges)} port={WRITE_PORT}"
+        f" user={APPLICATION} dbname={APPLICATION}",
+        password=resolve(configuration.secret("postgresql_app")),
+    )
+
+
+def epochs_at(conninfo: str, *, password: str | None = None) -> "PostgresEpochs":
+    from dcctl.adapters.epoch import PostgresEpochs
+
+    return PostgresEpochs(conninfo, password=password)
+
+
+def watched_command(argv: "Sequence[str]") -> "WatchedCommand":
+    from dcctl.adapters.guard import WatchedCommand
+
+    return WatchedCommand(argv)

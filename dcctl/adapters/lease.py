@@ -10,6 +10,7 @@ each change therefore names the versions that it is based on.
 import contextlib
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from kazoo.exceptions import (
     NoNodeError,
     SessionExpiredError,
 )
-from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from kazoo.protocol.serialization import Connect
 from kazoo.retry import KazooRetry
 
@@ -39,6 +40,30 @@ CLOSE_LIMIT_S = 2.0
 ANY_VERSION = -1
 
 Answer = tuple[bytes, Any] | None
+
+
+class _Connections(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
+    """kazoo's connections, given up early enough for a lease to live through the loss of a server.
+
+    By itself kazoo notices a silent server after two thirds of a session, and then waits for a whole
+    session on each server that is dark. ``limit_s`` bounds a connect.
+    """
+
+    def __init__(self, *, limit_s: float) -> None:
+        super().__init__()
+        self.limit_s = limit_s
+        self._last: socket.socket | None = None
+
+    def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["timeout"] = min(kwargs.get("timeout", self.limit_s), self.limit_s)
+        self._last = super().create_connection(*args, **kwargs)
+        return self._last
+
+    def give_up(self) -> None:
+        """End the present connection; kazoo goes on to the next server, with the same session."""
+        if self._last is not None:
+            with contextlib.suppress(OSError):
+                self._last.shutdown(socket.SHUT_RDWR)
 
 
 class ZooKeeperLeases:
@@ -53,6 +78,7 @@ class ZooKeeperLeases:
         self._roles = f"/dcctl/{environment}/roles"
         self._clock = clock
         self._granted_s: float | None = None
+        self._connections = _Connections(limit_s=max(0.5, session_s / 8))
         self._client = self._new_client(hosts, session_s)
 
     def _new_client(self, hosts: str, session_s: float) -> KazooClient:
@@ -62,14 +88,19 @@ class ZooKeeperLeases:
             max_tries=-1, delay=RECONNECT_PAUSE_S, backoff=1, max_jitter=0.1, max_delay=RECONNECT_PAUSE_S
         )
         client = KazooClient(
-            hosts, timeout=session_s, randomize_hosts=False, connection_retry=retry, logger=quiet
+            hosts,
+            timeout=session_s,
+            handler=self._connections,
+            randomize_hosts=False,
+            connection_retry=retry,
+            logger=quiet,
         )
         # kazoo reads the granted session timeout and keeps it to itself. It is needed before the client
         # calls itself connected, so the one place where it passes by is listened to.
         invoke = client._connection._invoke
 
         def noting(timeout: float, request: Any, xid: int | None = None) -> Any:
-            answer = invoke(timeout, request, xid)
+            answer = invoke(min(timeout, self._connections.limit_s), request, xid)
             if isinstance(request, Connect):
                 self._granted_s = answer[0].time_out / 1000
             return answer
@@ -244,6 +275,8 @@ class ZooKeeperLeases:
         try:
             return asked.get(timeout=max(0.001, limit_s))
         except KazooTimeoutError as error:
+            if limit_s >= self._connections.limit_s:
+                self._connections.give_up()
             raise TimedOut(tried, on=self._hosts, saw=f"no answer within {limit_s:.1f} s") from error
         except (ConnectionLoss, ConnectionClosedError) as error:
             raise Unreachable(tried, on=self._hosts, saw="the connection was lost") from error

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "dcctl.cli.drill:drill",
         "Rehearse a failure and report what a client saw: run, plan, show, restore.",
     ),
+    "leader": ("dcctl.cli.leader:leader", "Who leads a role, and running a command only while leading."),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),
     "replication": (

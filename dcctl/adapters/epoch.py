@@ -1,0 +1,119 @@
+"""``ports.EpochMirror`` in PostgreSQL: the row of ``role_epoch``, through the functions that belong to it.
+
+``role_epoch_bump`` takes the row ``FOR UPDATE`` and so waits for every transaction that has it
+``FOR SHARE``: what a singleton does under its epoch (``role_epoch_check``). When the bump has committed,
+nothing under an earlier epoch is under way and nothing will be accepted. Table and functions come with
+the schema of the application (procurement/procurement/schema.sql).
+"""
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from dcctl.domain.leadership import Epoch, Term
+from dcctl.errors import NotFound, Refused, TimedOut, Unreachable, UsageError
+
+NOT_NEWER = "DC002"
+NO_FUNCTION = ("42883", "42P01")
+TRIED_AGAIN = ("55P03", "57014")
+"""Lock and statement time-outs."""
+
+
+class PostgresEpochs:
+    """The epochs in the database of ``conninfo``; each call has its own connection, to a primary only.
+
+    ``password`` is kept apart so that no message can carry it; one in ``conninfo`` is a UsageError,
+    because what is on a command line can be read by everybody on the machine.
+    """
+
+    def __init__(self, conninfo: str, *, password: str | None = None) -> None:
+        try:
+            given = conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError as error:
+            raise UsageError("read the connection string of the database", saw=_first_line(error)) from None
+        if "password" in given:
+            raise UsageError("connect to the database", saw="give its password in PGPASSWORD or PGPASSFILE")
+        self._conninfo = conninfo
+        self._password = password
+
+    def observe(self, role: str, *, limit_s: float) -> Epoch | None:
+        with self._connected("read the epoch", role, limit_s) as connection:
+            row = connection.execute("SELECT epoch FROM role_epoch WHERE role = %s", (role,)).fetchone()
+        return Epoch.of(int(row[0])) if row else None
+
+    def bump(self, term: Term, *, limit_s: float) -> None:
+        notices: list[str] = []
+        with self._connected("put the epoch in force", term.role, limit_s) as connection:
+            # The COMMIT must wait for the synchronous standby, whatever this role's default is. One that
+            # stopped waiting ends with a warning: it may be undone by a failover, so it is tried again.
+            connection.add_notice_handler(lambda notice: notices.append(f"{notice.severity_nonlocalized}"))
+            connection.execute("SET LOCAL synchronous_commit TO on")
+            connection.execute(
+                "SELECT role_epoch_bump(%s, %s, %s)", (term.role, term.epoch.number, term.holder)
+            )
+        if "WARNING" in notices:
+            raise TimedOut("put the epoch in force", on=term.role, saw="COMMIT ended with a warning")
+
+    def _connected(self, tried: str, role: str, limit_s: float) -> "_Transaction":
+        limit_ms = max(1, int(limit_s * 1000))
+        options = f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}"
+        conninfo = make_conninfo(
+            self._conninfo,
+            # libpq takes no less than two seconds, for each host that it tries.
+            connect_timeout=max(2, round(limit_s)),
+            # A server that went dark in the middle of a call: the limits above are its own to keep.
+            tcp_user_timeout=limit_ms + 2000,
+            keepalives_idle=2,
+            keepalives_interval=1,
+            keepalives_count=3,
+            target_session_attrs="read-write",
+            application_name="dcctl leader",
+            options=options,
+        )
+        return _Transaction(conninfo, self._password, tried, role)
+
+
+class _Transaction:
+    """A connection and one transaction on it; what goes wrong is said in our words."""
+
+    def __init__(self, conninfo: str, password: str | None, tried: str, role: str) -> None:
+        self._conninfo = conninfo
+        self._password = password
+        self._tried = tried
+        self._role = role
+        self._connection: psycopg.Connection | None = None
+
+    def __enter__(self) -> psycopg.Connection:
+        try:
+            self._connection = psycopg.connect(self._conninfo, password=self._password)
+        except psycopg.Error as error:
+            raise Unreachable(self._tried, on="the database", saw=_first_line(error)) from None
+        return self._connection
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        assert self._connection is not None  # noqa: S101
+        with self._connection:
+            try:
+                if error is None:
+                    self._connection.commit()
+                else:
+                    self._connection.rollback()
+            except psycopg.Error as second:
+                error = error or second
+        if isinstance(error, psycopg.Error):
+            raise self._in_our_words(error) from None
+
+    def _in_our_words(self, error: psycopg.Error) -> Exception:
+        saw = _first_line(error)
+        if error.sqlstate == NOT_NEWER:
+            return Refused(f"{self._tried} of {self._role}", reasons=(saw,), next_command="dcctl leader show")
+        if error.sqlstate in NO_FUNCTION:
+            return NotFound(self._tried, on="the database", saw=f"{saw}; its schema has no role_epoch")
+        if error.sqlstate in TRIED_AGAIN:
+            return TimedOut(
+                self._tried, on=self._role, saw="a transaction under the last epoch is still under way"
+            )
+        return Unreachable(self._tried, on="the database", saw=saw)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
