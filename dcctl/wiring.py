@@ -222,6 +222,8 @@ def deployment(
 
 APPLICATION = "app"
 """The database and the role in it that clients use (playbooks/roles/postgresql)."""
+PATRONI_KEYS = "/dcctl/{environment}/patroni/{environment}"
+"""Where Patroni keeps its keys in ZooKeeper (playbooks/roles/postgresql)."""
 WRITE_PORT = 5432
 """Where an edge takes writes (playbooks/roles/edge)."""
 
@@ -241,14 +243,21 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
         return {machine.name: machine.address for machine in expand.with_role(configuration, role)}
 
     reach = TcpReach(limit_s=limit_s)
+    voters = ZooKeeperVoters(addresses("zookeeper"), limit_s=limit_s)
     return System(
         hosts=tuple(
             Host(each.name, each.place, each.address, each.roles) for each in expand.machines(configuration)
         ),
         clouds={site: partial(_servers, configuration, site, reach) for site in configuration.sites},
         reach=reach,
-        coordination=ZooKeeperVoters(addresses("zookeeper"), limit_s=limit_s),
-        database=PatroniMembers(addresses("postgresql"), get=http.get, limit_s=limit_s),
+        coordination=voters,
+        database=PatroniMembers(
+            addresses("postgresql"),
+            get=http.get,
+            read=voters.read,
+            keys=PATRONI_KEYS.format(environment=configuration.environment),
+            limit_s=limit_s,
+        ),
         edges=HaproxyEdges(addresses("edge"), get=http.get, limit_s=limit_s),
         fault=fault,
         ssh_port=configuration.ssh.port,
