@@ -21,7 +21,7 @@ from dcctl.domain.history import History
 from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.leadership import Epoch, Renewal, RoleState, Term
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
-from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, VoterReport
+from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
@@ -210,7 +210,14 @@ class Database(Protocol):
     members: tuple[str, ...]
 
     def observe_member(self, name: str) -> DatabaseReport:
-        """What this member says of itself and of the others. ``Unreachable`` when it says nothing."""
+        """What this member says of itself. ``Unreachable`` when it says nothing."""
+
+    def observe_cluster(self) -> ClusterReport:
+        """What the quorum knows of all members. ``Unreachable`` when no quorum answers.
+
+        Asks the quorum itself, never a member: a member that is made to ask often does not notice that
+        its own way to the quorum is gone (docs/explanation/limits.md).
+        """
 
 
 class Edges(Protocol):

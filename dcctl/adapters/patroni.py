@@ -1,16 +1,18 @@
-"""``ports.Database`` through Patroni's REST API (Patroni documentation, "Patroni REST API").
+"""``ports.Database`` over Patroni: each member's REST API, and Patroni's keys in ZooKeeper.
 
-``GET /patroni`` is what a member knows of itself and answers without ZooKeeper; ``GET /cluster`` is what
-ZooKeeper knows of all, and may be missing while a member is cut off from it.
+Of the REST API only ``GET /patroni`` is used, which a member answers from its memory (Patroni
+documentation, "Patroni REST API"). ``GET /cluster`` is not: it makes the member read ZooKeeper, and kazoo
+sends its heartbeat only when nothing else was sent for a third of the session. A member that is asked
+every few seconds does not notice that its ZooKeeper server went dark, and does not take over (read in
+kazoo's ``_connect_attempt`` and seen with Patroni 3.0.2: no promotion in 90 s).
 """
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dcctl.domain.observation import DatabaseReport, Member
-from dcctl.errors import Rejected, Unreachable
+from dcctl.domain.observation import ClusterReport, DatabaseReport
+from dcctl.errors import Rejected
 
 PORT = 8008
 PRIMARY_ROLES = ("primary", "master", "standby_leader")
@@ -20,7 +22,8 @@ PRIMARY_ROLES = ("primary", "master", "standby_leader")
 class PatroniMembers:
     """``members`` by name, with the address of each; ``limit_s`` bounds a whole call.
 
-    ``get`` is ``dcctl.adapters.http.get``.
+    ``get`` is ``dcctl.adapters.http.get``; ``read`` gives the values of ZooKeeper nodes; ``keys``
+    is the node under which Patroni keeps this cluster's (``<namespace>/<scope>``).
     """
 
     def __init__(
@@ -28,43 +31,42 @@ class PatroniMembers:
         addresses: Mapping[str, str],
         *,
         get: Callable[..., tuple[int, str]],
+        read: Callable[..., tuple[bytes | None, ...]],
+        keys: str,
         limit_s: float,
         port: int = PORT,
     ) -> None:
         self._get = get
+        self._read = read
+        self._keys = keys
         self.members = tuple(addresses)
         self._urls = {name: f"http://{address}:{port}" for name, address in addresses.items()}
         self._limit_s = limit_s
 
     def observe_member(self, name: str) -> DatabaseReport:
-        deadline_s = time.monotonic() + self._limit_s
-        own = self._ask(name, "/patroni", self._limit_s)
+        tried = "ask Patroni"
+        _status, text = self._get(self._urls[name] + "/patroni", limit_s=self._limit_s, tried=tried, on=name)
         try:
-            cluster = self._ask(name, "/cluster", max(0.05, deadline_s - time.monotonic()))
-        except Unreachable:
-            cluster = None
-        return parse_member(name, own, cluster)
-
-    def _ask(self, name: str, path: str, limit_s: float) -> Any:
-        tried = f"ask Patroni for {path}"
-        _status, text = self._get(self._urls[name] + path, limit_s=limit_s, tried=tried, on=name)
-        try:
-            return json.loads(text)
+            own = json.loads(text)
         except ValueError as error:
             raise Rejected(tried, on=name, saw="the answer is not JSON") from error
+        return parse_member(name, own)
+
+    def observe_cluster(self) -> ClusterReport:
+        return parse_cluster(*self._read(f"{self._keys}/leader", f"{self._keys}/sync"))
 
 
-def parse_member(name: str, own: Any, cluster: Any) -> DatabaseReport:
-    """The report in the answers to ``/patroni`` and ``/cluster`` (None: it gave none)."""
+def parse_member(name: str, own: Any) -> DatabaseReport:
+    """The report in an answer to ``/patroni``. Raises Rejected for what is none."""
     if not isinstance(own, dict) or "state" not in own:
         raise Rejected("ask Patroni", on=name, saw="the answer is not a member's")
-    members = cluster.get("members", []) if isinstance(cluster, dict) else None
+    positions = own.get("xlog") or {}
     return DatabaseReport(
         name=name,
         primary=own.get("role") in PRIMARY_ROLES and own["state"] == "running",
         state=str(own["state"]),
-        timeline=_number(own.get("timeline")),
-        members=None if members is None else tuple(_member(each) for each in members),
+        timeline=own.get("timeline"),
+        location_bytes=positions.get("location", positions.get("received_location")),
         streaming={
             str(each.get("application_name")): str(each.get("sync_state"))
             for each in own.get("replication", ())
@@ -74,16 +76,13 @@ def parse_member(name: str, own: Any, cluster: Any) -> DatabaseReport:
     )
 
 
-def _member(fields: Mapping[str, Any]) -> Member:
-    return Member(
-        name=str(fields.get("name")),
-        role=str(fields.get("role")),
-        state=str(fields.get("state")),
-        timeline=_number(fields.get("timeline")),
-        lag_bytes=_number(fields.get("lag")),
+def parse_cluster(leader: bytes | None, sync: bytes | None) -> ClusterReport:
+    """The report in Patroni's keys ``leader`` and ``sync`` (None: there is no such key)."""
+    try:
+        names = (json.loads(sync) if sync else {}).get("sync_standby") or ""
+    except (ValueError, AttributeError) as error:
+        raise Rejected("read Patroni's keys", on="sync", saw="the value is not Patroni's") from error
+    return ClusterReport(
+        leader=leader.decode(errors="replace") if leader else None,
+        synchronous=tuple(sorted(name for name in names.split(",") if name)),
     )
-
-
-def _number(value: object) -> int | None:
-    """Patroni writes ``unknown`` where it has no number."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

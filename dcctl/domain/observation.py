@@ -41,36 +41,30 @@ class VoterReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One database as the cluster's members know it from ZooKeeper.
-
-    ``role`` is Patroni's own word (``leader``, ``sync_standby``, ``replica``). ``lag_bytes`` is None
-    where Patroni does not know it, and on the leader.
-    """
-
-    name: str
-    role: str
-    state: str
-    timeline: int | None = None
-    lag_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class DatabaseReport:
-    """What one database says of itself and of the cluster.
+    """What one database says of itself.
 
-    ``members`` is None when it could not say what ZooKeeper knows of the others. ``streaming`` are the
-    standbys that this primary streams to, with PostgreSQL's ``sync_state`` of each (``sync``, ``quorum``,
-    ``async``, ``potential``); empty on a standby.
+    ``location_bytes`` is its position in the write-ahead log: written, on a primary; received, on a
+    standby. ``streaming`` are the standbys that this primary streams to, with PostgreSQL's ``sync_state``
+    of each (``sync``, ``quorum``, ``async``, ``potential``); empty on a standby.
     """
 
     name: str
     primary: bool
     state: str
     timeline: int | None
-    members: tuple[Member, ...] | None
+    location_bytes: int | None = None
     streaming: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterReport:
+    """What the quorum knows: who holds the leader key (None: nobody), and which standbys are named
+    synchronous, sorted."""
+
+    leader: str | None
+    synchronous: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +96,6 @@ class View:
     """Seconds that a connection to the machine took."""
     voters: Mapping[str, Seen[VoterReport]]
     databases: Mapping[str, Seen[DatabaseReport]]
+    cluster: Seen[ClusterReport]
     edges: Mapping[str, Seen[EdgeReport]]
     cuts: tuple[Cut, ...] = ()

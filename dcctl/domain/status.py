@@ -3,15 +3,15 @@
 Pure: ``decide_status`` makes a document out of a ``View``; the command line draws it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
+    ClusterReport,
     Cut,
     DatabaseReport,
     EdgeReport,
-    Member,
     Seen,
     View,
     VoterMode,
@@ -85,7 +85,8 @@ class MemberStatus:
 class DatabaseStatus:
     """``synchronous`` are standbys that are both named in ZooKeeper and confirmed by the primary itself.
 
-    ``named`` are those that ZooKeeper names: while one is named and does not confirm, commits wait.
+    ``named`` are those that ZooKeeper names, where ``cluster_known``: while one is named and does not
+    confirm, commits wait.
     ``single_copy``: a primary is there and no synchronous standby is named (DESIGN promise 4).
     """
 
@@ -94,6 +95,7 @@ class DatabaseStatus:
     timeline: int | None
     named: tuple[str, ...]
     synchronous: tuple[str, ...]
+    cluster_known: bool
     single_copy: bool
     lag_bytes: int | None
     paused: bool
@@ -135,7 +137,7 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
     voters = tuple(_voter(name, places, answer) for name, answer in view.voters.items())
     quorum = sum(voter.mode in (VoterMode.LEADER, VoterMode.FOLLOWER) for voter in voters)
     quorum_needed = len(voters) // 2 + 1
-    database = decide_database(view.databases, places)
+    database = decide_database(view.databases, view.cluster, places)
     edges = tuple(_edge(name, places, answer) for name, answer in view.edges.items())
     return Status(
         environment=environment,
@@ -156,52 +158,52 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
     )
 
 
-def decide_database(answers: Mapping[str, Seen[DatabaseReport]], places: Mapping[str, str]) -> DatabaseStatus:
+def decide_database(
+    answers: Mapping[str, Seen[DatabaseReport]], cluster: Seen[ClusterReport], places: Mapping[str, str]
+) -> DatabaseStatus:
     """Who may write, and who holds a second copy of every acknowledged write.
 
     The primary is the database that says so itself, on the newest timeline when two do (one of them is
-    cut off and will find out). When none does, the one that the others take for it is shown by name.
+    cut off and will find out). When none does, the holder of the leader key is shown by name.
     """
-    reports = {name: answer.value for name, answer in answers.items() if answer.value is not None}
-    primaries = [report for report in reports.values() if report.primary]
+    primaries = [answer.value for answer in answers.values() if answer.value and answer.value.primary]
     primary = max(primaries, key=lambda report: report.timeline or 0, default=None)
-    known_members = _freshest(primary, reports.values())
-    cluster = known_members or ()
-    believed = next((member.name for member in cluster if member.role == "leader"), None)
-    named = tuple(sorted(member.name for member in cluster if member.role == "sync_standby"))
+    name = primary.name if primary else cluster.value.leader if cluster.value else None
+    named = cluster.value.synchronous if cluster.value else ()
     streaming = primary.streaming if primary else {}
-    synchronous = tuple(name for name in named if streaming.get(name) in ("sync", "quorum"))
-    known = {member.name: member for member in cluster}
-    name = primary.name if primary else believed
+    synchronous = tuple(each for each in named if streaming.get(each) in ("sync", "quorum"))
+    lags = {each: _lag_bytes(answers[each].value, primary) for each in answers}
     return DatabaseStatus(
         primary=name,
         primary_place=places.get(name) if name else None,
         timeline=primary.timeline if primary else None,
         named=named,
         synchronous=synchronous,
-        single_copy=primary is not None and known_members is not None and not named,
-        lag_bytes=max((known[each].lag_bytes or 0 for each in synchronous), default=None),
-        paused=any(report.paused for report in reports.values()),
+        cluster_known=cluster.value is not None,
+        single_copy=primary is not None and cluster.value is not None and not named,
+        lag_bytes=max((lag for each in synchronous if (lag := lags.get(each)) is not None), default=None),
+        paused=any(answer.value.paused for answer in answers.values() if answer.value),
         members=tuple(
-            _member(each, places, answer, known.get(each), primary=each == name, synchronous=synchronous)
+            _member(each, places, answer, lags[each], primary=each == name, synchronous=synchronous)
             for each, answer in answers.items()
         ),
     )
 
 
-def _freshest(primary: DatabaseReport | None, reports: Iterable[DatabaseReport]) -> tuple[Member, ...] | None:
-    """The members as the primary knows them, else as the database on the newest timeline does."""
-    if primary is not None and primary.members is not None:
-        return primary.members
-    told = [report for report in reports if report.members is not None]
-    return max(told, key=lambda report: report.timeline or 0).members if told else None
+def _lag_bytes(standby: DatabaseReport | None, primary: DatabaseReport | None) -> int | None:
+    """How far behind, by two answers of about the same moment; never below 0."""
+    if standby is None or primary is None or standby.primary:
+        return None
+    if standby.location_bytes is None or primary.location_bytes is None:
+        return None
+    return max(0, primary.location_bytes - standby.location_bytes)
 
 
 def _member(
     name: str,
     places: Mapping[str, str],
     answer: Seen[DatabaseReport],
-    known: Member | None,
+    lag_bytes: int | None,
     *,
     primary: bool,
     synchronous: tuple[str, ...],
@@ -218,8 +220,8 @@ def _member(
         place=places.get(name, ""),
         role=role,
         state=state,
-        timeline=report.timeline if report else known.timeline if known else None,
-        lag_bytes=None if role == "primary" or known is None else known.lag_bytes,
+        timeline=report.timeline if report else None,
+        lag_bytes=lag_bytes,
         reason=answer.reason,
     )
 
@@ -280,14 +282,14 @@ def _database_problems(database: DatabaseStatus) -> list[str]:
     if len(primaries) > 1:
         problems.append(f"databases {' and '.join(primaries)} both call themselves primary")
     if not any(member.role == "primary" for member in database.members):
-        believed = f"; the others still take {database.primary} for it" if database.primary else ""
+        believed = f"; {database.primary} still holds the leader key" if database.primary else ""
         problems.append(f"no database answers as primary: nothing can be written{believed}")
     elif database.single_copy:
         problems.append(
             f"the database is SINGLE-COPY: {database.primary} acknowledges writes that exist nowhere else"
         )
-    elif not database.named:
-        problems.append("nobody says which standby is synchronous: ZooKeeper is not answering the databases")
+    elif not database.cluster_known:
+        problems.append("nobody says which standby is synchronous: ZooKeeper does not answer")
     elif missing := [name for name in database.named if name not in database.synchronous]:
         problems.append(f"writes wait: standby {missing[0]} is named synchronous and does not confirm")
     elif all(

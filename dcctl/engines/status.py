@@ -53,6 +53,7 @@ def observe(system: System, ask: Ask) -> View:
         reachable=found.get("reachable", {}),
         voters=found.get("voters", {}),
         databases=found.get("databases", {}),
+        cluster=found["cluster"]["cluster"],
         edges=found.get("edges", {}),
         cuts=cuts.value or (),
     )
@@ -70,6 +71,7 @@ def _questions(system: System) -> dict[tuple[str, str], Question]:
             ("databases", name): partial(system.database.observe_member, name)
             for name in system.database.members
         },
+        ("cluster", "cluster"): system.database.observe_cluster,
         **{("edges", name): partial(system.edges.observe_edge, name) for name in system.edges.edges},
         **({("cuts", "cuts"): system.fault.observe_cuts} if system.fault is not None else {}),
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 from dcctl.domain.drill import WorkloadSpec, payload_of, table_of
 from dcctl.domain.history import Action, History, Mark, Phase, Record
-from dcctl.domain.observation import Cut, DatabaseReport, EdgeReport, Member, VoterMode, VoterReport
+from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterMode, VoterReport
 from dcctl.domain.status import Host
 from dcctl.errors import DcctlError, TimedOut, Unreachable
 from dcctl.testing.clock import VirtualClock
@@ -107,6 +107,12 @@ class FakeSystem:
             dark = {EDGES[edge], place} & set(self.cuts)
             return not (dark or edge in self.broken_edges or self.database_is_down) and confirmed
 
+    def voters_up(self) -> list[str]:
+        return [name for name, place in VOTERS.items() if place not in self.cuts and name not in self.down]
+
+    def has_quorum(self) -> bool:
+        return len(self.voters_up()) > len(VOTERS) // 2
+
     def ask(self, name: str, place: str) -> None:
         """Raise where ``name`` does not answer now."""
         self.advance(self.clock.monotonic())
@@ -138,14 +144,10 @@ class FakeCoordination:
 
     def observe_voter(self, name: str) -> VoterReport:
         self._system.ask(name, VOTERS[name])
-        up = [
-            each
-            for each, place in VOTERS.items()
-            if place not in self._system.cuts and each not in self._system.down
-        ]
-        if len(up) <= len(VOTERS) // 2:
+        if not self._system.has_quorum():
             return VoterReport(VoterMode.NOT_SERVING)
-        return VoterReport(VoterMode.LEADER if name == up[-1] else VoterMode.FOLLOWER)
+        leads = name == self._system.voters_up()[-1]
+        return VoterReport(VoterMode.LEADER if leads else VoterMode.FOLLOWER)
 
 
 class FakeDatabase:
@@ -167,25 +169,19 @@ class FakeDatabase:
                 primary=primary,
                 state="running",
                 timeline=system.timeline,
-                members=tuple(
-                    Member(each, self._role(each), "running", system.timeline, self._lag(each))
-                    for each in DATABASES
-                ),
+                location_bytes=1000 if primary else 1000 - system.lag_bytes,
                 streaming={system.synchronous: "sync"} if streams and system.synchronous else {},
             )
 
-    def _role(self, name: str) -> str:
+    def observe_cluster(self) -> ClusterReport:
         system = self._system
-        return (
-            "leader"
-            if name == system.primary
-            else "sync_standby"
-            if name == system.synchronous
-            else "replica"
-        )
-
-    def _lag(self, name: str) -> int | None:
-        return None if name == self._system.primary else self._system.lag_bytes
+        with system.lock:
+            system.advance(system.clock.monotonic())
+            if not system.has_quorum():
+                raise Unreachable("read ZooKeeper", on="leader", saw="no quorum")
+            return ClusterReport(
+                system.primary, (system.synchronous,) if system.synchronous is not None else ()
+            )
 
 
 class FakeEdges:

@@ -9,10 +9,10 @@ import pytest
 
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
+    ClusterReport,
     Cut,
     DatabaseReport,
     EdgeReport,
-    Member,
     Seen,
     View,
     VoterMode,
@@ -47,13 +47,8 @@ def server(
     return Server(name, name, name.split("-", maxsplit=1)[0], owner, power, status, "host-1", None, None, "")
 
 
-def cluster(leader: str = "east-db-1", standby: str = "sync_standby") -> tuple[Member, ...]:
-    other = "west-db-1" if leader == "east-db-1" else "east-db-1"
-    return (Member(leader, "leader", "running", 3), Member(other, standby, "running", 3, 42))
-
-
 def database(name: str, *, primary: bool, **fields: Any) -> DatabaseReport:
-    found = {"state": "running", "timeline": 3, "members": cluster(), **fields}
+    found = {"state": "running", "timeline": 3, "location_bytes": 1042 if primary else 1000, **fields}
     return DatabaseReport(name, primary=primary, **found)
 
 
@@ -72,6 +67,7 @@ WELL = View(
         "east-db-1": Seen(database("east-db-1", primary=True, streaming={"west-db-1": "sync"})),
         "west-db-1": Seen(database("west-db-1", primary=False)),
     },
+    cluster=Seen(ClusterReport("east-db-1", ("west-db-1",))),
     edges={
         name: Seen(EdgeReport({"east-db-1": (True, "UP"), "west-db-1": (False, "DOWN")}))
         for name in ("east-edge-1", "west-edge-1")
@@ -146,11 +142,7 @@ def test_a_system_that_is_well_needs_no_attention() -> None:
             "edge east-edge-1 sends writes to west-db-1, not to east-db-1",
         ),
         (
-            changed(
-                databases={
-                    "east-db-1": Seen(database("east-db-1", primary=True, members=cluster(standby="replica")))
-                }
-            ),
+            replace(WELL, cluster=Seen(ClusterReport("east-db-1", ()))),
             "the database is SINGLE-COPY: east-db-1 acknowledges writes that exist nowhere else",
         ),
         (
@@ -158,20 +150,18 @@ def test_a_system_that_is_well_needs_no_attention() -> None:
             "writes wait: standby west-db-1 is named synchronous and does not confirm",
         ),
         (
-            changed(
-                databases={
-                    name: Seen(database(name, primary=name == "east-db-1", members=None))
-                    for name in ("east-db-1", "west-db-1")
-                }
-            ),
-            "nobody says which standby is synchronous: ZooKeeper is not answering the databases",
+            replace(WELL, cluster=SILENT),
+            "nobody says which standby is synchronous: ZooKeeper does not answer",
         ),
         (
             changed(databases={"east-db-1": SILENT}),
-            "no database answers as primary: nothing can be written; the others still take east-db-1 for it",
+            "no database answers as primary: nothing can be written; east-db-1 still holds the leader key",
         ),
         (
-            changed(databases={"east-db-1": SILENT, "west-db-1": SILENT}),
+            replace(
+                changed(databases={"east-db-1": SILENT, "west-db-1": SILENT}),
+                cluster=Seen(ClusterReport(None, ())),
+            ),
             "no database answers as primary: nothing can be written",
         ),
         (
@@ -196,18 +186,10 @@ def test_whatever_is_wrong_gets_its_sentence(view: View, first: str) -> None:
 
 def test_of_two_that_call_themselves_primary_the_newer_timeline_is_shown() -> None:
     """The other one is cut off from the quorum and has not found out yet; it cannot acknowledge."""
-    view = changed(
-        databases={
-            "west-db-1": Seen(
-                database(
-                    "west-db-1",
-                    primary=True,
-                    timeline=4,
-                    members=cluster("west-db-1"),
-                    streaming={"east-db-1": "sync"},
-                )
-            )
-        }
+    newer = database("west-db-1", primary=True, timeline=4, streaming={"east-db-1": "sync"})
+    view = replace(
+        changed(databases={"west-db-1": Seen(newer)}),
+        cluster=Seen(ClusterReport("west-db-1", ("east-db-1",))),
     )
     status = status_of(view)
     assert status.database.primary == "west-db-1"

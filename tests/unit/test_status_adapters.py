@@ -13,10 +13,10 @@ import pytest
 
 from dcctl.adapters import http
 from dcctl.adapters.haproxy import HaproxyEdges, parse_statistics
-from dcctl.adapters.patroni import PatroniMembers, parse_member
+from dcctl.adapters.patroni import PatroniMembers, parse_cluster, parse_member
 from dcctl.adapters.reach import TcpReach
 from dcctl.adapters.zookeeper import ZooKeeperVoters, parse_srvr
-from dcctl.domain.observation import Member, VoterMode
+from dcctl.domain.observation import VoterMode
 from dcctl.errors import Rejected, TimedOut, Unreachable
 
 CASES = Path(__file__).parent / "cases" / "observation"
@@ -29,36 +29,66 @@ def case(name: str) -> Any:
 
 
 def test_a_primary_says_who_confirms_its_writes() -> None:
-    report = parse_member("east-db-1", case("patroni-east-db-1.json"), case("cluster-east-db-1.json"))
+    report = parse_member("east-db-1", case("patroni-east-db-1.json"))
     assert (report.primary, report.state, report.timeline) == (True, "running", 3)
     assert report.streaming == {"west-db-1": "sync"}
-    assert report.members == (
-        Member("east-db-1", "leader", "running", 3, None),
-        Member("west-db-1", "sync_standby", "running", 3, 0),
-    )
+    assert report.location_bytes == 56047096
 
 
 def test_a_standby_says_so() -> None:
-    report = parse_member("west-db-1", case("patroni-west-db-1.json"), None)
-    assert (report.primary, report.timeline, report.members) == (False, None, None)
+    report = parse_member("west-db-1", case("patroni-west-db-1.json"))
+    assert (report.primary, report.timeline, report.location_bytes) == (False, None, 56047096)
 
 
 @pytest.mark.parametrize("own", [None, [], {}, {"role": "master"}])
 def test_what_is_no_member_is_rejected(own: Any) -> None:
     with pytest.raises(Rejected):
-        parse_member("east-db-1", own, None)
+        parse_member("east-db-1", own)
 
 
 def test_a_primary_that_is_starting_is_none_yet() -> None:
     own = case("patroni-east-db-1.json") | {"state": "starting"}
-    assert not parse_member("east-db-1", own, None).primary
+    assert not parse_member("east-db-1", own).primary
 
 
-def test_an_unknown_lag_is_none() -> None:
-    cluster = {"members": [{"name": "x", "role": "replica", "state": "running", "lag": "unknown"}]}
-    report = parse_member("x", case("patroni-west-db-1.json"), cluster)
-    assert report.members is not None
-    assert report.members[0].lag_bytes is None
+@pytest.mark.parametrize(
+    ("leader", "sync", "report"),
+    [
+        (b"east-db-1", b'{"leader":"east-db-1","sync_standby":"west-db-1"}', ("east-db-1", ("west-db-1",))),
+        (b"east-db-1", b'{"leader":"east-db-1","sync_standby":"z,a"}', ("east-db-1", ("a", "z"))),
+        (b"east-db-1", b'{"leader":"east-db-1","sync_standby":null}', ("east-db-1", ())),
+        (None, b"", (None, ())),
+        (None, None, (None, ())),
+    ],
+)
+def test_the_quorum_says_who_leads_and_who_is_synchronous(
+    leader: bytes | None, sync: bytes | None, report: tuple[str | None, tuple[str, ...]]
+) -> None:
+    found = parse_cluster(leader, sync)
+    assert (found.leader, found.synchronous) == report
+
+
+@pytest.mark.parametrize("sync", [b"nonsense", b"[]", b"3"])
+def test_keys_that_are_not_patronis_are_rejected(sync: bytes) -> None:
+    with pytest.raises(Rejected):
+        parse_cluster(b"east-db-1", sync)
+
+
+def test_a_member_is_never_made_to_read_zookeeper() -> None:
+    """Asked often enough, it would not notice that its way to the quorum is gone."""
+    asked: list[str] = []
+
+    def get(url: str, **_more: Any) -> tuple[int, str]:
+        asked.append(url)
+        return 200, (CASES / "patroni-east-db-1.json").read_text()
+
+    def read(*paths: str) -> tuple[bytes | None, ...]:
+        return tuple(None for _ in paths)
+
+    members = PatroniMembers({"x": "192.0.2.1"}, get=get, read=read, keys="/k", limit_s=1.0)
+    members.observe_member("x")
+    members.observe_cluster()
+    assert asked == ["http://192.0.2.1:8008/patroni"]
 
 
 def test_an_edge_says_where_it_sends_writes() -> None:
@@ -129,7 +159,9 @@ def web(status: str, body: str) -> bytes:
 
 ASKERS = {
     "patroni": lambda port: (
-        PatroniMembers({"x": "127.0.0.1"}, get=http.get, limit_s=0.3, port=port).observe_member
+        PatroniMembers(
+            {"x": "127.0.0.1"}, get=http.get, read=lambda *_paths: (), keys="", limit_s=0.3, port=port
+        ).observe_member
     ),
     "haproxy": lambda port: (
         HaproxyEdges({"x": "127.0.0.1"}, get=http.get, limit_s=0.3, port=port).observe_edge
@@ -162,6 +194,13 @@ def test_one_that_speaks_something_else_is_unreachable_not_a_bug(asker: str) -> 
     for answer in (b"\xff\xfe garbage", web("500 Oops", "{}"), web("200 OK", "nonsense"), b""):
         with server(answer) as port, pytest.raises(Unreachable):
             ASKERS[asker](port)("x")
+
+
+def test_reading_a_node_without_a_quorum_says_what_each_voter_said() -> None:
+    with server((CASES / "srvr-not-serving.txt").read_bytes()) as port:
+        voters = ZooKeeperVoters({"x": "127.0.0.1", "y": "127.0.0.2"}, limit_s=0.3, port=port)
+        with pytest.raises(Unreachable, match="x: not serving; y: Connection refused"):
+            voters.read("/leader")
 
 
 def test_what_listens_is_reached() -> None:

@@ -1,0 +1,209 @@
+"""Drills and status on the whole lab: both clouds, the machines deployed, a site really cut off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from guests import dcctl, eventually
+
+from dcctl import resources
+from dcctl.config.load import load
+from dcctl.config.reference import resolve
+from dcctl.lab import network
+
+pytestmark = pytest.mark.lab
+
+STEADY_LIMIT_S = 180
+HELD_LIMIT_S = 60
+STATUS_LIMIT_S = 2.0
+DRILL = """
+drill: {name}
+purpose: to know whether it holds
+workload: {{warm_up: 2s, cool_down: 2s}}
+fault: {{cut_site: {site}, for_at_most: 110s}}
+hold: {{writes_acknowledged_for: 3s, at_most: 90s}}
+settle: {{at_most: 120s}}
+"""
+
+TABLES = """
+import psycopg, sys
+with psycopg.connect(host=sys.argv[1], user="app", dbname="app") as connection:
+    query = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'dcctl_drill_%'"
+    print(*(name for name, in connection.execute(query)))
+"""
+"""Run in the operator's network."""
+
+
+@dataclass(frozen=True)
+class System:
+    """The lab's own environment, deployed, with a state directory of the test's."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "dcctl.cli.main", "-e", str(self.folder), *arguments]
+
+    def run(self, *arguments: str, expect: int = 0, limit_s: float = 400) -> str:
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, timeout=limit_s, check=False
+        )
+        assert done.returncode == expect, (
+            f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
+        return done.stdout if expect == 0 else done.stdout + done.stderr
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.run("status", "-o", "json"))
+        return document
+
+    def steady(self) -> bool:
+        return not self.status()["problems"]
+
+    def drill(self, name: str, site: str) -> str:
+        path = self.folder / f"{name}.yml"
+        path.write_text(DRILL.format(name=name, site=site))
+        return str(path)
+
+    def start_and_hold(self) -> "subprocess.Popen[str]":
+        """A drill that is holding its site dark."""
+        process = subprocess.Popen(
+            self.command("drill", "run", self.drill("held", "primary")),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert eventually(network.observe_cuts, limit_s=HELD_LIMIT_S, every_s=0.2), "nothing was cut"
+        return process
+
+    def tables(self) -> list[str]:
+        """The drill tables there are, asked for through an edge as a client would."""
+        password = resolve(load(str(self.folder)).secret("postgresql_app"))
+        edge = next(each for each in self.status()["machines"] if "edge" in each["name"])["address"]
+        done = subprocess.run(
+            ["nsenter", "--net=/run/netns/dcctl-operator", sys.executable, "-c", TABLES, edge],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PGPASSWORD": password},
+        )
+        return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def deployed(lab: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("drill")
+    document = yaml.safe_load((resources.inventories() / "lab" / "dcctl.yaml").read_text())
+    document["state_directory"] = str(folder / ".dcctl")
+    (folder / "dcctl.yaml").write_text(yaml.safe_dump(document))
+    system = System(folder)
+    try:
+        system.run("provision", "apply", "--yes", limit_s=300)
+        system.run("deploy", limit_s=600)
+        yield system
+    finally:
+        dcctl("lab", "heal", check=True)
+        system.run("provision", "destroy", "--yes", limit_s=300)
+
+
+@pytest.fixture
+def system(deployed: System) -> Iterator[System]:
+    """Steady before every test, and nothing cut after it."""
+    assert eventually(deployed.steady, limit_s=STEADY_LIMIT_S, every_s=2), deployed.status()["problems"]
+    yield deployed
+    network.heal()
+
+
+def test_status_shows_everything_on_one_screen_in_time(system: System) -> None:
+    screen = system.run("status")
+    assert "all well" in screen
+    assert "is its synchronous standby" in screen
+    assert "quorum 3/3" in screen
+    assert screen.count("sends writes to") == 2
+    took_s = []
+    for _ in range(3):
+        began = time.monotonic()
+        system.status()
+        took_s.append(time.monotonic() - began)
+    assert min(took_s) < STATUS_LIMIT_S, took_s
+
+
+def test_a_dark_site_is_shown_in_time_and_refuses_a_drill(system: System) -> None:
+    network.cut("east", for_s=60)
+    took_s = []
+    for _ in range(3):
+        began = time.monotonic()
+        status = system.status()
+        took_s.append(time.monotonic() - began)
+    assert min(took_s) < STATUS_LIMIT_S, took_s
+    assert [site["answers"] for site in status["sites"]] == [False, True]
+    assert status["quorum"] == 2
+    assert any(problem.startswith("site east is cut off on purpose") for problem in status["problems"])
+    said = system.run("drill", "plan", "site-cut", expect=5)
+    assert "site east: its API does not answer" in said
+
+
+def test_losing_the_primarys_site_is_survived_and_measured(system: System) -> None:
+    before = system.status()["database"]["primary_place"]
+    report = json.loads(system.run("drill", "run", "site-cut", "-o", "json"))
+    assert (report["verdict"], report["site"]) == ("held", before)
+    assert report["findings"]["final_read"]
+    assert report["findings"]["lost"] == []
+    assert 0 < report["recovery_s"] <= 60
+    assert report["measurement"]["overall"]["counts"]["ok"] > 500
+    assert network.observe_cuts() == ()
+    assert system.tables() == []
+    assert system.status()["database"]["primary_place"] != before
+    page = Path(report["report"])
+    assert {each.name for each in page.parent.iterdir()} == {
+        "journal.jsonl",
+        "history.jsonl",
+        "report.json",
+        "report.html",
+    }
+    again = json.loads(system.run("drill", "report", report["run"], "-o", "json"))
+    assert again == report
+
+
+def test_losing_the_standbys_site_is_survived_and_measured(system: System) -> None:
+    before = system.status()["database"]["primary"]
+    report = json.loads(system.run("drill", "run", system.drill("standby", "standby"), "-o", "json"))
+    assert (report["verdict"], report["findings"]["lost"]) == ("held", [])
+    assert report["primary_after"] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_drill_heals_before_it_ends(system: System, number: signal.Signals) -> None:
+    process = system.start_and_hold()
+    time.sleep(2)
+    process.send_signal(number)
+    _out, said = process.communicate(timeout=90)
+    assert process.returncode == 130, said
+    assert network.observe_cuts() == ()
+    assert system.tables() == []
+    shown = json.loads(system.run("drill", "show", "-o", "json"))
+    assert shown["verdict"] == "interrupted"
+
+
+def test_what_a_killed_drill_left_is_restored_from_its_journal(system: System) -> None:
+    process = system.start_and_hold()
+    time.sleep(2)
+    process.kill()
+    process.communicate()
+    assert network.observe_cuts() != ()
+    said = system.run("drill", "plan", "site-cut", expect=5)
+    assert "an earlier undo is pending: heal site" in said
+    restored = json.loads(system.run("drill", "restore", "-o", "json"))["restored"]
+    assert [each.split(" ")[0] for each in restored] == ["heal", "drop"]
+    assert network.observe_cuts() == ()
+    assert system.tables() == []
+    assert json.loads(system.run("drill", "restore", "-o", "json"))["restored"] == []
+    assert json.loads(system.run("drill", "report", "-o", "json"))["verdict"] == "interrupted"
