@@ -33,7 +33,7 @@ REALM = "dcctl"
 REALM_KEY = "realm-key-of-the-tests"
 SYNC_KEY = "container-key-of-the-tests"
 USER, PASSWORD, ACCOUNT = "test:tester", "testing", "AUTH_test"
-START_LIMIT_S = 30.0
+START_LIMIT_S = 120.0
 
 PIPELINE = (
     "catch_errors gatekeeper healthcheck proxy-logging cache listing_formats container_sync bulk tempurl"
@@ -180,6 +180,8 @@ class Cluster:
             default + f"[pipeline:main]\npipeline = {self.pipeline}\n"
             "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\n"
             "allow_account_management = true\n"
+            # else asking while servers start makes the proxy avoid them for a minute
+            "error_suppression_limit = 10000\n"
             + filters
             + self.extra_filters
             + f"[filter:cache]\nuse = egg:swift#memcache\n"
@@ -287,7 +289,7 @@ class Cluster:
                 saw = str(error)
                 if isinstance(error, urllib.error.HTTPError):
                     error.close()
-                time.sleep(0.05)
+                time.sleep(0.2)
             else:
                 return
         logs = "".join(path.read_text()[-400:] for path in self.folder.glob("*.log"))
