@@ -14,12 +14,12 @@ help: ## list these commands
 
 setup: $(STAMP) ## install the Debian and Python packages that everything here needs
 
-$(STAMP): pyproject.toml requirements/dev.txt bindep.txt
+$(STAMP): pyproject.toml procurement/pyproject.toml requirements/dev.txt bindep.txt
 	@echo "setup: Python environment in $(VENV)"
 	python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; }
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable procurement
 	@echo "setup: Debian packages"
 	missing=$$($(BIN)/bindep -b || true); \
 	if test -n "$$missing"; then \

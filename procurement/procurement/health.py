@@ -28,7 +28,8 @@ SELECT pg_is_in_recovery(), current_setting('synchronous_commit'),
        current_setting('synchronous_standby_names'),
        (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')),
        (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication),
-       extract(epoch FROM now() - pg_last_xact_replay_timestamp())
+       extract(epoch FROM now() - pg_last_xact_replay_timestamp()),
+       pg_has_role('pg_read_all_stats', 'USAGE')
 """
 FEED = """
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text, count(*),
@@ -103,13 +104,19 @@ class Health:
         async with self.database.reading() as connection:
             row = await fetch_one(connection, DATABASE)
         assert row is not None  # noqa: S101
-        in_recovery, commit, names, synchronous, replay_lag, behind = row
+        in_recovery, commit, names, synchronous, replay_lag, behind, may_see = row
         return {
             "ok": not in_recovery,
             "role": "standby" if in_recovery else "primary",
             "synchronous_commit": commit,
-            # A primary with nobody to wait for acknowledges alone.
-            "single_copy": not in_recovery and (not names or synchronous == 0),
+            # A primary with nobody to wait for acknowledges alone. None: we may not see who is there.
+            "single_copy": False
+            if in_recovery
+            else True
+            if not names
+            else not synchronous
+            if may_see
+            else None,
             "replay_lag_s": _seconds(behind if in_recovery else replay_lag),
         }
 
@@ -143,6 +150,13 @@ class Health:
     async def _lease(self) -> dict[str, Any]:
         assert self.lease_file is not None  # noqa: S101
         return {"age_s": round(time.time() - self.lease_file.stat().st_mtime, 3)}
+
+
+def _alone(names: str, synchronous: int, *, may_see: bool) -> bool | None:
+    """Whether a primary acknowledges with nobody to wait for; None: we may not see who is there."""
+    if not names:
+        return True
+    return synchronous == 0 if may_see else None
 
 
 def _seconds(value: Any) -> float | None:

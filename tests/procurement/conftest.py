@@ -1,7 +1,6 @@
-"""One PostgreSQL for this folder, and a fresh database with the schema for each test that wants one."""
+"""One PostgreSQL for this folder, and an empty database with the schema for each test that wants one."""
 
 import asyncio
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,24 +12,27 @@ from procurement.database import migrate
 from dcctl.testing.swift_pair import Cluster, two_clusters
 
 REQUIREMENTS = Path(__file__).parents[1] / "swift" / "requirements.txt"
-_numbers = itertools.count(1)
+
+
+TABLES = "tender, bid, auction, auction_stage, document, document_outbox, feed_generation, role_epoch"
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with running_postgres(max_connections="60") as server:
-        server.query("CREATE DATABASE empty")
-        asyncio.run(migrate(conninfo(server, "empty")))
+        server.query("CREATE DATABASE tests")
+        asyncio.run(migrate(conninfo(server, "tests")))
         yield server
 
 
 @pytest.fixture
 def database(postgres: Postgres) -> str:
-    """The connection string of a database of this test's own; it goes away with the server."""
-    name = f"test{next(_numbers)}"
-    with psycopg.connect(conninfo(postgres, "postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE empty")
-    return conninfo(postgres, name)
+    """The connection string of a database with the schema and nothing in it."""
+    url = conninfo(postgres, "tests")
+    with psycopg.connect(url) as connection:
+        connection.execute(f"TRUNCATE {TABLES}")
+    asyncio.run(migrate(url))
+    return url
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from conftest import conninfo
 from postgres import Postgres, free_port, running_postgres
 from procurement.database import Database, migrate
 from procurement.errors import Unavailable
-from procurement_world import Answer, asynchronous, tender, world
+from procurement_world import Answer, World, asynchronous, tender, world
 
 TENDERS = "/api/2.5/tenders"
 
@@ -184,6 +184,28 @@ async def test_a_read_only_database_is_told_as_not_applied(alone: Postgres) -> N
 async def test_migrating_what_is_not_there_is_a_sentence() -> None:
     with pytest.raises(Unavailable, match="the database: "):
         await migrate(f"host=127.0.0.1 port={free_port()} user=nobody dbname=none")
+
+
+@asynchronous
+async def test_single_copy_is_told_and_not_guessed(alone: Postgres) -> None:
+    """With a standby that is named and not there; a user who may not see standbys says so."""
+    alone.query("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    alone.query("CREATE DATABASE plain OWNER plain")
+    plain = f"host=127.0.0.1 port={alone.port} user=plain password=plain dbname=plain"
+    await migrate(plain)
+    for database, while_named in ((conninfo(alone, "postgres"), True), (plain, None)):
+        async with world(database) as w:
+            assert (await single_copy(w)) is True
+            async with nobody_to_wait_for(alone):
+                assert (await single_copy(w)) is while_named
+
+
+async def single_copy(w: World) -> object:
+    for _ in range(100):  # a pooled session hears of a reload with its next statement
+        answer = (await w.ask("GET", "/healthz/deep")).body["checks"]["database"]
+        if answer["ok"]:
+            return answer["single_copy"]
+    raise AssertionError(answer)
 
 
 def must_be_unknown(answer: Answer) -> None:
