@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -236,14 +236,16 @@ class OpenStackMachines:
         return self._without_error(tried, self._idle(tried, made, self._of.limits.create_s))
 
     def _make_power(self, tried: str, server: Any, power: Power) -> None:
+        if server.task_state is None and _is_at(power, server):
+            return
+        if server.compute_host and not self._is_connected(tried, server):
+            # Nova would take the request and leave it pending until the host is back.
+            saw = f"its host {server.compute_host} is not in touch with the cloud"
+            raise Rejected(tried, on=self._at(server.name), saw=saw, next_command="dcctl status")
         server = self._idle(tried, server)
         if _is_at(power, server):
             return
-        act = _step_to(power, server)
-        if server.compute_host and not self._is_connected(tried, server):
-            saw = f"its host {server.compute_host} is not in touch with the cloud"
-            raise Rejected(tried, on=self._at(server.name), saw=saw, next_command="dcctl status")
-        self._session.call(tried, lambda cloud: act(cloud.compute), on=server.name)
+        self._session.call(tried, partial(_ask_for, power, server), on=server.name)
         now = self._idle(tried, server)
         if not _is_at(power, now):
             self._fail(tried, now, f"it is {reading.power_of(now)} ({now.status}) afterwards")
@@ -308,13 +310,14 @@ def _is_at(power: Power, server: Any) -> bool:
     return reading.power_of(server) is power
 
 
-def _step_to(power: Power, server: Any) -> Callable[[Any], object]:
-    """What to ask Nova for so that the server comes to that power."""
-    if power is Power.ON:
-        return partial(_wake, server=server)
-    if power is Power.SUSPENDED:
-        return lambda compute: compute.suspend_server(server)
-    return partial(_stop, server=server)
+def _ask_for(power: Power, server: Any, cloud: Any) -> None:
+    match power:
+        case Power.ON:
+            _wake(cloud.compute, server)
+        case Power.OFF:
+            _stop(cloud.compute, server)
+        case _:
+            cloud.compute.suspend_server(server)
 
 
 def _wake(compute: Any, server: Any) -> None:

@@ -7,14 +7,16 @@ import subprocess
 import threading
 import time
 
+from nova.exception import NovaException
+
 FRESH_S = 1.0
 BOOT_LIMIT_S = 60.0
 SHUTDOWN_LIMIT_S = 60.0
 LIMIT_S = 30.0
 
 
-class RuntimeFailed(Exception):
-    """A verb failed; the text is the runtime's own last words."""
+class RuntimeFailed(NovaException):  # type: ignore[misc]
+    """A verb failed; the text is the runtime's own last words. Of others' exceptions Nova tells the name."""
 
 
 class Runtime:
