@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -15,6 +16,7 @@ import click
 
 from dcctl.cli.output import emit
 from dcctl.cli.session import Session, command_options
+from dcctl.domain.leadership import NAME_PATTERN
 from dcctl.errors import Interrupted, LeadershipLost, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +35,21 @@ GRACE_S = 2.0
 CONNECT_LIMIT_S = 10.0
 LOOK_LIMIT_S = 5.0
 
+
+class RoleName(click.ParamType[str]):
+    """A role's name, as names in dcctl.yaml are."""
+
+    name = "role"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if re.fullmatch(NAME_PATTERN, str(value)) is None:
+            self.fail(
+                f"{value!r} is no role's name: lower-case letters, digits and -, at most 30", param, ctx
+            )
+        return str(value)
+
+
+role_argument = click.argument("role", type=RoleName(), metavar="ROLE")
 zookeeper_option = click.option(
     "--zookeeper",
     envvar="DCCTL_ZOOKEEPER",
@@ -48,7 +65,7 @@ def leader() -> None:
 
 
 @leader.command()
-@click.argument("role", required=False)
+@click.argument("role", type=RoleName(), required=False, metavar="[ROLE]")
 @zookeeper_option
 @command_options
 def show(session: Session, *, role: str | None, zookeeper: str | None) -> None:
@@ -63,7 +80,7 @@ def show(session: Session, *, role: str | None, zookeeper: str | None) -> None:
 
 
 @leader.command()
-@click.argument("role")
+@role_argument
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND...")
 @click.option("--no-wait", is_flag=True, help="Refuse (5) where somebody else leads, instead of waiting.")
 @click.option(
@@ -148,7 +165,7 @@ def hold(
 
 
 @leader.command()
-@click.argument("role")
+@role_argument
 @click.option(
     "--limit",
     "limit_s",

@@ -22,6 +22,8 @@ the client's last acknowledged request tells (ZooKeeper Internals; LearnerSessio
 from dataclasses import dataclass
 from datetime import datetime
 
+NAME_PATTERN = r"(?=.{1,30}$)[a-z][a-z0-9]*(-[a-z0-9]+)*"
+"""A role's name, spelled as names in the configuration are."""
 GENERATION_SIZE = 10**9
 """Epochs of one generation; the number of an epoch is then still readable: 1000000007 is 7 of 1."""
 EPOCH_VARIABLE = "DCCTL_EPOCH"

@@ -1,0 +1,107 @@
+"""Three voters: the one that a holder speaks to goes silent, or the one that leads them does."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from zookeeper_server import Server, running_zookeeper
+
+from dcctl.adapters.lease import ZooKeeperLeases, boot_clock
+from dcctl.domain.leadership import Renewal, Term, Times
+from dcctl.errors import LeadershipLost, Unreachable
+from dcctl.testing.contracts.leases import claim
+
+SESSION_S = 12.0
+"""As long as the election here may take, and more: the test's load must not decide it."""
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[list[Server]]:
+    with running_zookeeper(3) as servers:
+        yield servers
+
+
+@pytest.fixture
+def ensemble(servers: list[Server]) -> list[Server]:
+    until(lambda: all(each.serves() for each in servers))
+    return servers
+
+
+def pid_of(server: Server) -> int:
+    assert server._process is not None
+    return server._process.pid
+
+
+@pytest.mark.parametrize("which", ["follower", "leader"])
+def test_a_lease_lives_through_the_silence_of_one_voter(ensemble: list[Server], which: str) -> None:
+    """The holder's own server is frozen: it must notice by itself and go on elsewhere, same session."""
+    (first,) = [each for each in ensemble if each.mode() == which][:1]
+    hosts = ",".join(f"127.0.0.1:{each.port}" for each in sorted(ensemble, key=lambda one: one is not first))
+    leases = ZooKeeperLeases(hosts, environment=f"silent-{which}", session_s=SESSION_S, clock=boot_clock)
+    with contextlib.closing(leases):
+        leases.connect(limit_s=30)
+        term, renewal = claim(leases)
+        os.kill(pid_of(first), signal.SIGSTOP)
+        try:
+            renewal, longest_s = keep(leases, term, renewal, for_s=20.0)
+        finally:
+            os.kill(pid_of(first), signal.SIGCONT)
+        assert longest_s < Times(SESSION_S, 1.0).stop_at_s(0.0), f"{longest_s:.1f} s without a renewal"
+        assert leases.renew(term, renewal.version, limit_s=5.0)
+
+
+def keep(leases: ZooKeeperLeases, term: Term, renewal: Renewal, *, for_s: float) -> tuple[Renewal, float]:
+    """Renew for a while; the longest time between two acknowledged renewals."""
+    began_s, longest_s = boot_clock(), 0.0
+    while boot_clock() - began_s < for_s:
+        with contextlib.suppress(Unreachable):
+            again = leases.renew(term, renewal.version, limit_s=SESSION_S / 5)
+            longest_s = max(longest_s, again.sent_s - renewal.sent_s)
+            renewal = again
+        time.sleep(0.3)
+    return renewal, max(longest_s, boot_clock() - renewal.sent_s)
+
+
+def test_without_a_majority_nobody_claims_and_nobody_renews(ensemble: list[Server]) -> None:
+    hosts = ",".join(f"127.0.0.1:{each.port}" for each in ensemble)
+    leases = ZooKeeperLeases(hosts, environment="minority", session_s=SESSION_S, clock=boot_clock)
+    with contextlib.closing(leases):
+        leases.connect(limit_s=30)
+        term, renewal = claim(leases)
+        frozen = ensemble[:2]
+        for each in frozen:
+            os.kill(pid_of(each), signal.SIGSTOP)
+        try:
+            began_s = boot_clock()
+            acknowledged = 0
+            while boot_clock() - began_s < 4.0:
+                with contextlib.suppress(Unreachable):
+                    leases.renew(term, renewal.version, limit_s=1.0)
+                    acknowledged += 1
+                time.sleep(0.1)
+            assert acknowledged == 0
+        finally:
+            for each in frozen:
+                os.kill(pid_of(each), signal.SIGCONT)
+        until(lambda: renewed(leases, term, renewal.version))
+
+
+def renewed(leases: ZooKeeperLeases, term: Term, version: int) -> bool:
+    """Whether the ensemble answers again; that the session is over by then is an answer too."""
+    try:
+        leases.renew(term, version, limit_s=2.0)
+    except LeadershipLost:
+        return True
+    except Unreachable:
+        return False
+    return True
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 90
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
