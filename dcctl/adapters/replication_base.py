@@ -58,7 +58,8 @@ class SqliteBase:
         try:
             self._open(pair)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            busy = isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error)
+            if busy or self._lock is None:  # a reader sets nothing aside
                 raise _unusable(self.path, error) from error
             self._set_aside()
             self.rebuilt = True
@@ -67,19 +68,19 @@ class SqliteBase:
     def _open(self, pair: str) -> None:
         self._db = sqlite3.connect(self.path, isolation_level=None)
         try:
-            self._db.execute("pragma journal_mode=wal")
-            self._db.execute("pragma synchronous=normal")
-            self._db.executescript(TABLES)
-            known = dict(self._db.execute("select key, value from about"))
-            sound = self._db.execute("pragma quick_check(1)").fetchone()[0] == "ok"
-        except sqlite3.DatabaseError:
+            self._prepare(pair)
+        except BaseException:
             self._db.close()
             raise
-        if not sound:
-            self._db.close()
+
+    def _prepare(self, pair: str) -> None:
+        self._db.execute("pragma journal_mode=wal")
+        self._db.execute("pragma synchronous=normal")
+        self._db.executescript(TABLES)
+        known = dict(self._db.execute("select key, value from about"))
+        if self._db.execute("pragma quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("malformed")
         if known and known != {"pair": pair, "version": VERSION}:
-            self._db.close()
             raise Refused(
                 "use the base of an earlier replication",
                 on=str(self.path),
@@ -109,14 +110,20 @@ class SqliteBase:
             self._db.execute("begin immediate")
             yield self._db
             self._db.execute("commit")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("rollback")
             raise _unusable(self.path, error) from error
 
+    def _ask(self, question: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(question, values)
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self.path, error) from error
+
     def digest(self, container: str, after: str, upto: str | None) -> bytes | None:
         """The digest kept for exactly this range, if there is one."""
-        found = self._db.execute(
+        found = self._ask(
             "select digest from chunk where container = ? and after = ? and upto = ?",
             (container, after.encode(), _end(upto)),
         ).fetchone()
@@ -124,7 +131,7 @@ class SqliteBase:
 
     def rows(self, container: str, after: str, upto: str | None) -> list[bytes]:
         """Texts of the rows of every chunk that overlaps the range: some may lie outside of it."""
-        found = self._db.execute(
+        found = self._ask(
             "select rows from chunk where container = ? and upto > ? and after < ? order by after",
             (container, after.encode(), _end(upto)),
         )
@@ -171,9 +178,7 @@ class SqliteBase:
 
     def begin(self, container: str, now: Stamp) -> tuple[str, Stamp]:
         """Where to go on: the marker and the beginning of a pass that was cut short, or a new one's."""
-        found = self._db.execute(
-            "select marker, began from progress where container = ?", (container,)
-        ).fetchone()
+        found = self._ask("select marker, began from progress where container = ?", (container,)).fetchone()
         if found and found[0]:
             return str(found[0]), Stamp(found[1])
         with self._writing() as db:
@@ -189,14 +194,12 @@ class SqliteBase:
 
     def complete(self, container: str) -> tuple[Stamp, int] | None:
         """When the last complete pass began, and how many rows both sides had."""
-        found = self._db.execute(
-            "select began, rows from complete where container = ?", (container,)
-        ).fetchone()
+        found = self._ask("select began, rows from complete where container = ?", (container,)).fetchone()
         return (Stamp(found[0]), found[1]) if found else None
 
     def settings(self, container: str) -> dict[str, str] | None:
         """The container's settings on which both sides last agreed."""
-        found = self._db.execute("select agreed from settings where container = ?", (container,)).fetchone()
+        found = self._ask("select agreed from settings where container = ?", (container,)).fetchone()
         return dict(json.loads(found[0])) if found else None
 
     def agree_settings(self, container: str, agreed: Mapping[str, str]) -> None:
@@ -213,7 +216,7 @@ class SqliteBase:
 
     def outcome(self, container: str) -> tuple[Stamp, dict[str, Any]] | None:
         """When the last pass ended, and how."""
-        found = self._db.execute("select at, tally from outcome where container = ?", (container,)).fetchone()
+        found = self._ask("select at, tally from outcome where container = ?", (container,)).fetchone()
         return (Stamp(found[0]), json.loads(found[1])) if found else None
 
     def hold(self, container: str, held: Sequence[Held]) -> None:
@@ -233,7 +236,7 @@ class SqliteBase:
             db.execute("delete from undecided where container = ? and name = ?", (container, name))
 
     def held(self, container: str) -> Iterator[Held]:
-        for name, side, stamp, size, reason in self._db.execute(
+        for name, side, stamp, size, reason in self._ask(
             "select name, side, stamp, bytes, reason from undecided where container = ?", (container,)
         ):
             yield Held(Side(side), Row(name, "", Stamp(stamp), size), reason)

@@ -311,6 +311,37 @@ def test_verify_classes_differences_and_repair_mends_them(env: Environment, dcct
     env.assert_same()
 
 
+def test_a_full_disk_under_the_base_loses_nothing(env: Environment, capsys: Any) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root to mount a small disk")
+    for number in range(400):
+        as_client(env.pair.east, "PUT", f"{env.docs}/{'n' * 200}{number}", b"")
+    state = env.folder / ".dcctl"
+    state.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(state)], check=True)
+    try:
+        assert run(env.argv("once")) in (4, 6)
+        err = capsys.readouterr().err
+        assert "keep the base of the replication" in err
+        assert "Traceback" not in err
+    finally:
+        subprocess.run(["umount", str(state)], check=True)
+    assert run(env.argv("once")) == 0
+    assert len(env.assert_same()) == 400
+
+
+def test_a_quota_that_is_used_up_is_told_and_nothing_else_suffers(env: Environment, dcctl: Dcctl) -> None:
+    as_client(env.pair.west, "POST", env.docs, X_Container_Meta_Quota_Bytes="10")
+    as_client(env.pair.east, "PUT", f"{env.docs}/large", b"x" * 100)
+    as_client(env.pair.east, "PUT", f"{env.docs}/small", b"x")
+    found = dcctl("once", code=8)["containers"][0]
+    assert found["kinds"] == {"copied": 1, "failed": 1}
+    assert "413" in found["reasons"][0]
+    as_client(env.pair.west, "POST", env.docs, X_Remove_Container_Meta_Quota_Bytes="x")
+    dcctl("once")
+    assert len(env.assert_same()) == 2
+
+
 def test_follow_carries_changes_until_it_is_told_to_stop(env: Environment, dcctl: Dcctl) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", "--every", "0.2")],
