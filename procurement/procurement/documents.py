@@ -1,6 +1,6 @@
 """The document service: register, upload, get.
 
-Invariant: a client that got 200 for an upload finds it under ``done_at`` in the outbox, and the bytes were
+Invariant: a client that got 200 for an upload finds it as ``done`` in the outbox, and the bytes were
 checked against their md5 by us and by Swift. The order is: intent committed, bytes to Swift, done committed,
 answer. A crash in between leaves an intent without an end, never an acknowledgement without bytes.
 """

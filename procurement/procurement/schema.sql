@@ -91,51 +91,21 @@ CREATE TABLE IF NOT EXISTS document (
     size_bytes bigint
 );
 
--- One row per upload. The intent is committed before the bytes go to Swift, `done_at` after Swift has
--- acknowledged them and before the client hears of it. Who carries documents to the other site reads
--- document_outbox_after(), and writes `replicated_at`.
+-- One row per upload. It is committed before the bytes go to Swift; `done` is set after Swift has acknowledged
+-- them and before the client hears of it; `carried` by whoever has brought them to the other site. That one
+-- reads whatever is not carried, so nothing depends on the order in which rows appear.
 CREATE TABLE IF NOT EXISTS document_outbox (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    document_id text NOT NULL REFERENCES document,
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     site text NOT NULL,
     container text NOT NULL,
-    object text NOT NULL,
+    name text NOT NULL REFERENCES document,
+    begun timestamptz NOT NULL DEFAULT clock_timestamp(),
+    done timestamptz,
+    carried timestamptz,
     md5 text NOT NULL,
-    size_bytes bigint NOT NULL,
-    intent_at timestamptz NOT NULL DEFAULT now(),
-    done_at timestamptz,
-    done_generation int,
-    done_transaction xid8,
-    replicated_at timestamptz
+    size_bytes bigint NOT NULL
 );
-CREATE INDEX IF NOT EXISTS document_outbox_done
-    ON document_outbox (done_generation, done_transaction, id) WHERE done_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS document_outbox_behind
-    ON document_outbox (site, done_at) WHERE done_at IS NOT NULL AND replicated_at IS NULL;
-
-CREATE OR REPLACE FUNCTION document_done() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.done_at IS NOT NULL AND OLD.done_at IS NULL THEN
-        NEW.done_generation := (SELECT max(generation) FROM feed_generation);
-        NEW.done_transaction := pg_current_xact_id();
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE OR REPLACE TRIGGER document_done BEFORE UPDATE ON document_outbox
-    FOR EACH ROW EXECUTE FUNCTION document_done();
-
--- Finished uploads after a position, in an order in which none can appear behind a position once read.
-CREATE OR REPLACE FUNCTION document_outbox_after(
-    after_generation int, after_transaction xid8, after_id bigint, at_most int
-) RETURNS SETOF document_outbox LANGUAGE sql STABLE AS $$
-    SELECT * FROM document_outbox
-    WHERE done_at IS NOT NULL
-      AND (done_generation, done_transaction, id) > (after_generation, after_transaction, after_id)
-      AND (done_generation < (SELECT max(generation) FROM feed_generation)
-           OR done_transaction < pg_snapshot_xmin(pg_current_snapshot()))
-    ORDER BY done_generation, done_transaction, id
-    LIMIT at_most
-$$;
+CREATE INDEX IF NOT EXISTS document_outbox_pending ON document_outbox (number) WHERE carried IS NULL;
 
 -- The fencing numbers of the roles. They only grow, and no row goes away.
 CREATE TABLE IF NOT EXISTS role_epoch (

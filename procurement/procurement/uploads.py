@@ -35,9 +35,8 @@ async def intend(
     """Write that the bytes are about to go to Swift; the outbox row's number."""
     row = await fetch_one(
         connection,
-        "INSERT INTO document_outbox (document_id, site, container, object, md5, size_bytes)"
-        " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-        id,
+        "INSERT INTO document_outbox (site, container, name, md5, size_bytes)"
+        " VALUES (%s, %s, %s, %s, %s) RETURNING number",
         site,
         container,
         id,
@@ -59,5 +58,5 @@ async def done(
     )
     if changed.rowcount == 0:
         return False
-    await connection.execute("UPDATE document_outbox SET done_at = clock_timestamp() WHERE id = %s", (row,))
+    await connection.execute("UPDATE document_outbox SET done = clock_timestamp() WHERE number = %s", (row,))
     return True

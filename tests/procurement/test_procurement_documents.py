@@ -10,13 +10,13 @@ import aiohttp
 from procurement.storage.memory import MemoryStorage
 from procurement_world import Answer, World, asynchronous, world
 
+from dcctl.adapters.outbox import PostgresOutbox
+
 CONTENT = b"content"
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 MIB = 1 << 20
 PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 BASIC = {"Authorization": "Basic YnJva2VyOmJyb2tlcg=="}
-OUTBOX = "SELECT document_id, done_at IS NOT NULL FROM document_outbox ORDER BY id"
-READ = "SELECT id, done_generation, done_transaction FROM document_outbox_after(%s, %s::xid8, %s, 10)"
 
 
 def local(url: str) -> str:
@@ -47,9 +47,7 @@ async def post_form(w: World, path: str, made: aiohttp.FormData, token: str | No
 async def outbox(w: World) -> list[tuple[str, bool]]:
     """Document and whether its upload was finished, for each row."""
     async with w.database.reading() as connection:
-        rows = await connection.execute(
-            "SELECT document_id, done_at IS NOT NULL FROM document_outbox ORDER BY id"
-        )
+        rows = await connection.execute("SELECT name, done IS NOT NULL FROM document_outbox ORDER BY number")
         return [(id, done) for id, done in await rows.fetchall()]
 
 
@@ -231,14 +229,24 @@ async def test_a_document_not_carried_here_yet_comes_from_the_other_site(databas
 
 
 @asynchronous
-async def test_the_outbox_is_read_in_an_order_that_skips_nothing(database: str) -> None:
-    """An upload that began to finish earlier, and commits later, is still after the position read before."""
+async def test_the_replicator_reads_the_outbox_as_it_is(database: str) -> None:
+    """What dcctl carries documents by, over what this service writes."""
     async with world(database) as w:
-        for _ in range(2):
-            await post_form(w, "/upload", form())
-        async with w.database.reading() as connection:
-            rows = await (await connection.execute(READ, (0, "0", 0))).fetchall()
-            assert len(rows) == 2
-            id, generation, transaction = rows[0]
-            after = await (await connection.execute(READ, (generation, str(transaction), id))).fetchall()
-        assert [row[0] for row in after] == [rows[1][0]]
+        assert isinstance(w.storage, MemoryStorage)
+        first = await post_form(w, "/upload", form())
+        w.storage.lose_answers = True
+        await post_form(w, "/upload", form())
+        outbox = PostgresOutbox(database)
+        try:
+            outbox.ensure_table()
+            told = outbox.pending(10)
+            assert [(each.site, each.container, each.done is not None) for each in told] == [
+                ("east", "documents", True),
+                ("east", "documents", False),
+            ]
+            assert {each.name for each in told} == set(w.storage.objects)
+            assert told[0].name in first.data["url"]
+            outbox.settle([told[0].number])
+            assert outbox.pending(10) == told[1:]
+        finally:
+            outbox.close()

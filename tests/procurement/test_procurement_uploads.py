@@ -133,7 +133,7 @@ async def test_what_was_acknowledged_is_there_whenever_the_service_was_killed(
 async def verify(database: str, service: Service, acknowledged: dict[bytes, dict[str, Any]]) -> None:
     """Each is in Swift with its md5, and finished in the outbox."""
     async with await psycopg.AsyncConnection.connect(database) as connection:
-        rows = await connection.execute("SELECT document_id, done_at IS NOT NULL FROM document_outbox")
+        rows = await connection.execute("SELECT name, done IS NOT NULL FROM document_outbox")
         outbox = dict(await rows.fetchall())
     assert len(acknowledged) >= 15 * KILLS
     async with SwiftStorage(service.swift) as storage:
