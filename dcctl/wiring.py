@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dcctl.adapters.file_tree import DirectoryTree
     from dcctl.adapters.guard import WatchedCommand
     from dcctl.adapters.journal import FileJournal
-    from dcctl.adapters.lease import ZooKeeperLeases
     from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.outbox import PostgresOutbox
     from dcctl.adapters.replication_base import SqliteBase
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from dcctl.adapters.swift_admin import SwiftAdministrator
     from dcctl.adapters.vmware import VMwareMachines
     from dcctl.adapters.workload import PostgresWorkload
+    from dcctl.adapters.zookeeper import ZooKeeperLeases
     from dcctl.config.replication import Replication as ReplicationSettings
     from dcctl.domain.deploy import Target
     from dcctl.domain.drill import Undo, WorkloadSpec
@@ -456,7 +456,8 @@ def leases(configuration: Configuration, *, session_s: float) -> "ZooKeeperLease
 
 def leases_at(hosts: str, environment: str, *, session_s: float) -> "ZooKeeperLeases":
     """The roles of ``environment`` on these servers (``host:port,…``)."""
-    from dcctl.adapters.lease import ZooKeeperLeases, boot_clock
+    from dcctl.adapters.guard import boot_clock
+    from dcctl.adapters.zookeeper import ZooKeeperLeases
 
     return ZooKeeperLeases(hosts, environment=environment, session_s=session_s, clock=boot_clock)
 

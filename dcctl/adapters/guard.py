@@ -29,6 +29,8 @@ from dcctl.errors import Unreachable
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 MARK = "DCCTL_GUARD"
+NOT_FOR_COMMANDS = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+"""What systemd gave to the holder: a command must not speak in its name (sd_notify(3))."""
 LOOK_AGAIN_S = 0.5
 """A machine that was suspended wakes up past its deadlines: a wait does not count that time."""
 SWEEP_PAUSE_S = 0.02
@@ -54,13 +56,14 @@ class WatchedCommand:
         control, self._control = os.pipe()
         self._report, report = os.pipe()
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        inherited = {name: value for name, value in os.environ.items() if name not in NOT_FOR_COMMANDS}
         argv = [sys.executable, "-P", "-m", __name__, str(control), str(report), *self._argv]
         try:
             self._process = subprocess.Popen(
                 argv,
                 pass_fds=(control, report),
                 start_new_session=True,
-                env={**os.environ, **environment, MARK: self._mark},
+                env={**inherited, **environment, MARK: self._mark},
             )
         except OSError as error:
             raise Unreachable("start the watchdog", on=argv[0], saw=str(error)) from error
@@ -80,7 +83,7 @@ class WatchedCommand:
         if self._process is not None and self._process.poll() is None:
             # Not left to the watchdog, which may be frozen. It reports what it finds ended.
             _kill(descendants(self._process.pid))
-            self._killed_at_s = self._killed_at_s or _boot_clock()
+            self._killed_at_s = self._killed_at_s or boot_clock()
 
     def ended(self) -> int | None:
         if self._code is not None or self._process is None:
@@ -96,7 +99,7 @@ class WatchedCommand:
                 self._code = KILLED
         elif (
             self._killed_at_s is not None
-            and _boot_clock() > self._killed_at_s + FROZEN_AFTER_S
+            and boot_clock() > self._killed_at_s + FROZEN_AFTER_S
             and not descendants(self._process.pid)
         ):
             self._process.kill()
@@ -131,6 +134,12 @@ class WatchedCommand:
     def _sweep(self) -> None:
         """End what the command left to us when its watchdog died."""
         _until_gone(lambda: [pid for pid in descendants(os.getpid()) if _carries(pid, self._mark)])
+
+
+def boot_clock() -> float:
+    """Seconds since the machine booted, the time it slept included (clock_gettime(2)): a machine that was
+    suspended must not believe that its lease stood still meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def descendants(root: int) -> list[int]:
@@ -203,7 +212,7 @@ class _Watchdog:
         while not self._fed:
             if not self._read():
                 return KILLED
-        if _boot_clock() >= self._stop_at_s:
+        if boot_clock() >= self._stop_at_s:
             return KILLED
         guard = os.getpid()
 
@@ -236,7 +245,7 @@ class _Watchdog:
         return code if code >= 0 else 128 - code
 
     def _follow(self, child: subprocess.Popen[bytes]) -> None:
-        now_s = _boot_clock()
+        now_s = boot_clock()
         if self._ending or now_s >= self._stop_at_s:
             self._ask_to_end(child)
         if self._killing or now_s >= self._kill_at_s:
@@ -244,7 +253,7 @@ class _Watchdog:
         _collect(child.pid)
 
     def _next_s(self) -> float:
-        now_s = _boot_clock()
+        now_s = boot_clock()
         if self._killing or now_s >= self._kill_at_s:
             return SWEEP_PAUSE_S
         due_s = self._kill_at_s if self._asked else self._stop_at_s
@@ -282,10 +291,6 @@ def _collect(but: int) -> None:
             if ended.si_pid == but:
                 return
             os.waitpid(ended.si_pid, 0)
-
-
-def _boot_clock() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

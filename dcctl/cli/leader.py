@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dcctl.adapters.epoch import PostgresEpochs
-    from dcctl.adapters.lease import ZooKeeperLeases
+    from dcctl.adapters.zookeeper import ZooKeeperLeases
     from dcctl.config.schema import Configuration
     from dcctl.domain.leadership import Epoch, RoleState, Term
     from dcctl.engines.leadership import Ending
@@ -133,6 +133,7 @@ def hold(
     0 when it was asked to resign, 6 when the lease was lost, 130 when dcctl itself was asked to end.
     """
     from dcctl import wiring
+    from dcctl.adapters.supervisor import ALIVE, READY, notify
     from dcctl.domain.leadership import Term, Times
     from dcctl.engines.leadership import Holder
 
@@ -160,7 +161,8 @@ def hold(
             wait=not no_wait,
             tell=_tell,
         )
-        ending = _drive(holder.hold(), watched.wait)
+        notify(READY)
+        ending = _drive(holder.hold(), watched.wait, alive=lambda: notify(ALIVE))
     return _exit_code(ending, role, command)
 
 
@@ -224,13 +226,18 @@ def _mirror(
     return wiring.epochs(configuration)
 
 
-def _drive(work: Generator[float, float, T], wait: Callable[[float], None]) -> T:
-    """Give an engine its time: the clock that leases are judged by."""
-    from dcctl.adapters.lease import boot_clock
+def _drive(
+    work: Generator[float, float, T],
+    wait: Callable[[float], None],
+    alive: Callable[[], None] = lambda: None,
+) -> T:
+    """Give an engine its time: the clock that leases are judged by. ``alive`` is called all along."""
+    from dcctl.adapters.guard import boot_clock
 
     try:
         pause_s = next(work)
         while True:
+            alive()
             if pause_s > 0:
                 wait(pause_s)
             pause_s = work.send(boot_clock())
@@ -267,7 +274,10 @@ def _exit_code(ending: "Ending", role: str, command: Sequence[str]) -> int:
 
 
 def _tell(sentence: str) -> None:
+    from dcctl.adapters.supervisor import notify, status
+
     click.echo(f"leader: {sentence}", err=True)
+    notify(status(sentence))
 
 
 def _line(state: "RoleState") -> dict[str, Any]:

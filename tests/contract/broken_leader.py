@@ -12,7 +12,8 @@ import time
 from collections.abc import Mapping
 
 from dcctl import wiring
-from dcctl.adapters.lease import ZooKeeperLeases, boot_clock
+from dcctl.adapters.guard import boot_clock
+from dcctl.adapters.zookeeper import ZooKeeperLeases
 from dcctl.cli.main import main
 from dcctl.domain.leadership import Renewal, Term
 from dcctl.errors import Unreachable

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dcctl.adapters.guard import KILLED, WatchedCommand
-from dcctl.adapters.lease import boot_clock
+from dcctl.adapters.guard import KILLED, WatchedCommand, boot_clock
 
 FAR_S = 60.0
 
@@ -187,7 +186,7 @@ def test_without_its_holder_it_is_asked_to_end_and_ended_at_the_deadline(watched
     holder = f"""
     import sys, time
     from dcctl.adapters.guard import WatchedCommand
-    from dcctl.adapters.lease import boot_clock
+    from dcctl.adapters.guard import boot_clock
     command = WatchedCommand([sys.executable, "-c", {STUBBORN!r}, sys.argv[1]])
     command.start({{}}, stop_at_s=boot_clock() + 6, kill_at_s=boot_clock() + 7)
     time.sleep(60)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,9 +38,16 @@ class Prompt:
         where = ["-e", self.environment, "--zookeeper", hosts or self.hosts]
         return [sys.executable, "-m", "dcctl.cli.main", "leader", verb, *where, *argv]
 
-    def run(self, verb: str, *argv: str, hosts: str = "") -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, verb: str, *argv: str, hosts: str = "", **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            self.argv(verb, *argv, hosts=hosts), check=False, capture_output=True, text=True, timeout=LIMIT_S
+            self.argv(verb, *argv, hosts=hosts),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            env={**os.environ, **environment},
         )
 
     def hold(self, script: str, *options: str, hosts: str = "") -> "subprocess.Popen[str]":
@@ -210,3 +218,23 @@ def test_a_database_that_does_not_answer_is_unreachable_before_anything_is_claim
     done = prompt.run("hold", "auction", "--no-wait", "--conninfo", conninfo, "--", "true")
     assert done.returncode == 4
     assert prompt.show()["epoch"] is None
+
+
+def test_a_supervisor_is_told_that_the_holder_lives(prompt: Prompt, tmp_path: Path) -> None:
+    """systemd ends the whole unit when this stops: a watchdog that no bug of ours can reach."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(address)
+        done = prompt.run(
+            "hold", "auction", "--", sys.executable, "-c", "import time; time.sleep(2)", NOTIFY_SOCKET=address
+        )
+        assert done.returncode == 0
+        supervisor.setblocking(False)
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(supervisor.recv(4096).decode())
+    assert heard[0] == "READY=1"
+    assert "STATUS=leads auction under epoch 1000000001" in heard
+    assert heard.count("WATCHDOG=1") > 4
+    assert prompt.run("show", NOTIFY_SOCKET="/nowhere/at-all").returncode == 0

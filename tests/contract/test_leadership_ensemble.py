@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from zookeeper_server import Server, running_zookeeper
 
-from dcctl.adapters.lease import ZooKeeperLeases, boot_clock
+from dcctl.adapters.guard import boot_clock
+from dcctl.adapters.zookeeper import ZooKeeperLeases
 from dcctl.domain.leadership import Renewal, Term, Times
 from dcctl.errors import LeadershipLost, Unreachable
 from dcctl.testing.contracts.leases import claim

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from zookeeper_server import LONGEST_SESSION_MS, Relay, Server, running_zookeeper
 
-from dcctl.adapters.lease import ZooKeeperLeases, boot_clock
+from dcctl.adapters.guard import boot_clock
+from dcctl.adapters.zookeeper import ZooKeeperLeases
 from dcctl.errors import Unreachable
 from dcctl.ports import Leases
 from dcctl.testing.contracts.leases import LIMIT_S, LeasesContract

@@ -12,7 +12,6 @@ import json
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -294,12 +293,6 @@ class ZooKeeperLeases:
 
     def _path(self, role: str, part: str) -> str:
         return f"{self._roles}/{role}/{part}"
-
-
-def boot_clock() -> float:
-    """Seconds since the machine booted, the time it slept included (clock_gettime(2)): a machine that was
-    suspended must not believe that its lease stood still meanwhile."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _role_state(role: str, found: Mapping[str, Answer], session: int | None) -> RoleState:
