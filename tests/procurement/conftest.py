@@ -6,8 +6,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from postgres import PASSWORD, Postgres, running_postgres
+from postgres import Postgres, running_postgres
 from procurement.database import migrate
+from procurement_world import conninfo
 
 from dcctl.testing.swift_pair import Cluster, two_clusters
 
@@ -40,7 +41,3 @@ def cluster() -> Iterator[Cluster]:
     """One real Swift."""
     with two_clusters(REQUIREMENTS) as pair:
         yield pair.east
-
-
-def conninfo(server: Postgres, name: str) -> str:
-    return f"host=127.0.0.1 port={server.port} user=postgres password={PASSWORD} dbname={name}"

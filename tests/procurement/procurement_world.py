@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from postgres import PASSWORD, Postgres
 from procurement.cdb import Cdb
 from procurement.changes import Changes
 from procurement.database import Database
@@ -221,3 +222,7 @@ def tender(now: datetime, **more: Any) -> dict[str, Any]:
         "tenderPeriod": {"endDate": (now + timedelta(days=14)).isoformat()},
     }
     return copy.deepcopy(fields | more)
+
+
+def conninfo(server: Postgres, name: str) -> str:
+    return f"host=127.0.0.1 port={server.port} user=postgres password={PASSWORD} dbname={name}"

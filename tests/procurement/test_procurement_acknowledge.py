@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
-from conftest import conninfo
 from postgres import Postgres, free_port, running_postgres
 from procurement.database import Database, migrate
 from procurement.errors import Unavailable
-from procurement_world import Answer, World, asynchronous, tender, world
+from procurement_world import Answer, World, asynchronous, conninfo, tender, world
 
 TENDERS = "/api/2.5/tenders"
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from procurement.database import Connection
 from procurement.errors import StaleEpoch, Unavailable
-from procurement.scheduler import check_epoch
+from procurement.scheduler import Scheduler, check_epoch
 from procurement_world import World, asynchronous, world
 
 TENDERS = "/api/2.5/tenders"
@@ -81,6 +82,29 @@ async def test_an_old_epoch_does_nothing_any_more(database: str) -> None:
         assert await rounds(w, id) == []
         await new.tick()
         assert await rounds(w, id) == [(1, False, 2)]
+
+
+class LookedBefore(Scheduler):
+    """A scheduler that made sure it leads, and was deposed right after."""
+
+    async def _still_leading(self, connection: Connection) -> None:
+        pass
+
+
+@asynchronous
+async def test_who_was_deposed_between_looking_and_acting_is_refused_where_it_counts(database: str) -> None:
+    async with world(database) as w:
+        id = await to_auction(w)
+        await w.lead(2, "there")
+        late = LookedBefore(w.database, 1, "http://auctions.test", clock=w.time)
+        with pytest.raises(StaleEpoch):
+            await late.tick()
+        assert (await w.ask("GET", f"{TENDERS}/{id}")).data["status"] == "active.tendering"
+        await w.scheduler(2).tick()
+        w.time.advance(hours=12)
+        with pytest.raises(StaleEpoch):
+            await late.tick()
+        assert await rounds(w, id) == []
 
 
 @asynchronous
