@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def identity(state: Path) -> None:
     from keystone.common.rbac_enforcer import enforcer
     from keystone.wsgi.api import application as keystone
 
-    # Two first requests at once would load the policy in two threads, and one of them be refused.
+    # Two first requests at once would load the policy in two threads, and one of them be refused; so it is
+    # with every service that loads its policy late.
     enforcer.RBACEnforcer()._enforcer.load_rules()
     publish_beside(state, "identity", keystone)
     from placement.wsgi.api import application as placement
@@ -52,8 +54,13 @@ def image(state: Path) -> None:
 def network(state: Path) -> None:
     """Neutron, which still imports eventlet, without using it: lift Nova's ban (``launch``)."""
     sys.meta_path[:] = [each for each in sys.meta_path if not type(each).__module__.startswith("nova.")]
+    from neutron import policy
     from neutron.wsgi.api import application
+    from neutron_lib.policy import _engine as roles
     from sqlalchemy import orm
+
+    policy.init()
+    roles.init()
 
     # Else the first query does it, and a first request for ports fails on a relation that is not there yet.
     orm.configure_mappers()
@@ -88,15 +95,16 @@ def load_nova(state: Path) -> None:
 
 def compute(state: Path) -> None:
     """All of Nova in one process, over oslo.messaging's in-process bus."""
-    for service in ("identity", "placement"):
-        wait_until(f"{service} listens", lambda service=service: listens(names.ADDRESS, names.PORTS[service]))
+    for needed in ("identity", "placement"):
+        wait_until(f"{needed} listens", partial(listens, names.ADDRESS, names.PORTS[needed]))
     import os_vif
-    from nova import objects, service
+    from nova import objects, policy, service
     from nova.compute import rpcapi as compute_rpc
     from nova.conductor import rpcapi as conductor_rpc
     from nova.scheduler import rpcapi as scheduler_rpc
     from nova.wsgi.osapi_compute import application
 
+    policy.init()
     objects.Service.enable_min_version_cache()
     os_vif.initialize()
     conductor = service.Service.create(binary="nova-conductor", topic=conductor_rpc.RPC_TOPIC)
@@ -114,7 +122,7 @@ def compute(state: Path) -> None:
         say(f"{hypervisor}: up")
     wait_until("all hypervisors report", hypervisors_report)
     for each, port in names.PORTS.items():
-        wait_until(f"{each} listens", lambda port=port: listens(names.ADDRESS, port))
+        wait_until(f"{each} listens", partial(listens, names.ADDRESS, port))
     (state / "ready").touch()
     say("ready")
     threading.Event().wait()
