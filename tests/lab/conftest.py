@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from guests import Guest, dcctl, specification
 
-from dcctl.lab import down, host, machine, up
+from dcctl.lab import clouds, down, host, image, machine, up
 from dcctl.lab.paths import LAB, OPERATOR, OPERATOR_NAMESPACE, RUN
 
 REUSE_VARIABLE = "DCCTL_TEST_RUNNING_LAB"
@@ -64,8 +64,21 @@ def substrate(capable_host: None, request: pytest.FixtureRequest) -> Iterator[La
             yield running
 
 
+@pytest.fixture(scope="session")
+def built(capable_host: None) -> None:
+    """The golden image, from the cache or anew: what takes minutes is not what a test measures."""
+    image.ensure_built(print)
+
+
+@pytest.fixture(scope="session")
+def clouds_built(built: None) -> None:
+    """What both clouds keep in the cache."""
+    for site in clouds.MODULES:
+        clouds.cloud(site).ensure_built(print)
+
+
 @pytest.fixture
-def no_lab(capable_host: None) -> Iterator[None]:
+def no_lab(built: None) -> Iterator[None]:
     """No lab before, and none after, whatever the test did."""
     if os.environ.get(REUSE_VARIABLE) and up.is_up():
         pytest.skip(f"{REUSE_VARIABLE} is set, and this test needs a host without a lab")

@@ -106,7 +106,7 @@ def test_a_lab_killed_while_coming_up_is_cleaned_by_the_next(words: str) -> None
     assert down.leftovers() == ()
 
 
-def test_a_whole_lab_killed_while_its_clouds_start_is_removed() -> None:
+def test_a_whole_lab_killed_while_its_clouds_start_is_removed(clouds_built: None) -> None:
     with coming_up("lab", "up") as first:
         read_until(first, "west: up")
         first.kill()
