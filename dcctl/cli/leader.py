@@ -70,7 +70,7 @@ def leader() -> None:
 @command_options
 def show(session: Session, *, role: str | None, zookeeper: str | None) -> None:
     """Show each role: who leads it, under which epoch, and how old the lease is."""
-    with _leases(session, zookeeper, SESSION_S) as (leases, _configuration):
+    with _leases(session, _configuration(session, zookeeper), zookeeper, SESSION_S) as leases:
         if role is None:
             states = leases.observe_roles(limit_s=LOOK_LIMIT_S)
         else:
@@ -145,16 +145,18 @@ def hold(
     def new_term(epoch: "Epoch") -> "Term":
         return Term(role, epoch, getpass.getuser(), socket.gethostname(), os.getpid(), datetime.now(UTC))
 
+    configuration = _configuration(session, zookeeper)
+    mirror = _mirror(configuration, conninfo, database=database)
     with (
         _noted_interruption() as asked,
-        _leases(session, zookeeper, session_s) as (leases, configuration),
+        _leases(session, configuration, zookeeper, session_s) as leases,
         closing(wiring.watched_command(command)) as watched,
     ):
         holder = Holder(
             role=role,
             leases=leases,
             command=watched,
-            mirror=_mirror(configuration, conninfo, database=database),
+            mirror=mirror,
             new_term=new_term,
             asked=asked,
             grace_s=grace_s,
@@ -184,7 +186,7 @@ def resign(session: Session, *, role: str, limit_s: float, zookeeper: str | None
     from dcctl.engines.leadership import hand_over
 
     who = f"{getpass.getuser()}@{socket.gethostname()}"
-    with _leases(session, zookeeper, SESSION_S) as (leases, _configuration):
+    with _leases(session, _configuration(session, zookeeper), zookeeper, SESSION_S) as leases:
         work = hand_over(leases, role, who, limit_s=limit_s)
         with closing(work):
             state = _drive(work, time.sleep)
@@ -192,24 +194,29 @@ def resign(session: Session, *, role: str, limit_s: float, zookeeper: str | None
     emit(session, line, lambda console: _draw(console, [line]))
 
 
+def _configuration(session: Session, zookeeper: str | None) -> "Configuration | None":
+    """The environment's; None where servers were given instead."""
+    if zookeeper is None:
+        return session.configuration()
+    if session.environment is None:
+        raise UsageError("find the roles", saw="--zookeeper needs -e with the environment's name")
+    return None
+
+
 @contextmanager
 def _leases(
-    session: Session, zookeeper: str | None, session_s: float
-) -> "Iterator[tuple[ZooKeeperLeases, Configuration | None]]":
+    session: Session, configuration: "Configuration | None", zookeeper: str | None, session_s: float
+) -> "Iterator[ZooKeeperLeases]":
     """A session with the environment's ensemble, or with the servers that were given."""
     from dcctl import wiring
 
-    configuration = None
-    if zookeeper is None:
-        configuration = session.configuration()
+    if configuration is not None:
         leases = wiring.leases(configuration, session_s=session_s)
-    elif session.environment is None:
-        raise UsageError("find the roles", saw="--zookeeper needs -e with the environment's name")
     else:
-        leases = wiring.leases_at(zookeeper, session.environment, session_s=session_s)
+        leases = wiring.leases_at(zookeeper or "", session.environment or "", session_s=session_s)
     with closing(leases):
         leases.connect(limit_s=CONNECT_LIMIT_S)
-        yield leases, configuration
+        yield leases
 
 
 def _mirror(

@@ -169,10 +169,10 @@ def cut_off(holder: Holder) -> None:
 @pytest.mark.parametrize("manner", ["", "stubborn"])
 @pytest.mark.parametrize("strike", [killed, frozen, cut_off])
 def test_exactly_one_acts(world: World, strike: Callable[[Holder], None], manner: str) -> None:
-    first = world.hold(manner)
-    world.until_epochs(1)
     world.hold(manner)
-    time.sleep(2.0)
+    world.hold(manner)
+    world.until_epochs(1)
+    (first,) = [each for each in world.holders if "leader: leads" in each.says()]
     strike(first)
     world.until_epochs(2)
     if strike is frozen:
