@@ -82,6 +82,13 @@ def test_a_second_deploy_changes_nothing_and_finds_everything_sound(deployed: En
     assert all(finding["passed"] for finding in second["findings"])
 
 
+@pytest.mark.parametrize("name", ["east-db-1", "west-db-1"])
+def test_a_member_talks_to_its_own_voter(deployed: Environment, name: str) -> None:
+    guest = deployed.guests[name]
+    peers = guest.run("sudo ss -Htn state established '( dport = 2181 )' | awk '{print $4}'")
+    assert set(peers.split()) == {f"{guest.address}:2181"}
+
+
 def test_nothing_changed_is_no_drift(deployed: Environment) -> None:
     compared = deployed.dcctl("deploy", "--check", "-o", "json")
     assert (compared.returncode, json.loads(compared.stdout)["changes"]) == (0, [])
