@@ -16,11 +16,12 @@ import yaml
 from dcctl.errors import NotFound, Rejected, TimedOut
 from dcctl.lab import cgroup, openstack_build
 from dcctl.lab.certificate import AUTHORITY, issue
-from dcctl.lab.openstack_build import ADDRESS, GROUP, MACHINE_VARIABLE
+from dcctl.lab.openstack_build import ADDRESS, MACHINE_VARIABLE
 from dcctl.lab.paths import NAMESPACES, OPERATOR, RUN, api_namespace
 from dcctl.lab.process import run, tail
 
 SITE = "east"
+GROUP = "openstack"
 STATE = RUN / "openstack"
 LOG = STATE / "log"
 CLOUDS = OPERATOR / "clouds.yaml"

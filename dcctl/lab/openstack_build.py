@@ -13,23 +13,24 @@ import shlex
 import shutil
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dcctl import resources
 from dcctl.errors import Rejected, TimedOut
-from dcctl.lab import cgroup
 from dcctl.lab.paths import API_ADDRESSES, CACHE
 from dcctl.lab.process import run, run_tied
 
 MACHINE_VARIABLE = "DCCTL_LAB_MACHINE"
-GROUP = "openstack"
-"""The control group of the control plane in the lab."""
 ADDRESS = API_ADDRESSES["east"]
 USERS = ("admin", "service", "dcctl")
+BAKED_FROM = ("bake", "configuration", "identity", "names", "neutron_tables")
+"""The modules of ours that decide what the first state holds."""
 INSTALL_LIMIT_S = 900.0
 BAKE_LIMIT_S = 600.0
+UNUSED_S = 14 * 24 * 3600.0
 
 ISOLATED = """set -e
 ip link set lo up
@@ -54,9 +55,11 @@ def ensure_built(progress: Callable[[str], None]) -> None:
         if not _is_installed():
             progress("OpenStack: installing Keystone, Placement, Glance, Neutron and Nova, about two minutes")
             _install()
+        _keep(_packages())
         if not baked().exists():
             progress("OpenStack: its databases and first start, half a minute")
             _bake()
+        _keep(baked())
 
 
 def python() -> Path:
@@ -66,8 +69,8 @@ def python() -> Path:
 
 def baked() -> Path:
     """The archive of the first state, whether it exists or not."""
-    ours = [_sources() / "requirements.txt", *sorted((_sources() / "labcloud").glob("*.py"))]
-    return CACHE / "openstack-state" / f"{_digest(ours)}.tar"
+    ours = [_sources() / "labcloud" / f"{module}.py" for module in BAKED_FROM]
+    return CACHE / "openstack-state" / f"{_digest([_sources() / 'requirements.txt', *ours])}.tar"
 
 
 def unpack(state: Path, *, certificate: Path, key: Path, authority: Path) -> dict[str, str]:
@@ -126,7 +129,6 @@ def _install() -> None:
     wanted = ["--no-deps", "--require-hashes", "-r", str(_sources() / "requirements.txt")]
     _tied("install OpenStack", [*pip, *wanted], INSTALL_LIMIT_S)
     (root / "complete").touch()
-    _remove_others(root)
 
 
 def _is_installed() -> bool:
@@ -146,7 +148,6 @@ def _bake() -> None:
     _tied("bake OpenStack's first state", ["env", *variables, *bake], BAKE_LIMIT_S)
     new.replace(archive)
     shutil.rmtree(state)
-    _remove_others(archive)
 
 
 def _tied(tried: str, argv: list[str], limit_s: float) -> None:
@@ -156,12 +157,14 @@ def _tied(tried: str, argv: list[str], limit_s: float) -> None:
         raise type(error)(tried, on="east", saw=error.saw, next_command="dcctl lab up") from error
 
 
-def _remove_others(built: Path) -> None:
-    """What other sources had made, unless a control plane runs, which may be running from it."""
-    if cgroup.members(GROUP):
-        return
+def _keep(built: Path) -> None:
+    """Mark it as used, and remove what other sources had made and nobody used for long.
+
+    Two checkouts may share the cache, and a control plane may be running from what is not ours.
+    """
+    os.utime(built)
     for other in built.parent.iterdir():
-        if other == built:
+        if time.time() - other.stat().st_mtime < UNUSED_S:
             continue
         if other.is_dir():
             shutil.rmtree(other, ignore_errors=True)

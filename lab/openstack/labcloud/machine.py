@@ -15,7 +15,7 @@ SHUTDOWN_LIMIT_S = 60.0
 LIMIT_S = 30.0
 
 
-class RuntimeFailed(NovaException):  # type: ignore[misc]
+class RuntimeFailed(NovaException):
     """A verb failed; the text is the runtime's own last words. Of others' exceptions Nova tells the name."""
 
 

@@ -7,7 +7,7 @@ from neutron_lib.api.definitions import portbindings
 from neutron_lib.plugins.ml2 import api
 
 
-class LabMechanismDriver(api.MechanismDriver):  # type: ignore[misc]
+class LabMechanismDriver(api.MechanismDriver):
     """The cable itself is laid by the machine runtime, from what the Nova driver tells it."""
 
     connectivity = portbindings.CONNECTIVITY_L2

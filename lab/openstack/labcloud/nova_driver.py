@@ -57,7 +57,7 @@ class Placements:
         (self._directory / machine).unlink(missing_ok=True)
 
 
-class LabDriver(driver.ComputeDriver):  # type: ignore[misc]
+class LabDriver(driver.ComputeDriver):
     """One simulated hypervisor. The signatures are Nova's (nova/virt/driver.py)."""
 
     capabilities = {  # noqa: RUF012  # as in the base class
