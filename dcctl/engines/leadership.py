@@ -82,6 +82,8 @@ class Holder:
         Raises Refused (led by somebody else, without ``wait``; a later epoch is in force), Unreachable,
         Interrupted while waiting, and LeadershipLost when the lease was lost before the command began.
         """
+        if problems := Times(self.leases.session_s, self.grace_s).problems():
+            raise Refused(f"lead {self.role}", reasons=problems)
         term, renewal = yield from self._contend()
         self._say(f"leads {self.role} under epoch {term.epoch.number}")
         stay = _Stay(term, renewal, self.leases, self.grace_s)
@@ -163,6 +165,10 @@ class Holder:
     def _run(self, stay: "_Stay") -> Generator[float, float, Ending]:
         yield from self._pause(0.0)
         stay.renew(self._now_s)
+        yield from self._pause(0.0)
+        if stay.must_end(self._now_s):
+            self._release(stay)
+            raise LeadershipLost(f"lead {self.role} under epoch {stay.term.epoch.number}", saw=stay.saw)
         self.command.start(self._environment(stay.term), stop_at_s=stay.stop_at_s, kill_at_s=stay.kill_at_s)
         end: End | None = None
         end_by_s = float("inf")

@@ -9,9 +9,9 @@ from zookeeper_server import LONGEST_SESSION_MS, Relay, Server, running_zookeepe
 
 from dcctl.adapters.guard import boot_clock
 from dcctl.adapters.zookeeper import ZooKeeperLeases
-from dcctl.errors import Unreachable
+from dcctl.errors import Rejected, Unreachable
 from dcctl.ports import Leases
-from dcctl.testing.contracts.leases import LIMIT_S, LeasesContract
+from dcctl.testing.contracts.leases import LIMIT_S, LeasesContract, claim
 
 SESSION_S = 4.0
 _made = iter(range(1_000_000))
@@ -19,7 +19,7 @@ _made = iter(range(1_000_000))
 
 class ZooKeeperWorld:
     def __init__(self, server: Server) -> None:
-        environment = f"contract-{next(_made)}"
+        self.environment = environment = f"contract-{next(_made)}"
         self.relays = {name: Relay(server.port) for name in ("here", "there")}
         clients = {
             name: ZooKeeperLeases(relay.hosts, environment=environment, session_s=SESSION_S, clock=boot_clock)
@@ -101,8 +101,6 @@ def test_no_server_is_unreachable_within_the_limit() -> None:
 
 def test_a_renewal_that_was_given_up_and_carried_out_later_is_caught_up_with(world: ZooKeeperWorld) -> None:
     """kazoo sends what it queued once it is connected again: the version moves without our hearing of it."""
-    from dcctl.testing.contracts.leases import claim
-
     term, renewal = claim(world.here)
     world.deafen(world.here)
     with pytest.raises(Unreachable):
@@ -113,3 +111,22 @@ def test_a_renewal_that_was_given_up_and_carried_out_later_is_caught_up_with(wor
     assert state.lease.version == renewal.version + 1, "it was carried out"
     again = world.here.renew(term, renewal.version, limit_s=LIMIT_S)
     assert again.version == renewal.version + 2
+
+
+def test_a_role_that_we_may_not_write_is_rejected_and_not_tried_for_ever(world: ZooKeeperWorld) -> None:
+    from kazoo.client import KazooClient
+    from kazoo.security import make_digest_acl
+
+    term, renewal = claim(world.here)
+    owner = KazooClient(world.relays["there"].hosts)
+    owner.start(timeout=20)
+    try:
+        owner.add_auth("digest", "somebody:else")
+        path = f"/dcctl/{world.environment}/roles/{term.role}/epoch"
+        owner.set_acls(path, [make_digest_acl("somebody", "else", all=True)])
+    finally:
+        owner.stop()
+        owner.close()
+    with pytest.raises(Rejected, match="NoAuth"):
+        world.there.observe_role(term.role, limit_s=LIMIT_S)
+    assert world.here.renew(term, renewal.version, limit_s=LIMIT_S), "renewing does not touch the epoch"

@@ -256,6 +256,24 @@ def test_a_later_epoch_in_force_is_refused() -> None:
     assert one.stays == []
 
 
+def test_a_lease_that_is_lost_before_the_command_began_starts_nothing() -> None:
+    class Slow(FakeEpochs):
+        def bump(self, term: Term, *, limit_s: float) -> None:
+            one.clock.sleep(11.0)
+            super().bump(term, limit_s=limit_s)
+
+    one = One()
+    with pytest.raises(LeadershipLost):
+        one.drive(one.holder(mirror=Slow()).hold())
+    assert one.stays == []
+
+
+def test_a_session_that_is_granted_too_short_is_refused() -> None:
+    one = One(session_s=1.0)
+    with pytest.raises(Refused, match="a session of 1 s is too short"):
+        one.drive(one.holder().hold())
+
+
 def test_asked_to_end_while_waiting() -> None:
     one = One()
     one.asked = True

@@ -12,7 +12,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,6 +25,8 @@ from kazoo.exceptions import (
     KazooException,
     NodeExistsError,
     NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
     SessionExpiredError,
 )
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
@@ -37,6 +39,9 @@ from dcctl.errors import LeadershipLost, Rejected, TimedOut, Unreachable
 RECONNECT_PAUSE_S = 0.2
 CLOSE_LIMIT_S = 2.0
 ANY_VERSION = -1
+
+CONFLICTS = (BadVersionError, NoNodeError, NodeExistsError, RolledBackError, RuntimeInconsistency)
+"""How parts of a transaction fail when something was written before; the last two for its other parts."""
 
 Answer = tuple[bytes, Any] | None
 
@@ -199,8 +204,8 @@ class ZooKeeperLeases:
                 change.delete(self._path(term.role, "holder"))
             if state.resign is not None:
                 change.delete(self._path(term.role, "resign"))
-            results = self._ask(f"release {term.role}", change.commit_async, deadline_s - self._clock())
-            if not any(isinstance(each, Exception) for each in results):
+            tried = f"release {term.role}"
+            if _carried_out(tried, self._ask(tried, change.commit_async, deadline_s - self._clock())):
                 return True
         return False
 
@@ -233,7 +238,7 @@ class ZooKeeperLeases:
         """What a transaction that begins with the lease came to; None when something was written before."""
         sent_s = self._clock()
         results = self._ask(tried, change.commit_async, deadline_s - sent_s)
-        if any(isinstance(each, Exception) for each in results):
+        if not _carried_out(tried, results):
             return None
         return Renewal(sent_s, session_s, results[0].version)
 
@@ -293,6 +298,15 @@ class ZooKeeperLeases:
 
     def _path(self, role: str, part: str) -> str:
         return f"{self._roles}/{role}/{part}"
+
+
+def _carried_out(tried: str, results: Sequence[Any]) -> bool:
+    """False when something was written before. Raises Rejected for every other reason (rights, say)."""
+    errors = [each for each in results if isinstance(each, Exception)]
+    for each in errors:
+        if not isinstance(each, CONFLICTS):
+            raise Rejected(tried, on="ZooKeeper", saw=type(each).__name__)
+    return not errors
 
 
 def _role_state(role: str, found: Mapping[str, Answer], session: int | None) -> RoleState:
