@@ -60,6 +60,7 @@ TREE: list[tuple[errors.DcctlError, int]] = [
     (errors.NotFound("find"), 4),
     (errors.Refused("fail over", reasons=("no quorum", "no fence")), 5),
     (errors.StepFailed("deploy", run="r1", step="s1"), 6),
+    (errors.LeadershipLost("lead auction", saw="cut off"), 6),
     (errors.Deviated("drill"), 7),
     (errors.DriftFound("compare"), 8),
     (errors.UndoIncomplete("heal", left=("a rule",)), 9),
