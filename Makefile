@@ -7,7 +7,8 @@ STAMP := $(VENV)/.ready
 export DCCTL_ENVIRONMENT ?= inventories/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torture lab-down test test-unit check bench docs wheel lock clean
+.PHONY: help setup demo demo-torture lab-down test test-unit check bench bench-replication torture-replication \
+	docs wheel lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
@@ -49,8 +50,14 @@ check: setup ## style, types, floors, playbooks
 	$(BIN)/lint-imports
 	ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline playbooks
 
-bench: setup ## measurements, side by side with peers, into docs/benchmarks.md
-	@echo "bench: no benchmark yet"; exit 2
+bench: bench-replication ## every measurement beside its peers, for docs/benchmarks.md
+
+bench-replication: setup ## replication beside rclone, container-sync and the swift command
+	$(BIN)/python bench/replication.py
+
+torture-replication: setup ## acknowledged operations against two clusters that fail, ours and peers
+	$(BIN)/python tests/torture/replication.py --seed 1 --seconds 40 \
+		--replicator ours --replicator container-sync --replicator rclone-bisync
 
 docs: setup ## build the documentation into build/site; a warning is an error
 	$(BIN)/mkdocs build --strict
