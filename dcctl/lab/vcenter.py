@@ -35,7 +35,7 @@ MACHINE_VARIABLE = "DCCTL_LAB_MACHINE"
 PACKAGES = ("golang-go", "golang-github-vmware-govmomi-dev")
 GOPATH = "/usr/share/gocode"
 
-BUILD_LIMIT_S = 300.0
+BUILD_LIMIT_S = 900.0
 POLL_S = 0.02
 
 # Arguments: network namespace, the control groups to join, then the program and its arguments.
