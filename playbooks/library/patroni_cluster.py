@@ -13,8 +13,8 @@ module: patroni_cluster
 short_description: Wait for a Patroni cluster to be whole, and set its shared settings
 description:
   - Waits until every member runs, one leads and, with more than one member, a synchronous standby is
-    named. Changes the shared settings through Patroni's API where they differ, and then waits until every
-    member has read them.
+    named. Changes the shared settings through Patroni's API where they differ. When PostgreSQL's are among
+    them it waits until every member has read them, because they tell whether it must be restarted.
   - In check mode it waits for nothing and only compares.
 options:
   api:
@@ -87,7 +87,7 @@ def main():
     ends = time.monotonic() + module.params["limit_s"]
     seen = wait(module, ends)
     before, after = settings(module) if seen else ({}, {})
-    if before != after and not module.check_mode:
+    if before.get("postgresql") != after.get("postgresql") and not module.check_mode:
         wait_read(module, seen, ends)
     module.exit_json(
         changed=before != after,
