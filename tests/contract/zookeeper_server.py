@@ -17,7 +17,7 @@ from postgres import free_port
 
 JARS = ("/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar")
 TICK_MS = 500
-LONGEST_SESSION_MS = 12_000
+LONGEST_SESSION_MS = 24_000
 START_LIMIT_S = 90.0
 
 
