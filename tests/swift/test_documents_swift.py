@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import as_client
+from swift_client import as_client
 
 from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.errors import CredentialsRefused, Unreachable

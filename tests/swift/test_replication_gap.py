@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conftest import REQUIREMENTS, as_client
+from swift_client import REQUIREMENTS, as_client
 from test_replication_swift import Environment
 
 from dcctl.cli.main import run

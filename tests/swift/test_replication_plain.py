@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from conftest import REQUIREMENTS, as_client
+from swift_client import REQUIREMENTS, as_client
 from test_replication_swift import Environment
 
 from dcctl.adapters.swift import Keys, SwiftStore

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import swiftclient
-from conftest import as_client, make_container
+from swift_client import as_client, make_container
 
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.adapters.swift import Keys, SwiftStore
