@@ -116,7 +116,12 @@ class ZooKeeperLeases:
         """Begin the session. Raises Unreachable when no server lets us in within ``limit_s``."""
         if not self._client.start_async().wait(limit_s):
             self.close()
-            raise Unreachable("connect to ZooKeeper", on=self._hosts, saw=f"no session within {limit_s:g} s")
+            raise Unreachable(
+                "connect to ZooKeeper",
+                on=self._hosts,
+                saw=f"no session within {limit_s:g} s",
+                next_command="dcctl status",
+            )
 
     def close(self) -> None:
         """End the session, or leave it to run out where that cannot be said within two seconds."""
