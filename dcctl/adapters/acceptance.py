@@ -20,6 +20,10 @@ ASK_S = 0.1
 """How often new findings, and whether to end, are looked for."""
 
 GRACE_S = 5.0
+"""From asking the checks to end until they are killed."""
+
+PASSED_ON = ("PATH", "HOME", "SSH_AUTH_SOCK")
+"""What the checks inherit of our environment."""
 
 
 class TestinfraAcceptance:
@@ -98,7 +102,8 @@ class TestinfraAcceptance:
             ],
             cwd=self._workspace,
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+                **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                "LC_ALL": "C.UTF-8",
                 "DCCTL_MACHINES": str(given),
                 "DCCTL_FINDINGS": str(found),
                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",

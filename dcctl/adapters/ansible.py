@@ -23,7 +23,7 @@ from ansible_runner import Runner, RunnerConfig
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Recap, Trouble
 from dcctl.errors import Interrupted, Rejected, TimedOut
 
-PASSED_ON = ("HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "SSH_AUTH_SOCK", "TMPDIR")
+PASSED_ON = ("HOME", "USER", "SSH_AUTH_SOCK", "TMPDIR")
 """What Ansible inherits of our environment."""
 
 ASK_S = 0.5
@@ -127,6 +127,8 @@ class AnsiblePlaybooks:
         return {
             **{name: prepared[name] for name in (*PASSED_ON, *runners) if name in prepared},
             "PATH": f"{sysconfig.get_path('scripts')}:{prepared.get('PATH', '')}",
+            # Ansible refuses to start in any other than UTF-8.
+            "LC_ALL": "C.UTF-8",
             "ANSIBLE_CONFIG": str(self._playbooks / "ansible.cfg"),
             "ANSIBLE_HOME": str(self._workspace / "ansible"),
             "ANSIBLE_LOCAL_TEMP": str(self._workspace / "tmp"),
