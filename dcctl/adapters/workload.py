@@ -213,7 +213,15 @@ class PostgresWorkload:
         op, row = next(self._ops), self._last_row
         at_s = self._now_s()
         self._write_down(
-            Record(at_s, op, Action.WRITE, Phase.INVOKE, lane.edge, row=row, late_s=max(0.0, at_s - due_s))
+            Record(
+                at_s,
+                op,
+                Action.WRITE,
+                Phase.INVOKE,
+                lane.edge,
+                row=row,
+                late_s=round(max(0.0, at_s - due_s), 6),
+            )
         )
         reply, saw = await self._through(lane, lambda connection: self._insert(connection, lane.edge, row))
         self._write_down(
@@ -225,7 +233,7 @@ class PostgresWorkload:
             return
         op, at_s = next(self._ops), self._now_s()
         window = (max(0, self._last_row - READ_WINDOW_ROWS + 1), self._last_row)
-        late_s = max(0.0, at_s - due_s)
+        late_s = round(max(0.0, at_s - due_s), 6)
         self._write_down(Record(at_s, op, Action.READ, Phase.INVOKE, lane.edge, window=window, late_s=late_s))
         found: list[tuple[int, str]] = []
         query = sql.SQL("SELECT id, payload FROM {} WHERE id BETWEEN %s AND %s").format(
@@ -377,7 +385,8 @@ class PostgresWorkload:
     # Notes.
 
     def _now_s(self) -> float:
-        return time.monotonic() - self._began_s
+        """To the microsecond, as it is kept on disk: a report made again says the same."""
+        return round(time.monotonic() - self._began_s, 6)
 
     def _write_down(self, line: Record | Mark) -> None:
         with self._lock:
