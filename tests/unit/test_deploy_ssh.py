@@ -1,5 +1,6 @@
 """The SSH adapter against a server of paramiko's own, on loopback."""
 
+import contextlib
 import shlex
 import socket
 import subprocess
@@ -48,10 +49,11 @@ def _serve(channel: paramiko.Channel, command: str) -> None:
         shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         out, err = process.communicate(channel.makefile("rb").read())
-    channel.sendall(out)
-    channel.sendall_stderr(err)
-    channel.send_exit_status(process.returncode)
-    channel.close()
+    with contextlib.suppress(OSError):  # the client did not wait
+        channel.sendall(out)
+        channel.sendall_stderr(err)
+        channel.send_exit_status(process.returncode)
+        channel.close()
 
 
 @dataclass
@@ -99,7 +101,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             made.logins.append(transport)
             try:
                 transport.start_server(server=Shell(paramiko.Ed25519Key.from_private_key_file(str(ours))))
-            except (paramiko.SSHException, EOFError):
+            except (paramiko.SSHException, EOFError, OSError):
                 transport.close()  # the client did not like our host key
 
     thread = threading.Thread(target=accept, daemon=True)
