@@ -4,7 +4,6 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-export DCCTL_ENVIRONMENT ?= inventories/lab
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-torture lab-down test test-unit check bench bench-replication torture-replication \
@@ -27,6 +26,8 @@ $(STAMP): pyproject.toml procurement/pyproject.toml requirements/dev.txt bindep.
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
 	fi
 	touch $(STAMP)
+
+demo demo-torture: export DCCTL_ENVIRONMENT := inventories/lab
 
 demo: setup ## build the lab, lose the primary's site while a client writes, show what the client saw
 	$(BIN)/dcctl demo

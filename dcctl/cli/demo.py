@@ -24,10 +24,10 @@ from dcctl.cli.output import emit
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import Interrupted, Refused
 from dcctl.lab import host, up
-from dcctl.lab.paths import LAB, RUN
+from dcctl.lab.paths import CACHE, RUN
 
 MARKER = RUN / "demo.json"
-LOCK = LAB / "demo.lock"
+LOCK = CACHE / "demo.lock"
 ENDING_LIMIT_S = 60.0
 """How long a killed demo's last phase may take to end before the next demo gives up on it."""
 
@@ -88,7 +88,7 @@ def demo(session: Session) -> int:
 @contextmanager
 def _alone() -> Iterator[IO[str]]:
     """One demo at a time; a killed one's phase holds the lock until it has ended."""
-    LAB.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     with LOCK.open("a+") as lock:
         deadline = time.monotonic() + ENDING_LIMIT_S
         while True:
