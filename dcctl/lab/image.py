@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dcctl import resources
+from dcctl.errors import NotFound
 from dcctl.lab.disk import CURRENT
 from dcctl.lab.paths import CACHE, DEBS, IMAGES, MACHINES
-from dcctl.lab.process import run_tied
+from dcctl.lab.process import run, run_tied
 
 MIRROR_VARIABLE = "DCCTL_LAB_MIRROR"
-MIRROR = "http://deb.debian.org/debian"
+RELEASE = "bookworm"
 LIMIT_S = 1200.0
 TRIED = "build the lab's golden image"
 
@@ -56,13 +57,26 @@ def ensure_built(progress: Callable[[str], None]) -> None:
         _remove_others(built)
 
 
+def hosts_mirror() -> str:
+    """The Debian mirror that this host installs from. Raises NotFound when it is of another release."""
+    targets = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Identifier: Packages"])
+    for uri, release in (line.split() for line in targets.splitlines()):
+        if release == RELEASE:
+            return uri
+    raise NotFound(
+        TRIED,
+        saw=f"this host's package sources name no mirror of Debian's {RELEASE}",
+        next_command=f"{MIRROR_VARIABLE}=URL dcctl lab up",
+    )
+
+
 def _build(built: Path, progress: Callable[[str], None]) -> None:
     unfinished = IMAGES / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     for layer in ("base", "stack", "work", "root"):
         (unfinished / layer).mkdir(parents=True)
     DEBS.mkdir(exist_ok=True)
-    script, mirror = str(_sources() / "build-layer"), os.environ.get(MIRROR_VARIABLE, MIRROR)
+    script, mirror = str(_sources() / "build-layer"), os.environ.get(MIRROR_VARIABLE) or hosts_mirror()
     log = CACHE / "image.log"
     progress("image: a bare Debian 12 with debootstrap, about a minute")
     base = ["sh", script, "base", str(unfinished / "base"), str(DEBS), mirror]
