@@ -59,9 +59,11 @@ def ensure_built(progress: Callable[[str], None]) -> None:
 
 def hosts_mirror() -> str:
     """The Debian mirror that this host installs from. Raises NotFound when it is of another release."""
-    targets = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Identifier: Packages"])
-    for uri, release in (line.split() for line in targets.splitlines()):
-        if release == RELEASE:
+    # The code name is known after `apt-get update`; before it there is only what the sources say.
+    told = "$(REPO_URI)|$(CODENAME)|$(RELEASE)"
+    for target in run(["apt-get", "indextargets", "--format", told, "Identifier: Packages"]).splitlines():
+        uri, *releases = target.split("|")
+        if RELEASE in releases:
             return uri
     raise NotFound(
         TRIED,
