@@ -59,16 +59,15 @@ def ensure_built(progress: Callable[[str], None]) -> None:
 
 def hosts_mirror() -> str:
     """The Debian mirror that this host installs from. Raises NotFound when it is of another release."""
-    # The code name is known after `apt-get update`; before it there is only what the sources say.
-    told = "$(REPO_URI)|$(CODENAME)|$(RELEASE)"
+    told = "$(REPO_URI) $(CODENAME)"
     for target in run(["apt-get", "indextargets", "--format", told, "Identifier: Packages"]).splitlines():
-        uri, *releases = target.split("|")
-        if RELEASE in releases:
+        uri, release = target.split(" ")
+        if release == RELEASE:
             return uri
     raise NotFound(
         TRIED,
-        saw=f"this host's package sources name no mirror of Debian's {RELEASE}",
-        next_command=f"{MIRROR_VARIABLE}=URL dcctl lab up",
+        saw=f"this host's package lists know no mirror of Debian's {RELEASE}",
+        next_command=f"apt-get update; or: {MIRROR_VARIABLE}=URL dcctl lab up",
     )
 
 
