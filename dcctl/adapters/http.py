@@ -22,7 +22,7 @@ def get(url: str, *, limit_s: float, tried: str, on: str) -> tuple[int, str]:
             limit: Any = Timeout(total=limit_s)
             answer = session.get(url, timeout=limit, allow_redirects=False)
     except requests.Timeout as error:
-        raise TimedOut(tried, on=on, saw=f"no answer within {limit_s:.1f} s") from error
+        raise TimedOut(tried, on=on, saw=f"no answer within {limit_s:g} s") from error
     except requests.RequestException as error:
         raise Unreachable(tried, on=on, saw=_cause(error)) from error
     return answer.status_code, answer.text

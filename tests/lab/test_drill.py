@@ -1,5 +1,7 @@
 """Drills and status on the whole lab: both clouds, the machines deployed, a site really cut off."""
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -15,10 +17,14 @@ import pytest
 import yaml
 from guests import dcctl, eventually
 
-from dcctl import resources
+from dcctl import resources, wiring
 from dcctl.config.load import load
 from dcctl.config.reference import resolve
+from dcctl.config.schema import Configuration
 from dcctl.lab import network
+from dcctl.lab.fault import LabFault
+from dcctl.network_namespace import CLONE_NEWNET, enter
+from dcctl.testing.contracts.system import SystemContract
 
 pytestmark = pytest.mark.lab
 
@@ -112,6 +118,39 @@ def deployed(lab: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         dcctl("lab", "heal", check=True)
         system.run("provision", "destroy", "--yes", limit_s=300)
+
+
+class LabWorld:
+    """The deployed system through the real adapters, from within the operator's network."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        seen = wiring.system(configuration, limit_s=1.0)
+        self.coordination, self.database, self.edges = seen.coordination, seen.database, seen.edges
+        self.fault = LabFault()
+        self.places = {host.name: host.place for host in seen.hosts}
+
+    def pass_time(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class TestLabSystem(SystemContract):
+    @pytest.fixture
+    def world(self, system: "System") -> Iterator[LabWorld]:
+        configuration = load(str(system.folder))
+        with joined(configuration.network_namespace or ""):
+            yield LabWorld(configuration)
+
+
+@contextlib.contextmanager
+def joined(namespace: str) -> Iterator[None]:
+    """This thread in a network namespace, and back."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(namespace)
+        yield
+    finally:
+        ctypes.CDLL(None).setns(home, CLONE_NEWNET)
+        os.close(home)
 
 
 @pytest.fixture
