@@ -49,6 +49,7 @@ class ControlPlane:
             self.state, certificate=certificate, key=key, authority=certificate
         )
         openstack_build.write_secret(self.clouds, clouds_yaml(passwords, certificate))
+        self._plain: openstack.connection.Connection | None = None
 
     def start(self) -> None:
         standin = Path(__file__).with_name("standin_machine.py")
@@ -69,6 +70,9 @@ class ControlPlane:
 
     def kill(self) -> None:
         """Nothing of it runs another instruction; its children go with their parent."""
+        if self._plain is not None:
+            self._plain.close()
+            self._plain = None
         self.process.kill()
         self.process.wait(PATIENCE_S)
         (self.state / "ready").unlink(missing_ok=True)
@@ -103,23 +107,23 @@ class ControlPlane:
         file.write_text(yaml.safe_dump(document))
         return str(file)
 
-    @contextlib.contextmanager
-    def plain(self) -> Iterator[Any]:
-        """Somebody else's session, with nothing of ours in it."""
-        config = openstack.config.OpenStackConfig(config_files=[str(self.clouds)], load_envvars=False)
-        with openstack.connection.Connection(config=config.get_one("east")) as cloud:
-            yield cloud
+    def plain(self) -> Any:
+        """Somebody else's session, with nothing of ours in it, as long as the control plane runs."""
+        if self._plain is None:
+            config = openstack.config.OpenStackConfig(config_files=[str(self.clouds)], load_envvars=False)
+            self._plain = openstack.connection.Connection(config=config.get_one("east"))
+        return self._plain
 
     def empty(self) -> None:
         """Delete every server, and let every hypervisor be heard again."""
-        with self.plain() as cloud:
-            for service in cloud.compute.services(binary="nova-compute"):
-                if service.is_forced_down:
-                    cloud.compute.update_service_forced_down(service, forced=False)
-            wait_until(lambda: all(each.state == "up" for each in services(cloud)))
-            for server in cloud.compute.servers():
-                cloud.compute.delete_server(server, force=server.status == "ERROR")
-            wait_until(lambda: not list(cloud.compute.servers(details=False)))
+        compute = self.plain().compute
+        for service in services(self.plain()):
+            if service.is_forced_down:
+                compute.update_service_forced_down(service, forced=False)
+        for server in compute.servers(details=False):
+            compute.delete_server(server)
+        wait_until(lambda: not list(compute.servers(details=False)))
+        wait_until(lambda: all(each.state == "up" for each in services(self.plain())))
 
 
 @pytest.fixture(scope="session")
@@ -128,8 +132,8 @@ def running(capable_host: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     plane = ControlPlane(tmp_path_factory.mktemp("openstack"))
     plane.start()
     try:
-        with plane.entered(), plane.plain() as cloud:
-            cloud.compute.create_flavor(name=IMPOSSIBLE, vcpus=1, ram=2**20, disk=1)
+        with plane.entered():
+            plane.plain().compute.create_flavor(name=IMPOSSIBLE, vcpus=1, ram=2**20, disk=1)
         yield plane
     finally:
         plane.kill()
@@ -170,31 +174,29 @@ class World:
         return ServerSpec(**values | changes)
 
     def make_foreign(self, name: str, *, owner: str | None) -> None:
-        with self.plane.plain() as cloud:
-            made = self._create(cloud, self.spec(name), "dcctl.small", owner)
-            cloud.compute.wait_for_server(made, interval=0.2, wait=PATIENCE_S)
+        self.create(self.spec(name), "dcctl.small", owner, status="ACTIVE")
 
     def make_leftover(self, spec: ServerSpec) -> None:
-        with self.plane.plain() as cloud:
-            made = self._create(cloud, spec, IMPOSSIBLE, spec.environment)
-            cloud.compute.wait_for_server(made, status="ERROR", failures=[], interval=0.2, wait=PATIENCE_S)
+        self.create(spec, IMPOSSIBLE, spec.environment, status="ERROR")
 
-    def _create(self, cloud: Any, spec: ServerSpec, flavour: str, owner: str | None) -> Any:
-        return cloud.compute.create_server(
+    def create(self, spec: ServerSpec, flavour: str, owner: str | None, *, status: str) -> None:
+        cloud = self.plane.plain()
+        made = cloud.compute.create_server(
             name=spec.name,
             image_id=cloud.image.find_image(spec.image).id,
             flavor_id=cloud.compute.find_flavor(flavour).id,
             networks=[{"uuid": cloud.network.find_network(spec.network).id, "fixed_ip": spec.address}],
             metadata={reading.OWNER: owner} if owner else {},
         )
+        cloud.compute.wait_for_server(made, status=status, failures=[], interval=0.2, wait=PATIENCE_S)
 
     @contextlib.contextmanager
     def disconnected(self, hypervisor: str) -> Iterator[None]:
-        with self.plane.plain() as cloud:
-            (service,) = [each for each in services(cloud) if each.host == hypervisor]
-            cloud.compute.update_service_forced_down(service, forced=True)
-            yield
-            cloud.compute.update_service_forced_down(service, forced=False)
+        cloud = self.plane.plain()
+        (service,) = [each for each in services(cloud) if each.host == hypervisor]
+        cloud.compute.update_service_forced_down(service, forced=True)
+        yield
+        cloud.compute.update_service_forced_down(service, forced=False)
 
     def unreachable(self) -> Machines:
         nobody = self.plane.clouds_but(auth_url="https://198.18.1.5:5999/v3")
@@ -212,7 +214,7 @@ def wait_until(happened: Callable[[], bool], limit_s: float = PATIENCE_S) -> Non
     until = time.monotonic() + limit_s
     while not happened():
         assert time.monotonic() < until, f"it did not happen within {limit_s:g} s"
-        time.sleep(0.05)
+        time.sleep(0.2)  # often enough: each look costs Nova what it needs for the work
 
 
 def _join(descriptor: int) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,8 @@ USER_DATA = "#cloud-config\nhostname: driver-1\n"
 
 
 @pytest.fixture
-def cloud(plane: ControlPlane) -> Iterator[Any]:
-    with plane.plain() as session:
-        yield session
+def cloud(plane: ControlPlane) -> Any:
+    return plane.plain()
 
 
 @pytest.fixture
@@ -194,8 +192,8 @@ def test_an_evacuated_machine_begins_again_from_its_disk_and_stays_there(
     settle(cloud, server, "ACTIVE")
     plane.kill()
     plane.start()  # the lost hypervisor is back, and removes what was evacuated from it: nothing
-    with plane.entered(), plane.plain() as again:
-        assert settle(again, server, "ACTIVE").compute_host == settled.compute_host
+    with plane.entered():
+        assert settle(plane.plain(), server, "ACTIVE").compute_host == settled.compute_host
     assert "delete" not in plane.runtime.calls()[before:]
     assert plane.runtime.state(NAME) == "running"
 
@@ -204,7 +202,8 @@ def test_machines_outlive_the_control_plane(plane: ControlPlane, cloud: Any, ser
     before = len(plane.runtime.calls())
     plane.kill()
     plane.start()
-    with plane.entered(), plane.plain() as again:
+    with plane.entered():
+        again = plane.plain()
         found = settle(again, server, "ACTIVE")
         assert found.compute_host == server.compute_host
         assert plane.runtime.calls()[before:] == []

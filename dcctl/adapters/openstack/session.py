@@ -67,13 +67,13 @@ class Session:
     def wait(
         self, tried: str, look: Callable[[], T], *, until: Callable[[T], bool], on: str, limit_s: float
     ) -> T:
-        """Look again and again, 0.1 to 1 s apart, and return what was seen first that is as wanted.
+        """Look again and again, 0.2 to 1 s apart, and return what was seen first that is as wanted.
 
         Raises TimedOut after ``limit_s`` seconds; the cloud may be at it still.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_not_result(until),
-            wait=tenacity.wait_exponential(multiplier=0.1, exp_base=1.5, max=1.0),
+            wait=tenacity.wait_exponential(multiplier=0.2, exp_base=1.5, max=1.0),
             stop=tenacity.stop_after_delay(limit_s),
         )
         try:
