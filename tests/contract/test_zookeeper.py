@@ -1,5 +1,6 @@
 """Reading nodes of a real ZooKeeper, one server on loopback."""
 
+import contextlib
 import shutil
 import subprocess
 import time
@@ -37,15 +38,14 @@ def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def _wait_for(voters: ZooKeeperVoters) -> None:
+    """Until it serves; at first nobody listens, then it says that it does not serve."""
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            assert voters.observe_voter("x").mode is VoterMode.STANDALONE
-        except DcctlError:
-            assert time.monotonic() < deadline, "ZooKeeper did not start"
-            time.sleep(0.1)
-        else:
-            return
+    mode = None
+    while mode is not VoterMode.STANDALONE:
+        assert time.monotonic() < deadline, f"ZooKeeper did not start: {mode}"
+        with contextlib.suppress(DcctlError):
+            mode = voters.observe_voter("x").mode
+        time.sleep(0.05)
 
 
 def test_nodes_are_read_and_absent_ones_are_none(zookeeper: int) -> None:
