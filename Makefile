@@ -23,7 +23,10 @@ $(STAMP): pyproject.toml procurement/pyproject.toml requirements/dev.txt bindep.
 	@echo "setup: Debian packages"
 	missing=$$($(BIN)/bindep -b || true); \
 	if test -n "$$missing"; then \
-		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+		: "the tests start what they need: no database cluster and no service of the packages' own"; \
+		test -e /etc/postgresql-common/createcluster.conf || \
+			{ mkdir -p /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; }; \
+		apt-get -qq update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends -o Dpkg::Options::=--force-confold $$missing >/dev/null; \
 	fi
 	touch $(STAMP)
 
