@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torture lab-down test test-unit check bench bench-replication torture-replication \
+.PHONY: help setup demo demo-torture lab-down test test-unit check bench bench-prompt bench-replication torture-replication \
 	docs wheel lock clean
 
 help: ## list these commands
@@ -54,7 +54,10 @@ check: setup ## style, types, floors, playbooks
 	$(BIN)/lint-imports
 	ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline playbooks
 
-bench: bench-replication ## every measurement beside its peers, for docs/benchmarks.md
+bench: bench-prompt bench-replication ## every measurement beside its peers, for docs/benchmarks.md
+
+bench-prompt: setup ## how long `dcctl --help` and `dcctl status` take, with the lab up
+	DCCTL_ENVIRONMENT=inventories/lab $(BIN)/python bench/prompt.py
 
 bench-replication: setup ## replication beside rclone, container-sync and the swift command
 	$(BIN)/python bench/replication.py
