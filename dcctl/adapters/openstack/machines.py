@@ -17,6 +17,8 @@ from dcctl.adapters.openstack.userdata import with_keys
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
 from dcctl.errors import DcctlError, NotFound, Refused, Rejected
 
+GONE = "DELETED"
+
 
 @dataclass(frozen=True, slots=True)
 class OpenStackSite:
@@ -49,7 +51,7 @@ class OpenStackMachines:
         self._session.close()
 
     def observe_servers(self) -> tuple[Server, ...]:
-        listed = self._session.call("list the servers", lambda cloud: list(cloud.compute.servers()))
+        listed = self._list("list the servers")
         return tuple(sorted(map(self._server, listed), key=lambda server: (server.name, server.id)))
 
     def observe_hypervisors(self) -> tuple[Hypervisor, ...]:
@@ -130,12 +132,14 @@ class OpenStackMachines:
     def _at(self, name: str) -> str:
         return place(name, self.site)
 
+    def _list(self, tried: str, *, on: str = "", **wanted: str) -> list[Any]:
+        """The project's servers. Nova goes on listing one for a moment that it calls deleted already."""
+        listed = self._session.call(tried, lambda cloud: list(cloud.compute.servers(**wanted)), on=on)
+        return [server for server in listed if server.status != GONE]
+
     def _find(self, tried: str, name: str) -> Any | None:
         """The server of that name: ours, if any is, or somebody else's; None when there is none."""
-        listed = self._session.call(
-            tried, lambda cloud: list(cloud.compute.servers(name=f"^{name}$")), on=name
-        )
-        named = [server for server in listed if server.name == name]
+        named = [each for each in self._list(tried, on=name, name=f"^{name}$") if each.name == name]
         ours = [server for server in named if self._owner(server) == self._of.environment]
         if len(ours) > 1:
             ids = ", ".join(server.id for server in ours)
@@ -173,7 +177,7 @@ class OpenStackMachines:
                 now = cloud.compute.get_server(server.id)
             except openstack.exceptions.NotFoundException:
                 return None
-            return None if now.status == "DELETED" else now
+            return None if now.status == GONE else now
 
         return self._session.call(tried, ask, on=server.name)
 
@@ -276,7 +280,10 @@ class OpenStackMachines:
         )
 
     def _delete(self, tried: str, server: Any) -> None:
-        self._session.call(tried, lambda cloud: cloud.compute.delete_server(server), on=server.name)
+        """By force: some clouds keep what was merely deleted for a while, and its address with it."""
+        self._session.call(
+            tried, lambda cloud: cloud.compute.delete_server(server, force=True), on=server.name
+        )
         left = self._session.wait(
             tried,
             lambda: self._again(tried, server),
