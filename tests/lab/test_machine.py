@@ -28,10 +28,7 @@ def test_a_machine_is_what_its_specification_says(guest: Define) -> None:
     more = f"ssh_keys: {keys}\nwrite_files: [{{path: /etc/told, content: told}}]\nruncmd: [touch /etc/ran]\n"
     one = guest("one", "east", 200, user_data=base + more)
     two = guest("two", "west", 200)
-    began = time.monotonic()
     one.boot()
-    took_s = time.monotonic() - began
-    assert took_s < BOOT_LIMIT_S
     assert one.run("hostname; cat /etc/machine-id /etc/told").split() == [
         "one",
         one.id.replace("-", ""),
