@@ -1,6 +1,6 @@
 """OpenStack for tests: the real services in a network of their own, over a runtime that only remembers.
 
-One control plane serves all tests of a run, for it takes seconds to start; each test leaves it empty.
+One control plane serves all tests of a module, for it takes seconds to start; each test leaves it empty.
 """
 
 import contextlib
@@ -126,7 +126,7 @@ class ControlPlane:
         wait_until(lambda: all(each.state == "up" for each in services(self.plain())))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(capable_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     openstack_build.ensure_built(print)
     plane = ControlPlane(tmp_path_factory.mktemp("openstack"))
