@@ -3,7 +3,6 @@
 import math
 
 from dcctl.domain.observation import Cut
-from dcctl.errors import DcctlError
 from dcctl.lab import network
 from dcctl.lab.paths import PLACES
 
@@ -25,9 +24,4 @@ class LabFault:
         network.cut(site, for_s=math.ceil(for_s))
 
     def heal(self, site: str) -> None:
-        try:
-            network.heal(site)
-        except DcctlError:
-            # A rule whose time ran out between being seen and being removed fails the whole removal.
-            if any(site in (each.source, each.target) for each in network.observe_cuts()):
-                raise
+        network.heal(site)
