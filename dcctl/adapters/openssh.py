@@ -11,7 +11,8 @@ from pathlib import Path
 from dcctl.domain.inventory import Login
 
 CONNECT_S = 5
-PERSIST_S = 60
+PERSIST_S = 15
+"""How long an idle connection stays; one whose deploy was killed ends by this alone."""
 
 
 class SharedConnections:
