@@ -41,8 +41,9 @@ demo-torture: setup ## kill the demo at three phases; the next one must succeed 
 lab-down: setup ## remove the lab and all it made
 	$(BIN)/dcctl lab down
 
+# One process has the lab, the other has all that needs none.
 test: setup ## every test, the lab's included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-unit: setup ## the tests that need no root and no lab
 	$(BIN)/pytest tests/unit
