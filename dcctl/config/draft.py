@@ -21,6 +21,7 @@ _FLAG: TypeAdapter[bool] = TypeAdapter(Annotated[bool, Strict()])
 _MODE: TypeAdapter[str] = TypeAdapter(Literal["manual", "automatic"])
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _ROLES: TypeAdapter[tuple[str, ...]] = TypeAdapter(Roles)
+_SWIFT_AUTH: TypeAdapter[str] = TypeAdapter(Literal["tempauth", "keystone"])
 _SITES: TypeAdapter[tuple[str, ...]] = TypeAdapter(SiteNames)
 _WITNESS_ROLES: TypeAdapter[tuple[str, ...]] = TypeAdapter(WitnessRoles)
 
@@ -72,6 +73,11 @@ class Draft:
     secrets: tuple[str, ...] | None
     mode: str | None
     survives_any_place: bool | None
+    replicated: bool
+    """Whether there is a section ``replication``."""
+    swift_auth: str | None
+    keystones: tuple[str, ...] | None
+    """Sites."""
 
 
 def draft(document: object) -> Draft:
@@ -86,6 +92,9 @@ def draft(document: object) -> Draft:
         secrets=_names(_part(document, "secrets", default={})),
         mode=_valid(_MODE, _part(document, "automation", "mode", default="manual")),
         survives_any_place=_valid(_FLAG, _part(document, "rules", "quorum_survives_any_place", default=True)),
+        replicated=_part(document, "replication") is not None,
+        swift_auth=_valid(_SWIFT_AUTH, _part(document, "swift", "auth", default="tempauth")),
+        keystones=_names(_part(document, "swift", "keystone", default={})),
     )
 
 

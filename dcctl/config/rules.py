@@ -10,13 +10,13 @@ from itertools import combinations
 
 from dcctl.config.document import Location, Node, locate
 from dcctl.config.draft import Draft, Group, Site, draft
-from dcctl.config.schema import KNOWN_ROLES, REQUIRED_SECRETS, SITE_KINDS, WITNESS_PLACE
+from dcctl.config.schema import KNOWN_ROLES, NEEDED_ROLES, REQUIRED_SECRETS, SITE_KINDS, WITNESS_PLACE
 from dcctl.config.units import AddressRange
 from dcctl.config.wording import did_you_mean, written
 from dcctl.errors import Problem
 
 Finding = tuple[Location, str]
-AT_BOTH_SITES = ("postgresql", "edge")
+AT_BOTH_SITES = ("postgresql", "edge", "swift", "procurement", "replication")
 VOTERS = (3, 5)
 
 
@@ -171,7 +171,8 @@ def _carried(read: Draft) -> Iterator[Finding]:
         sites = {site for group in groups for site in group.sites or ()}
         on_witness = read.witness is not None and role in (read.witness.roles or ())
         if not groups and not on_witness:
-            yield ("machines",), f"no machine carries the role {role}"
+            if role in NEEDED_ROLES:
+                yield ("machines",), f"no machine carries the role {role}"
         elif role in AT_BOTH_SITES:
             for site in known:
                 if site not in sites:
@@ -220,10 +221,39 @@ def _automatic(read: Draft) -> Iterator[Finding]:
         yield ("rules", "quorum_survives_any_place"), "automatic needs a quorum that survives any place"
 
 
+NEEDS = {"procurement": "swift", "replication": "swift"}
+"""The roles that are of no use without another."""
+
+
+def _documents(read: Draft) -> Iterator[Finding]:
+    if not read.groups or any(group.roles is None for group in read.groups):
+        return
+    for role, other in NEEDS.items():
+        if (carrying := _carrying(read, role)) and not _carrying(read, other):
+            where = ("machines", carrying[0].name, "roles")
+            yield where, f"the role {role} needs the role {other}; no machine carries it"
+    if (carrying := _carrying(read, "replication")) and not read.replicated:
+        where = ("machines", carrying[0].name, "roles")
+        yield where, "the role replication needs the section replication:, which is missing"
+
+
+def _keystone(read: Draft) -> Iterator[Finding]:
+    if read.swift_auth == "keystone" and read.keystones is not None:
+        for site in _site_names(read):
+            if site not in read.keystones:
+                yield ("swift", "keystone"), f"auth: keystone needs the Keystone of site {site}"
+    for site in read.keystones or ():
+        if read.swift_auth == "tempauth":
+            yield ("swift", "keystone", site), "is not used with auth: tempauth"
+        elif read.sites is not None and site not in _site_names(read):
+            hint = did_you_mean(site, _site_names(read))
+            yield ("swift", "keystone", site), f"there is no site {site!r}{hint}"
+
+
 def _secrets(read: Draft) -> Iterator[Finding]:
     if read.secrets is None:
         return
-    known = tuple(name for names in REQUIRED_SECRETS.values() for name in names)
+    known = tuple(dict.fromkeys(name for names in REQUIRED_SECRETS.values() for name in names))
     for name in read.secrets:
         if name not in known:
             yield ("secrets", name), f"no role uses a secret of this name{did_you_mean(name, known)}"
@@ -246,5 +276,7 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _carried,
     _voters,
     _automatic,
+    _documents,
+    _keystone,
     _secrets,
 )

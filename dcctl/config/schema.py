@@ -45,14 +45,42 @@ from dcctl.config.units import (
     parse_size,
 )
 
-KNOWN_ROLES = ("zookeeper", "postgresql", "edge")
+KNOWN_ROLES = (
+    "zookeeper",
+    "postgresql",
+    "swift",
+    "procurement",
+    "replication",
+    "edge",
+    "agent",
+    "prometheus",
+)
 """The roles that a group of machines may carry, in the order they are deployed; ``base`` is on every
 machine without being written."""
+
+NEEDED_ROLES = ("zookeeper", "postgresql", "edge")
+"""The roles without which there is nothing to fail over."""
 
 NAME_PATTERN = r"(?=.{1,30}$)[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
 REQUIRED_SECRETS: Mapping[str, tuple[str, ...]] = {
     "postgresql": ("postgresql_superuser", "postgresql_replication", "postgresql_app", "patroni_api"),
+    "swift": (
+        "swift_hash",
+        "swift_admin",
+        "swift_documents",
+        "swift_realm_key",
+        "swift_container_key",
+        "swift_temp_url",
+    ),
+    "procurement": (
+        "postgresql_app",
+        "procurement_brokers",
+        "procurement_signing",
+        "swift_documents",
+        "swift_temp_url",
+    ),
+    "replication": ("postgresql_app", "swift_realm_key", "swift_container_key"),
 }
 """The secrets that each role uses, by their names under ``secrets``."""
 
@@ -222,9 +250,12 @@ PublicFile: TypeAlias = Annotated[
     _text_schema("^file:.+", "file:witness-host-key.pub"),
 ]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
-Role: TypeAlias = Literal["zookeeper", "postgresql", "edge"]
+Role: TypeAlias = Literal[
+    "zookeeper", "postgresql", "swift", "procurement", "replication", "edge", "agent", "prometheus"
+]
 Roles: TypeAlias = Annotated[tuple[Role, ...], AfterValidator(_without_repeats)]
-WitnessRoles: TypeAlias = Annotated[tuple[Literal["zookeeper"], ...], AfterValidator(_without_repeats)]
+WitnessRole: TypeAlias = Literal["zookeeper", "agent"]
+WitnessRoles: TypeAlias = Annotated[tuple[WitnessRole, ...], AfterValidator(_without_repeats)]
 SiteNames: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_without_repeats)]
 
 
@@ -348,6 +379,35 @@ class Rules(Section):
     in manual mode only."""
 
 
+class Keystone(Section):
+    """The identity service that Swift asks about tokens; its service password is ``swift_admin``."""
+
+    auth_url: Endpoint
+    """As its clients call it, such as https://keystone.example.org:5000."""
+    ca_file: File | None = None
+    user: Text = "swift"
+    """Swift's own account there, in the service project; it may validate tokens."""
+    project: Text = "service"
+    domain: Text = "Default"
+    operator_roles: tuple[Text, ...] = ("admin", "member")
+    """Who holds one of these in a project owns the project's account."""
+
+
+class Swift(Section):
+    """The documents' clusters, one at each site."""
+
+    auth: Literal["tempauth", "keystone"] = "tempauth"
+    """Who knows the users: the proxies themselves, or a Keystone."""
+    keystone: dict[str, Keystone] = {}
+    """By site, with ``auth: keystone``."""
+    replicas: Annotated[int, Strict(), Field(ge=1, le=9)] = 3
+    """Copies of everything within a site; no more than the site has machines are made."""
+    part_power: Annotated[int, Strict(), Field(ge=4, le=24)] = 10
+    """The rings have 2 ** part_power partitions; a cluster keeps its number for life."""
+    reclaim_age: Duration = timedelta(days=7)
+    """How long a deleted object's tombstone is kept."""
+
+
 class Automation(Section):
     """Who starts a failover."""
 
@@ -370,6 +430,7 @@ class Configuration(Section):
     objectives: Objectives
     rules: Rules = Rules()
     automation: Automation = Automation()
+    swift: Swift = Swift()
     faults: Literal["lab"] | None = None
     """What breaks this environment on purpose, for drills; without it a drill that breaks is refused."""
     secrets: dict[SecretName, Secret] = {}

@@ -1,6 +1,8 @@
 """What the lab's operator holds: an SSH key, the secrets of the stack, and a shell on any machine."""
 
+import json
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -10,7 +12,36 @@ from dcctl.errors import NotFound, Refused, Unreachable
 from dcctl.lab import machine
 from dcctl.lab.paths import NAMESPACES, OPERATOR, OPERATOR_NAMESPACE
 
-SECRETS = ("postgresql_superuser", "postgresql_replication", "postgresql_app", "patroni_api")
+
+def _token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _seed() -> str:
+    """An Ed25519 private key, as the procurement services read it."""
+    return secrets.token_hex(32)
+
+
+def _brokers() -> str:
+    """Who may call the procurement services: a JSON object of names and tokens."""
+    return json.dumps({"broker": _token(), "drill": _token()})
+
+
+SECRETS: Mapping[str, Callable[[], str]] = {
+    "postgresql_superuser": _token,
+    "postgresql_replication": _token,
+    "postgresql_app": _token,
+    "patroni_api": _token,
+    "swift_hash": _token,
+    "swift_admin": _token,
+    "swift_documents": _token,
+    "swift_realm_key": _token,
+    "swift_container_key": _token,
+    "swift_temp_url": _token,
+    "procurement_signing": _seed,
+    "procurement_brokers": _brokers,
+}
+"""What the configured roles need, and how each is made."""
 USER = "dcctl"
 PRIVATE_KEY = OPERATOR / "id_ed25519"
 PUBLIC_KEY = OPERATOR / "id_ed25519.pub"
@@ -24,10 +55,10 @@ def ensure_operator() -> None:
         private, public = new_key("operator")
         _write_secret(PRIVATE_KEY, private)
         PUBLIC_KEY.write_text(public + "\n")
-    for name in SECRETS:
+    for name, make in SECRETS.items():
         path = OPERATOR / "secrets" / name
         if not path.exists():
-            _write_secret(path, secrets.token_urlsafe(24))
+            _write_secret(path, make())
 
 
 def new_key(comment: str) -> tuple[str, str]:
