@@ -1,73 +1,28 @@
-"""``ports.Leases`` in ZooKeeper: ``/dcctl/<environment>/roles/<role>/{epoch,lease,holder,resign}``.
-
-kazoo is used for its session and its requests alone: no listener, no watch, no recipe, no retry. A client
-that is cut off stays SUSPENDED without an end and queues what it is asked (kazoo 2.7 and later); so every
-request has a time limit of its own, none is made while there is no connection, and its send time is read
-before kazoo sees it. A request that was given up may still be carried out when the connection is back:
-each change therefore names the versions that it is based on.
-"""
+"""``ports.Leases`` in ZooKeeper: ``/dcctl/<environment>/roles/<role>/{epoch,lease,holder,resign}``."""
 
 import contextlib
 import json
-import logging
-import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from kazoo.client import KazooClient
 from kazoo.exceptions import (
     BadVersionError,
-    ConnectionClosedError,
-    ConnectionLoss,
-    KazooException,
     NodeExistsError,
     NoNodeError,
     RolledBackError,
     RuntimeInconsistency,
-    SessionExpiredError,
 )
-from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
-from kazoo.protocol.serialization import Connect
-from kazoo.retry import KazooRetry
 
+from dcctl.adapters.zookeeper.session import Answer, ZooKeeperSession
 from dcctl.domain.leadership import Epoch, Lease, Renewal, RoleState, Term, is_superseded
-from dcctl.errors import LeadershipLost, Rejected, TimedOut, Unreachable
+from dcctl.errors import LeadershipLost, Rejected, TimedOut
 
-RECONNECT_PAUSE_S = 0.2
-CLOSE_LIMIT_S = 2.0
 ANY_VERSION = -1
 
 CONFLICTS = (BadVersionError, NoNodeError, NodeExistsError, RolledBackError, RuntimeInconsistency)
 """How parts of a transaction fail when something was written before; the last two for its other parts."""
-
-Answer = tuple[bytes, Any] | None
-
-
-class _Connections(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
-    """kazoo's connections, given up early enough for a lease to live through the loss of a server.
-
-    By itself kazoo notices a silent server after two thirds of a session, and then waits for a whole
-    session on each server that is dark. ``limit_s`` bounds a connect.
-    """
-
-    def __init__(self, *, limit_s: float) -> None:
-        super().__init__()
-        self.limit_s = limit_s
-        self._last: socket.socket | None = None
-
-    def create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["timeout"] = min(kwargs.get("timeout", self.limit_s), self.limit_s)
-        self._last = super().create_connection(*args, **kwargs)
-        return self._last
-
-    def give_up(self) -> None:
-        """End the present connection; kazoo goes on to the next server, with the same session."""
-        if self._last is not None:
-            with contextlib.suppress(OSError):
-                self._last.shutdown(socket.SHUT_RDWR)
 
 
 class ZooKeeperLeases:
@@ -78,70 +33,23 @@ class ZooKeeperLeases:
     """
 
     def __init__(self, hosts: str, *, environment: str, session_s: float, clock: Callable[[], float]) -> None:
-        self._hosts = hosts
         self._roles = f"/dcctl/{environment}/roles"
         self._clock = clock
-        self._granted_s: float | None = None
-        self._connections = _Connections(limit_s=max(0.5, session_s / 8))
-        self._client = self._new_client(hosts, session_s)
-
-    def _new_client(self, hosts: str, session_s: float) -> KazooClient:
-        quiet = logging.Logger("kazoo")
-        quiet.addHandler(logging.NullHandler())
-        retry = KazooRetry(
-            max_tries=-1, delay=RECONNECT_PAUSE_S, backoff=1, max_jitter=0.1, max_delay=RECONNECT_PAUSE_S
-        )
-        client = KazooClient(
-            hosts,
-            timeout=session_s,
-            handler=self._connections,
-            randomize_hosts=False,
-            connection_retry=retry,
-            logger=quiet,
-        )
-        # kazoo reads the granted session timeout and keeps it to itself. It is needed before the client
-        # calls itself connected, so the one place where it passes by is listened to.
-        invoke = client._connection._invoke
-
-        def noting(timeout: float, request: Any, xid: int | None = None) -> Any:
-            answer = invoke(min(timeout, self._connections.limit_s), request, xid)
-            if isinstance(request, Connect):
-                self._granted_s = answer[0].time_out / 1000
-            return answer
-
-        client._connection._invoke = noting
-        return client
+        self._session = ZooKeeperSession(hosts, session_s=session_s, clock=clock)
+        self._client = self._session.client
 
     def connect(self, *, limit_s: float) -> None:
         """Begin the session. Raises Unreachable when no server lets us in within ``limit_s``."""
-        if not self._client.start_async().wait(limit_s):
-            self.close()
-            raise Unreachable(
-                "connect to ZooKeeper",
-                on=self._hosts,
-                saw=f"no session within {limit_s:g} s",
-                next_command="dcctl status",
-            )
+        self._session.connect(limit_s=limit_s)
 
     def close(self) -> None:
         """End the session, or leave it to run out where that cannot be said within two seconds."""
-
-        def end() -> None:
-            # kazoo raises what is not of its own tree when its connection thread will not end.
-            with contextlib.suppress(Exception):
-                self._client.stop()
-                self._client.close()
-
-        ending = threading.Thread(target=end, daemon=True)
-        ending.start()
-        ending.join(CLOSE_LIMIT_S)
+        self._session.close()
 
     @property
     def session_s(self) -> float:
         """What the ensemble granted. Raises Unreachable before it did."""
-        if self._granted_s is None:
-            raise Unreachable("read the session's time limit", on=self._hosts, saw="there is no session")
-        return self._granted_s
+        return self._session.session_s
 
     def observe_roles(self, *, limit_s: float) -> tuple[RoleState, ...]:
         names = self._ask("list the roles", lambda: self._client.get_children_async(self._roles), limit_s)
@@ -150,11 +58,11 @@ class ZooKeeperLeases:
     def observe_role(self, role: str, *, limit_s: float) -> RoleState:
         deadline_s = self._clock() + limit_s
         parts = {
-            part: self._sent(f"read {part} of {role}", partial(self._get, role, part))
+            part: self._session.sent(f"read {part} of {role}", partial(self._get, role, part))
             for part in ("epoch", "lease", "holder", "resign")
         }
         found = {part: self._answer(part, asked, deadline_s - self._clock()) for part, asked in parts.items()}
-        session = self._session()
+        session = self._session.number
         return _role_state(role, found, session)
 
     def claim(self, state: RoleState, term: Term, *, limit_s: float) -> Renewal | None:
@@ -176,7 +84,7 @@ class ZooKeeperLeases:
 
     def renew(self, term: Term, version: int, *, limit_s: float) -> Renewal:
         deadline_s = self._clock() + limit_s
-        asked = self._sent("read resign", lambda: self._get(term.role, "resign"))
+        asked = self._session.sent("read resign", lambda: self._get(term.role, "resign"))
         renewal = self._renew(term, version, deadline_s)
         if renewal is None:
             # Our own renewal of which no answer came back may have been carried out: it counts for
@@ -259,47 +167,20 @@ class ZooKeeperLeases:
 
     def _read(self, role: str, part: str, limit_s: float) -> Answer:
         tried = f"read {part} of {role}"
-        return self._answer(tried, self._sent(tried, lambda: self._get(role, part)), limit_s)
+        return self._answer(tried, self._session.sent(tried, lambda: self._get(role, part)), limit_s)
 
     def _answer(self, tried: str, asked: Any, limit_s: float) -> Answer:
         try:
-            answer: Answer = self._wait(tried, asked, limit_s)
+            answer: Answer = self._session.wait(tried, asked, limit_s)
         except NoNodeError:
             return None
         return answer
 
     def _ask(self, tried: str, request: Callable[[], Any], limit_s: float) -> Any:
         try:
-            return self._wait(tried, self._sent(tried, request), limit_s)
+            return self._session.ask(tried, request, limit_s)
         except NoNodeError:
             return None
-
-    def _sent(self, tried: str, request: Callable[[], Any]) -> Any:
-        """Hand a request to kazoo, if there is a connection now: it would queue it otherwise."""
-        if not self._client.connected:
-            raise Unreachable(tried, on=self._hosts, saw="no connection to ZooKeeper")
-        return request()
-
-    def _wait(self, tried: str, asked: Any, limit_s: float) -> Any:
-        try:
-            return asked.get(timeout=max(0.001, limit_s))
-        except KazooTimeoutError as error:
-            if limit_s >= self._connections.limit_s:
-                self._connections.give_up()
-            raise TimedOut(tried, on=self._hosts, saw=f"no answer within {limit_s:.1f} s") from error
-        except (ConnectionLoss, ConnectionClosedError) as error:
-            raise Unreachable(tried, on=self._hosts, saw="the connection was lost") from error
-        except SessionExpiredError as error:
-            raise Unreachable(tried, on=self._hosts, saw="the session has expired") from error
-        except (NoNodeError, NodeExistsError, BadVersionError):
-            raise
-        except KazooException as error:
-            raise Rejected(tried, on=self._hosts, saw=type(error).__name__) from error
-
-    def _session(self) -> int | None:
-        """The number of the session now; None while there is no connection."""
-        identity = self._client.client_id
-        return None if identity is None else int(identity[0])
 
     def _path(self, role: str, part: str) -> str:
         return f"{self._roles}/{role}/{part}"
