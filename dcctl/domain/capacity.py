@@ -169,9 +169,9 @@ def _running(group: Group, figures: Figures) -> int | None:
 
 
 def _rate(group: Group, running: int | None, figures: Figures) -> Line:
-    demands = [_demand(group, site, figures) for site in (figures.survivor, figures.lost)]
+    demands = _demands(group, figures)
     servers = figures.servers
-    line = Line(group.name, "requests/s", None, None, Fit.UNKNOWN, tuple(demands))
+    line = Line(group.name, "requests/s", None, None, Fit.UNKNOWN, demands)
     unknown = [demand.reason for demand in demands if demand.value is None]
     if group.carries_per_s is None:
         unknown.append("what one machine carries is not declared (demand: in dcctl.yaml)")
@@ -192,17 +192,35 @@ def _rate(group: Group, running: int | None, figures: Figures) -> Line:
     )
 
 
-def _demand(group: Group, site: str, figures: Figures) -> Reading[float]:
-    """What ``site`` asks of the group: the larger of what is declared and what is measured."""
+def _demands(group: Group, figures: Figures) -> tuple[Reading[float], ...]:
+    """What both sites ask of the group: their declared peaks, or what is measured now if that is more.
+
+    Sums are compared, and not site by site: what a site that is out of rotation would ask for is in what
+    the other one measures already. Where nothing is declared, what was measured last takes its place.
+    """
+    sites = (figures.survivor, figures.lost)
+    expected = tuple(_expected(group, site, figures) for site in sites)
+    now = tuple(
+        Reading(seen.value[group.name].per_s, seen.source, seen.at)
+        for site in sites
+        if (seen := figures.traffic.get(site)) is not None
+        and seen.value is not None
+        and not seen.reason
+        and group.name in seen.value
+    )
+    if any(each.value is None for each in expected):
+        return expected
+    return max(expected, now, key=lambda each: sum(reading.value or 0.0 for reading in each))
+
+
+def _expected(group: Group, site: str, figures: Figures) -> Reading[float]:
     if not group.machines.get(site):
         return Reading(0.0, f"{site} has no machine of it")
-    declared = (group.peak_per_s or {}).get(site)
-    seen = figures.traffic.get(site, Reading(None, f"edges at {site}", reason="not asked"))
-    measured = (seen.value or {}).get(group.name)
-    if measured is not None and (declared is None or measured.per_s > declared):
-        return Reading(measured.per_s, seen.source, seen.at, seen.reason)
-    if declared is not None:
+    if (declared := (group.peak_per_s or {}).get(site)) is not None:
         return Reading(declared, f"declared for {site}")
+    seen = figures.traffic.get(site, Reading(None, f"edges at {site}", reason="not asked"))
+    if (measured := (seen.value or {}).get(group.name)) is not None:
+        return Reading(measured.per_s, seen.source, seen.at, seen.reason)
     why = seen.reason or "no edge sends anything to it"
     return Reading(None, seen.source, reason=f"{site} declares no demand, and it is not measured: {why}")
 

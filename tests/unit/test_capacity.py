@@ -87,12 +87,24 @@ def test_no_room_for_what_must_be_added_is_said() -> None:
 
 def test_a_measured_rate_above_the_declared_one_counts() -> None:
     decided = decide(
-        traffic={"east": measured(app=Traffic(50, 60, 3)), "west": measured(app=Traffic(1, 1, 1))}
+        traffic={"east": measured(app=Traffic(50, 60, 3)), "west": measured(app=Traffic(40, 40, 1))}
     )
     assert (decided.lines[0].needed, decided.fit) == (90, Fit.SHORT)
     assert decided.notes == (
         "app at east was asked 60/s at its busiest since its edges started; 30/s are declared",
     )
+
+
+def test_what_a_site_out_of_rotation_would_ask_for_is_not_counted_twice() -> None:
+    decided = decide(
+        traffic={"east": measured(app=Traffic(0, 60, 0)), "west": measured(app=Traffic(69, 69, 1))}
+    )
+    assert (decided.lines[0].needed, decided.fit) == (70, Fit.FITS)
+
+
+def test_what_was_last_seen_of_a_dark_site_does_not_stand_against_its_declaration() -> None:
+    old = Reading({"app": Traffic(500, 500, 1)}, "edges at east", AT, "east-edge-1 is dark")
+    assert decide(traffic={"east": old}).lines[0].needed == 70
 
 
 def test_without_a_declaration_the_measurement_is_the_demand() -> None:
@@ -174,7 +186,8 @@ def test_sessions_are_held_against_their_limit(limit: int, fit: Fit) -> None:
 
 def test_figures_last_seen_keep_their_age_and_why_there_are_no_newer_ones() -> None:
     old = Reading({"app": Traffic(50, 50, 1)}, "edges at east", AT, "east-edge-1 is dark")
-    demand = decide(traffic={"east": old}).lines[0].sources[1]
+    undeclared = replace(APP, peak_per_s={"west": 1})
+    demand = decide(groups=(undeclared,), traffic={"east": old}).lines[0].sources[1]
     assert (demand.value, demand.at, demand.reason) == (50, AT, "east-edge-1 is dark")
 
 
