@@ -75,6 +75,8 @@ class Draft:
     survives_any_place: bool | None
     replicated: bool
     """Whether there is a section ``replication``."""
+    demand: Mapping[str, tuple[str, ...]]
+    """By group, the sites whose peak is written."""
     swift_auth: str | None
     keystones: tuple[str, ...] | None
     """Sites."""
@@ -83,7 +85,7 @@ class Draft:
 def draft(document: object) -> Draft:
     """Read ``document``, the plain form of a YAML file, leaving out what is wrong."""
     sites, groups = _part(document, "sites"), _part(document, "machines")
-    witness = _part(document, "witness")
+    witness, demand = _part(document, "witness"), _part(document, "demand")
     return Draft(
         sites=tuple(_site(name, site) for name, site in sites.items()) if isinstance(sites, dict) else None,
         groups=tuple(_group(name, one) for name, one in groups.items()) if isinstance(groups, dict) else None,
@@ -93,6 +95,10 @@ def draft(document: object) -> Draft:
         mode=_valid(_MODE, _part(document, "automation", "mode", default="manual")),
         survives_any_place=_valid(_FLAG, _part(document, "rules", "quorum_survives_any_place", default=True)),
         replicated=_part(document, "replication") is not None,
+        demand={
+            name: _names(_part(one, "peak")) or ()
+            for name, one in (demand.items() if isinstance(demand, dict) else ())
+        },
         swift_auth=_valid(_SWIFT_AUTH, _part(document, "swift", "auth", default="tempauth")),
         keystones=_names(_part(document, "swift", "keystone", default={})),
     )

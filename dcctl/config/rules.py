@@ -113,6 +113,19 @@ def _site_names(read: Draft) -> tuple[str, ...]:
     return tuple(site.name for site in read.sites or ())
 
 
+def _demand(read: Draft) -> Iterator[Finding]:
+    groups = {group.name: group for group in read.groups or ()}
+    for name, sites in read.demand.items():
+        if read.groups is not None and name not in groups:
+            yield ("demand", name), f"there is no group {name!r}{did_you_mean(name, tuple(groups))}"
+            continue
+        for site in sites:
+            if name in groups and groups[name].sites is not None and not groups[name].at(site):
+                known = _site_names(read)
+                hint = "" if site in known else did_you_mean(site, known)
+                yield ("demand", name, "peak", site), f"the group has no machine at {site!r}{hint}"
+
+
 def _flavours(read: Draft) -> Iterator[Finding]:
     for site in read.sites or ():
         if site.flavours is None or read.sizes is None:
@@ -270,6 +283,7 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _networks,
     _witness_apart,
     _groups,
+    _demand,
     _flavours,
     _own_addresses,
     _room,

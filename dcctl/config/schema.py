@@ -32,6 +32,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from dcctl.config.demand import Demand, Percent
 from dcctl.config.reference import Reference, parse_reference
 from dcctl.config.replication import Replication
 from dcctl.config.units import (
@@ -377,6 +378,8 @@ class Rules(Section):
     quorum_survives_any_place: Flag = True
     """Losing any one place must leave a majority of voters; false accepts two sites without a witness,
     in manual mode only."""
+    survivor_has_headroom: Percent = 0.2
+    """The part of what a site carries that stays free when it carries both sites' demand."""
 
 
 class Keystone(Section):
@@ -427,6 +430,8 @@ class Configuration(Section):
     witness: Witness | None = None
     sizes: dict[Name, SizeSpec]
     machines: dict[Name, MachineGroup]
+    demand: dict[Name, Demand] = {}
+    """By group of machines."""
     objectives: Objectives
     rules: Rules = Rules()
     automation: Automation = Automation()
