@@ -1,4 +1,4 @@
-"""``procurement serve cdb|documents|auction`` and ``procurement migrate``.
+"""``procurement serve cdb|documents|live|auction`` and ``procurement migrate``.
 
 Exit codes: 0 done, 2 usage, 3 settings are wrong, 4 something needed could not be reached, 5 refused because
 another leader's epoch is in force.
@@ -7,7 +7,6 @@ another leader's epoch is in force.
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
 from typing import Any
 
 import click
@@ -25,19 +24,23 @@ def main() -> None:
 
 
 @main.command()
-def migrate() -> None:
-    """Bring the database's schema to this version; may be repeated."""
+@click.option("--check", is_flag=True, help="Only say whether there is something to do.")
+def migrate(check: bool) -> None:  # noqa: FBT001
+    """Bring the database's schema to this version; may be repeated. Prints `current`, `migrated` or `due`."""
     from procurement.database import migrate as apply  # noqa: PLC0415
 
-    def work() -> Coroutine[Any, Any, None]:
+    async def work() -> None:
         settings = from_environment()
-        return apply(settings.text("DATABASE"), settings.optional_secret("DATABASE_PASSWORD"))
+        changed = await apply(
+            settings.text("DATABASE"), settings.optional_secret("DATABASE_PASSWORD"), check=check
+        )
+        click.echo(("due" if check else "migrated") if changed else "current")
 
     _end(work)
 
 
 @main.command()
-@click.argument("part", type=click.Choice(["cdb", "documents", "auction"]))
+@click.argument("part", type=click.Choice(["cdb", "documents", "live", "auction"]))
 def serve(part: str) -> None:
     """Run one part until SIGTERM; requests under way are finished first."""
     from procurement import service  # noqa: PLC0415
@@ -45,6 +48,7 @@ def serve(part: str) -> None:
     parts = {
         "cdb": service.serve_cdb,
         "documents": service.serve_documents,
+        "live": service.serve_live,
         "auction": service.serve_auction,
     }
     _end(lambda: parts[part](from_environment()))

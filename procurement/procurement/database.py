@@ -8,6 +8,7 @@ wrote nothing waits for nobody. Both would be acknowledgements that a failover c
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -23,11 +25,24 @@ from procurement.errors import StaleEpoch, Unavailable, UnknownOutcome
 
 Connection = AsyncConnection[TupleRow]
 
-POOL_WAIT_S = 5.0
+POOL_WAIT_S = 2.0
+RECONNECT_S = 1.0
 STATEMENT_LIMIT_MS = 10_000
 IDLE_LIMIT_MS = 5_000
 COMMIT_LIMIT_S = 10.0
 STALE_EPOCH = "DC001"
+
+# How a line is made and given up where the connection string does not say otherwise. A host that cannot be
+# reached costs connect_timeout, two seconds at least, before the next one is tried. What was sent and is not
+# received by the peer's kernel for tcp_user_timeout is lost; a wait for an answer has no limit here.
+LINE: dict[str, str | int] = {
+    "connect_timeout": 2,
+    "target_session_attrs": "read-write",
+    "tcp_user_timeout": 3000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
 
 # Before COMMIT all of these mean that nothing was changed: the line is down, the server is going away or is a
 # standby (25006), a limit was reached (57014, 25P03), or no connection was free.
@@ -39,6 +54,10 @@ WAITING = ("on", "remote_apply")
 
 class Database:
     """A pool of connections. Use as an asynchronous context manager.
+
+    When the primary moves, its lines break all at once, and until there is a new one every attempt fails: a
+    request gets Unavailable within ``pool_wait_s``. Attempts go on about once a second and never further
+    apart, so requests succeed as soon as one host of ``conninfo`` leads to a primary.
 
     ``idle_limit_ms`` ends a transaction of ours on the server when we stop speaking in the middle of it:
     a frozen process must not hold a lock that its successor needs.
@@ -56,20 +75,23 @@ class Database:
         pool_wait_s: float = POOL_WAIT_S,
     ) -> None:
         self._commit_limit_s = commit_limit_s
+        self._pool_wait_s = pool_wait_s
         self._pool = AsyncConnectionPool(
             conninfo,
             kwargs={
-                "password": password,
-                "connect_timeout": 3,
+                **_line(conninfo, password),
                 "application_name": "procurement",
                 "options": f"-c statement_timeout={statement_limit_ms}"
                 f" -c idle_in_transaction_session_timeout={idle_limit_ms}",
             },
             min_size=1,
             max_size=connections,
-            timeout=pool_wait_s,
+            # One that hangs on a dark host must not keep the others from trying.
+            num_workers=connections,
+            # By default a failed attempt is repeated after 1, 2, 4, 8, ... s, for five minutes. Whatever is
+            # given up here begins anew with the next request.
+            reconnect_timeout=RECONNECT_S,
             open=False,
-            check=AsyncConnectionPool.check_connection,
         )
 
     async def __aenter__(self) -> "Database":
@@ -83,7 +105,7 @@ class Database:
     async def reading(self) -> AsyncIterator[Connection]:
         """A transaction that only looks. Raises Unavailable."""
         try:
-            async with self._pool.connection() as connection:
+            async with self._usable() as connection:
                 await connection.set_read_only(True)
                 try:
                     yield connection
@@ -102,7 +124,7 @@ class Database:
         the transaction checked an epoch that is over; what the body raises comes through, rolled back.
         """
         try:
-            async with self._pool.connection() as connection:
+            async with self._usable() as connection:
                 try:
                     yield connection
                     await _require_promise(connection)
@@ -117,19 +139,69 @@ class Database:
                 raise StaleEpoch(_first_line(error)) from error
             raise
 
+    @contextlib.asynccontextmanager
+    async def _usable(self) -> AsyncIterator[Connection]:
+        """A line on which the server has just answered.
 
-async def migrate(conninfo: str, password: str | None = None) -> None:
-    """Bring the schema to this version; may be repeated. Raises Unavailable."""
+        The pool's own check waits 1, 2, 4, ... s after a second line that is broken, and when the primary
+        moves they all are.
+        """
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._pool_wait_s
+        while True:
+            connection = await self._pool.getconn(timeout=ends - clock())
+            try:
+                try:
+                    await AsyncConnectionPool.check_connection(connection)
+                except NOT_APPLIED:
+                    await connection.close()
+                    continue
+                yield connection
+                return
+            finally:
+                await self._pool.putconn(connection)
+
+
+def _line(conninfo: str, password: str | None) -> dict[str, Any]:
+    given = conninfo_to_dict(conninfo)
+    return {name: value for name, value in LINE.items() if name not in given} | {"password": password}
+
+
+async def migrate(conninfo: str, password: str | None = None, *, check: bool = False) -> bool:
+    """Bring the schema to this version; whether anything was, or with ``check`` would be, changed.
+
+    Repeating it takes no lock that others would feel. Raises Unavailable: nothing was changed.
+    """
     text = files("procurement").joinpath("schema.sql").read_bytes()
+    digest = hashlib.sha256(text).hexdigest()
     try:
-        async with await AsyncConnection.connect(
-            conninfo, password=password, connect_timeout=10
-        ) as connection:
-            # Two that migrate at once take turns.
+        async with await AsyncConnection.connect(conninfo, **_line(conninfo, password)) as connection:
+            # Two that migrate at once take turns; who waits for a table makes everybody behind it wait.
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('procurement.migrate'))")
-            await connection.execute(text)
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            if await _is_current(connection, digest):
+                return False
+            if not check:
+                await connection.execute(text)
+                await connection.execute("INSERT INTO schema_version (digest) VALUES (%s)", (digest,))
+            return True
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database: {_first_line(error)}") from error
+
+
+async def _is_current(connection: Connection, digest: str) -> bool:
+    """Whether this schema was the last to be applied, in this very cluster."""
+    row = await fetch_one(connection, "SELECT to_regclass('schema_version') IS NOT NULL")
+    if row is None or not row[0]:
+        return False
+    row = await fetch_one(
+        connection,
+        "SELECT (SELECT digest FROM schema_version ORDER BY number DESC LIMIT 1) = %s"
+        " AND system_identifier = (SELECT system_identifier FROM pg_control_system())"
+        " FROM feed_generation ORDER BY generation DESC LIMIT 1",
+        digest,
+    )
+    return row is not None and bool(row[0])
 
 
 async def fetch_one(connection: Connection, query: str, *values: Any) -> TupleRow | None:

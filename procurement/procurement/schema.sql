@@ -1,5 +1,12 @@
 -- The whole schema, applied as often as one likes: every statement leaves an up-to-date database as it is.
 
+CREATE TABLE IF NOT EXISTS schema_version (
+    -- One row per time that a schema was applied; the last one is in force.
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    digest text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 CREATE TABLE IF NOT EXISTS feed_generation (
     -- One row per database cluster that this data has lived in: transaction numbers are a cluster's own.
     generation int PRIMARY KEY,

@@ -24,6 +24,7 @@ from procurement.live import Live
 from procurement.scheduler import Scheduler
 from procurement.settings import Settings
 from procurement.storage.swift import SwiftStorage
+from procurement.supervisor import STOPPING, alive, notify
 from procurement.web import Brokers, errors_in_shape
 
 log = getLogger(__name__)
@@ -65,7 +66,7 @@ async def listening(made: web.Application, address: str, port: int) -> AsyncIter
 
 
 async def serve_cdb(settings: Settings) -> None:
-    """Tenders, their changes, and the view of auctions, until a signal. Raises SettingsError, Unavailable."""
+    """Tenders and their changes, until a signal. Raises SettingsError, Unavailable."""
     documents_url = settings.url("DOCUMENTS_URL")
     async with database_of(settings) as database:
         cdb = Cdb(
@@ -74,13 +75,22 @@ async def serve_cdb(settings: Settings) -> None:
             keys=keyring_of(settings),
             public_url=settings.url("PUBLIC_URL"),
             documents_url=documents_url,
-            document_hosts=frozenset({urlsplit(documents_url).netloc}),
+            document_hosts=frozenset(
+                {urlsplit(documents_url).netloc, *settings.text("DOCUMENT_HOSTS", "").split()}
+            ),
             auction_url=settings.url("AUCTION_URL", settings.text("PUBLIC_URL")),
         )
         health = Health("cdb", settings.text("SITE"), database)
         changes = Changes(database, settings.url("PUBLIC_URL"))
-        parts = (cdb, changes, Live(database), health)
+        parts = (cdb, changes, health)
         await _serve(settings, [route for part in parts for route in part.routes()])
+
+
+async def serve_live(settings: Settings) -> None:
+    """The public view of auctions, until a signal. Raises SettingsError."""
+    async with database_of(settings) as database:
+        health = Health("live", settings.text("SITE"), database)
+        await _serve(settings, [*Live(database).routes(), *health.routes()])
 
 
 async def serve_documents(settings: Settings) -> None:
@@ -149,6 +159,7 @@ async def _serve(settings: Settings, routes: list[web.RouteDef], work: Work | No
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     address, port = settings.listen()
-    async with listening(application(routes), address, port) as bound:
+    async with listening(application(routes), address, port) as bound, alive():
         log.info("listening on %s:%d", address, bound)
         await (work(stop) if work else stop.wait())
+        notify(STOPPING)

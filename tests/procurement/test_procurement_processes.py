@@ -16,10 +16,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from postgres import free_port
-from procurement.errors import SettingsError
-from procurement.service import serve_auction, serve_cdb, serve_documents
+from postgres import Postgres, free_port
+from procurement.database import migrate
+from procurement.errors import SettingsError, Unavailable
+from procurement.service import serve_auction, serve_cdb, serve_documents, serve_live
 from procurement.settings import Settings
+from procurement_world import asynchronous, conninfo
 
 PACKAGE = Path(__file__).parents[2] / "procurement"
 Start = Callable[..., subprocess.Popen[str]]
@@ -104,6 +106,70 @@ def test_migrate_twice_then_serve_until_told_to_end(settings: dict[str, str], st
     assert "never-to-be-logged" not in errors
 
 
+@pytest.fixture
+def empty(postgres: Postgres) -> Iterator[str]:
+    """A database without a schema."""
+    postgres.query("CREATE DATABASE empty")
+    yield conninfo(postgres, "empty")
+    postgres.query("DROP DATABASE empty WITH (FORCE)")
+
+
+@asynchronous
+async def test_migrate_says_whether_it_changed_anything(empty: str) -> None:
+    steps = [(True, True), (True, True), (False, True), (True, False), (False, False)]
+    assert [(check, await migrate(empty, check=check)) for check, _ in steps] == steps
+
+
+@asynchronous
+async def test_a_schema_of_another_version_is_brought_to_ours(empty: str) -> None:
+    """Also an older one's after a newer one's: a deploy that is taken back."""
+    await migrate(empty)
+    async with await psycopg.AsyncConnection.connect(empty) as connection:
+        await connection.execute("INSERT INTO schema_version (digest) VALUES ('of another')")
+        await connection.execute("DROP FUNCTION role_epoch_check")
+    assert await migrate(empty)
+    async with await psycopg.AsyncConnection.connect(empty) as connection:
+        await connection.execute("SELECT to_regprocedure('role_epoch_check(text, bigint)')::oid")
+    assert not await migrate(empty)
+
+
+@asynchronous
+async def test_migrate_does_not_make_the_application_wait(empty: str) -> None:
+    """When there is nothing to do it takes no lock; when there is and a table is held, it gives up soon."""
+    await migrate(empty)
+    async with await psycopg.AsyncConnection.connect(empty) as connection:
+        await connection.execute("LOCK TABLE tender IN ACCESS EXCLUSIVE MODE")
+        assert not await migrate(empty)
+        async with await psycopg.AsyncConnection.connect(empty) as other:
+            await other.execute("INSERT INTO schema_version (digest) VALUES ('of another')")
+        with pytest.raises(Unavailable, match="lock timeout"):
+            await migrate(empty)
+
+
+def test_the_view_of_auctions_is_a_part_of_its_own(settings: dict[str, str], start: Start) -> None:
+    process = start(settings, "serve", "live")
+    assert get(settings, "/readyz")[1]["service"] == "live"
+    with pytest.raises(OSError, match="404"):
+        urllib.request.urlopen(f"{settings['PROCUREMENT_PUBLIC_URL']}/auctions/none", timeout=5)  # noqa: S310
+    process.send_signal(signal.SIGTERM)
+    ended(process, 0)
+
+
+def test_a_part_tells_its_supervisor_that_it_is_ready_and_lives(
+    settings: dict[str, str], start: Start, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(20)
+        told = settings | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        process = start(told, "serve", "live")
+        assert [supervisor.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        process.send_signal(signal.SIGTERM)
+        while supervisor.recv(100) != b"STOPPING=1":
+            pass
+        ended(process, 0)
+
+
 WRONG: tuple[tuple[dict[str, str | None], str, str], ...] = (
     ({"PROCUREMENT_SITE": None}, "cdb", "PROCUREMENT_SITE is not set"),
     ({"PROCUREMENT_BROKERS": "broker"}, "cdb", "PROCUREMENT_BROKERS must be file:PATH or env:NAME"),
@@ -114,6 +180,7 @@ WRONG: tuple[tuple[dict[str, str | None], str, str], ...] = (
     ({"PROCUREMENT_LISTEN": "8080"}, "cdb", "PROCUREMENT_LISTEN must be ADDRESS:PORT"),
     ({"PROCUREMENT_DOCUMENTS_URL": "docs"}, "cdb", "PROCUREMENT_DOCUMENTS_URL is not an http"),
     ({"PROCUREMENT_ROUND_S": "long", "DCCTL_EPOCH": "1"}, "auction", "PROCUREMENT_ROUND_S is not a number"),
+    ({"PROCUREMENT_DATABASE": None}, "live", "PROCUREMENT_DATABASE is not set"),
     ({}, "documents", "PROCUREMENT_SWIFT_AUTH_URL is not set"),
     ({}, "auction", "DCCTL_EPOCH is not set to an epoch"),
     ({"DCCTL_EPOCH": "first"}, "auction", "DCCTL_EPOCH is not set to an epoch"),
@@ -121,7 +188,7 @@ WRONG: tuple[tuple[dict[str, str | None], str, str], ...] = (
 
 
 def test_wrong_settings_are_one_sentence(settings: dict[str, str]) -> None:
-    parts = {"cdb": serve_cdb, "documents": serve_documents, "auction": serve_auction}
+    parts = {"cdb": serve_cdb, "documents": serve_documents, "live": serve_live, "auction": serve_auction}
     for change, part, sentence in WRONG:
         given = {**settings, "SHORT": "{", "NUMBER": "11", **change}
         variables = {name: value for name, value in given.items() if value is not None}
