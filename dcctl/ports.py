@@ -26,6 +26,7 @@ from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
+from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
 
 class Clock(Protocol):
@@ -408,3 +409,48 @@ class GuardedCommand(Protocol):
 
     def ended(self) -> int | None:
         """Its exit status (128 and the signal's number for a signal) once nothing of it lives."""
+
+
+class Sites(Protocol):
+    """Which sites are wanted in traffic rotation, as the ensemble has it."""
+
+    def observe_sites(self) -> tuple[SiteState, ...]:
+        """Every site of the environment, in its order; one that was never changed is active."""
+
+    def change_site(self, state: SiteState, *, expected: int | None) -> SiteState:
+        """Write ``state`` if the site is still at version ``expected``; what was written, with its version.
+
+        ``Refused`` when something was written since. Our own write whose answer was lost is no conflict.
+        """
+
+
+class Vantages(Protocol):
+    """What each vantage saw last. A vantage that is gone, or cut off for a session, has no observation."""
+
+    def publish(self, observation: Observation) -> None:
+        """Replace what this vantage published before."""
+
+    def withdraw(self) -> None:
+        """Leave nothing behind; may be repeated."""
+
+    def observe_vantages(self) -> tuple[Observation, ...]:
+        """The observation of each vantage, sorted by name. Its age is for the reader to judge."""
+
+
+class EdgeRuntime(Protocol):
+    """One edge's traffic, steered from beside it without a reload."""
+
+    def observe_servers(self) -> tuple[EdgeServer, ...]:
+        """Every server of every backend, as the edge has it now."""
+
+    def steer(self, backend: str, server: str, *, in_rotation: bool) -> None:
+        """Give it new work, or let what it works on finish and give it none. ``Rejected`` says why not."""
+
+
+class EdgeTraffic(Protocol):
+    """What each edge does with its servers, as seen from where dcctl runs."""
+
+    edges: tuple[str, ...]
+
+    def observe_servers(self, edge: str) -> tuple[EdgeServer, ...]:
+        """Every server of every backend, as this edge has it now."""
