@@ -198,7 +198,8 @@ class ProbeResult:
 
     ``ok``: True, the target is as it should be; False, it is not, or did not answer in time; None, the
     probe itself failed and nothing was learned. ``saw`` says it in words. ``figure`` is the number that
-    the kind measures (days left, seconds of skew, percent used, bytes…), if any. ``health`` is what this
+    the kind measures (days left, seconds of skew, percent used, bytes…), if any. ``answered``: something
+    came back, be it a refusal: where anything answers, the place is not dark. ``health`` is what this
     prober concludes from this and its earlier results.
     """
 
@@ -211,6 +212,7 @@ class ProbeResult:
     took_s: float
     at: datetime
     figure: float | None = None
+    answered: bool = False
     health: Health = field(default=Health.UNKNOWN)
 
 
