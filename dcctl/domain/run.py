@@ -24,6 +24,32 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """The run that may act in an environment, as the ensemble shows it to every machine.
+
+    ``epoch`` counts the claims of this right. ``alive``: the session of ``who`` lives. ``doing`` is what it
+    began and did not end; when its session is over, that may go on for at most ``free_in_s`` seconds more.
+    """
+
+    run: str
+    epoch: int
+    who: str
+    command: str
+    alive: bool
+    doing: tuple[str, ...] = ()
+    free_in_s: float = 0.0
+
+    def sentence(self) -> str:
+        """Why nobody else may act now."""
+        if self.alive:
+            return f"run {self.run} is active: {self.command}, by {self.who}"
+        return (
+            f"run {self.run} was broken off while it did: {', '.join(self.doing)};"
+            f" that may go on for {self.free_in_s:.0f} s more"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """One line of a timeline; ``offset_s`` and ``took_s`` in seconds since the run's start.
 
