@@ -1,6 +1,17 @@
-"""ZooKeeper, and the only place that imports kazoo: its servers one by one, and the leases of roles."""
+"""ZooKeeper, and the only place that imports kazoo: its servers one by one, and what is kept there."""
 
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
+from dcctl.adapters.zookeeper.session import ZooKeeperSession
+from dcctl.adapters.zookeeper.sites import ZooKeeperSites
+from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
 from dcctl.adapters.zookeeper.voters import PORT, ZooKeeperVoters, parse_srvr
 
-__all__ = ["PORT", "ZooKeeperLeases", "ZooKeeperVoters", "parse_srvr"]
+__all__ = [
+    "PORT",
+    "ZooKeeperLeases",
+    "ZooKeeperSession",
+    "ZooKeeperSites",
+    "ZooKeeperVantages",
+    "ZooKeeperVoters",
+    "parse_srvr",
+]

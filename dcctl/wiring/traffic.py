@@ -1,0 +1,85 @@
+"""Traffic, composed: what the ensemble says of sites and vantages, and the edges that follow it."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dcctl.adapters.haproxy import HaproxyEdges
+    from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperSites, ZooKeeperVantages
+    from dcctl.config.schema import Configuration
+
+SESSION_S = 10.0
+CONNECT_LIMIT_S = 10.0
+REQUEST_LIMIT_S = 3.0
+EDGE_LIMIT_S = 2.0
+
+
+def new_session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "ZooKeeperSession":
+    """A session that is not begun yet; this machine's own voter is asked first where it has one."""
+    from dcctl.adapters.guard import boot_clock
+    from dcctl.adapters.zookeeper import PORT, ZooKeeperSession
+    from dcctl.config import expand
+
+    voters = expand.with_role(configuration, "zookeeper")
+    own = places(configuration).get(socket.gethostname())
+    nearest_first = sorted(voters, key=lambda voter: (voter.name != socket.gethostname(), voter.place != own))
+    hosts = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
+    return ZooKeeperSession(hosts, session_s=session_s, clock=boot_clock)
+
+
+@contextmanager
+def session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "Iterator[ZooKeeperSession]":
+    """A session with the environment's ensemble. Raises Unreachable when no server lets us in."""
+    begun = new_session(configuration, session_s=session_s)
+    with closing(begun):
+        begun.connect(limit_s=CONNECT_LIMIT_S)
+        yield begun
+
+
+def sites_of(configuration: "Configuration", session: "ZooKeeperSession") -> "ZooKeeperSites":
+    """``ports.Sites`` through ``session``."""
+    from dcctl.adapters.zookeeper import ZooKeeperSites
+
+    return ZooKeeperSites(
+        session, configuration.environment, tuple(configuration.sites), limit_s=REQUEST_LIMIT_S
+    )
+
+
+def vantages_of(configuration: "Configuration", session: "ZooKeeperSession") -> "ZooKeeperVantages":
+    """``ports.Vantages`` through ``session``."""
+    from dcctl.adapters.zookeeper import ZooKeeperVantages
+
+    return ZooKeeperVantages(session, configuration.environment, limit_s=REQUEST_LIMIT_S)
+
+
+@contextmanager
+def sites(configuration: "Configuration") -> "Iterator[ZooKeeperSites]":
+    """``ports.Sites`` with a session of its own. Raises Unreachable when no server lets us in."""
+    with session(configuration) as begun:
+        yield sites_of(configuration, begun)
+
+
+@contextmanager
+def vantages(configuration: "Configuration") -> "Iterator[ZooKeeperVantages]":
+    """``ports.Vantages`` with a session of its own. Raises Unreachable when no server lets us in."""
+    with session(configuration) as begun:
+        yield vantages_of(configuration, begun)
+
+
+def edge_traffic(configuration: "Configuration", *, limit_s: float = EDGE_LIMIT_S) -> "HaproxyEdges":
+    """``ports.EdgeTraffic``: what each edge has of its servers, from its statistics page."""
+    from dcctl.adapters import http
+    from dcctl.adapters.haproxy import HaproxyEdges
+    from dcctl.config import expand
+
+    addresses = {machine.name: machine.address for machine in expand.with_role(configuration, "edge")}
+    return HaproxyEdges(addresses, get=http.get, limit_s=limit_s)
+
+
+def places(configuration: "Configuration") -> dict[str, str]:
+    """The site, or ``witness``, of each machine."""
+    from dcctl.config import expand
+
+    return {machine.name: machine.place for machine in expand.machines(configuration)}
