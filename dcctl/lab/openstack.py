@@ -7,33 +7,23 @@ this lab's own (docs/explanation/lab.md).
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
-from dcctl.errors import NotFound, Rejected, TimedOut
 from dcctl.lab import cgroup, openstack_build
 from dcctl.lab.certificate import AUTHORITY, issue
 from dcctl.lab.openstack_build import ADDRESS, MACHINE_VARIABLE
-from dcctl.lab.paths import NAMESPACES, OPERATOR, RUN, api_namespace
-from dcctl.lab.process import run, tail
+from dcctl.lab.paths import OPERATOR, RUN
+from dcctl.lab.process import tail
+from dcctl.lab.service import Service
 
 SITE = "east"
 GROUP = "openstack"
 STATE = RUN / "openstack"
 LOG = STATE / "log"
 CLOUDS = OPERATOR / "clouds.yaml"
-POLL_S = 0.05
-
-# Arguments: network namespace, interpreter, state, then the control groups to join.
-LAUNCH = """set -e
-netns=$1 python=$2 state=$3
-shift 3
-for group; do echo $$ > "$group"; done
-exec setsid --fork nsenter --net="$netns" "$python" -m labcloud.launch "$state"
-"""
 
 
 def ensure_built(progress: Callable[[str], None]) -> None:
@@ -52,50 +42,17 @@ def start(progress: Callable[[str], None]) -> None:
     """
     if cgroup.members(GROUP):
         return
-    netns = NAMESPACES / api_namespace(SITE)
-    for needed in (netns, openstack_build.baked(), openstack_build.python()):
-        if not needed.exists():
-            raise NotFound("start OpenStack", on=SITE, saw=f"no {needed}", next_command="dcctl lab up")
+    service.require(openstack_build.baked(), openstack_build.python())
     if not STATE.exists():
         progress(f"{SITE}: OpenStack starts from its baked state, with passwords of this lab's own")
         _unpack()
-    (STATE / "ready").unlink(missing_ok=True)
+    service.ready.unlink(missing_ok=True)
     LOG.mkdir(mode=0o700, exist_ok=True)
-    groups = [str(group) for group in cgroup.ensure(GROUP)]
-    with (LOG / "launch.log").open("ab") as log:
-        run(
-            ["sh", "-c", LAUNCH, "sh", str(netns), str(openstack_build.python()), str(STATE), *groups],
-            output=log,
-            environment=openstack_build.environment(STATE, os.environ.get(MACHINE_VARIABLE, "")),
-        )
-
-
-def wait_ready(limit_s: float) -> None:
-    """Return once all five APIs listen and every hypervisor reports.
-
-    Raises Rejected with the end of the log when it ended instead, TimedOut after ``limit_s`` seconds.
-    """
-    until = time.monotonic() + limit_s
-    while (now := observe()) != "up":
-        if now == "off":
-            raise Rejected("start OpenStack", on=SITE, saw=f"it ended: {_last_words()} (logs: {LOG})")
-        if time.monotonic() > until:
-            raise TimedOut("start OpenStack", on=SITE, saw=f"{_last_words()} (logs: {LOG})")
-        time.sleep(POLL_S)
-
-
-def stop() -> None:
-    """End it, as a power cut does; servers stay, and so do the machines. Not running is done."""
-    cgroup.kill(GROUP)
-    cgroup.remove(GROUP)
-    (STATE / "ready").unlink(missing_ok=True)
-
-
-def observe() -> str:
-    """``off``, ``starting`` or ``up``."""
-    if not cgroup.members(GROUP):
-        return "off"
-    return "up" if (STATE / "ready").exists() else "starting"
+    service.launch(
+        *(str(openstack_build.python()), "-m", "labcloud.launch", str(STATE)),
+        log=LOG / "launch.log",
+        environment=openstack_build.environment(STATE, os.environ.get(MACHINE_VARIABLE, "")),
+    )
 
 
 def _unpack() -> None:
@@ -136,3 +93,7 @@ def _last_words() -> str:
     complaints = sorted(LOG.glob("*.out"), key=lambda file: file.stat().st_mtime)[-1:]
     files = [file for file in (LOG / "launch.log", *complaints) if file.exists()]
     return " | ".join(filter(None, (tail(file.read_text(errors="replace"), 2) for file in files)))
+
+
+service = Service("OpenStack", SITE, GROUP, STATE, LOG, _last_words)
+wait_ready, stop, observe = service.wait_ready, service.stop, service.observe

@@ -13,17 +13,16 @@ import secrets
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dcctl import resources
-from dcctl.errors import NotFound, Rejected, TimedOut
 from dcctl.lab import cgroup
 from dcctl.lab.certificate import issue
-from dcctl.lab.paths import API_ADDRESSES, CACHE, NAMESPACES, OPERATOR, RUN, api_namespace
+from dcctl.lab.paths import API_ADDRESSES, CACHE, OPERATOR, RUN
 from dcctl.lab.process import run, run_tied, tail
+from dcctl.lab.service import Service
 
 SITE = "west"
 GROUP = "vcenter"
@@ -36,15 +35,6 @@ PACKAGES = ("golang-go", "golang-github-vmware-govmomi-dev")
 GOPATH = "/usr/share/gocode"
 
 BUILD_LIMIT_S = 900.0
-POLL_S = 0.02
-
-# Arguments: network namespace, the control groups to join, then the program and its arguments.
-LAUNCH = """set -e
-netns=$1 groups=$2
-shift 2
-for group in $groups; do echo $$ > "$group"; done
-exec setsid --fork nsenter --net="$netns" "$@"
-"""
 
 
 def ensure_built(progress: Callable[[str], None]) -> None:
@@ -67,10 +57,7 @@ def start(progress: Callable[[str], None]) -> None:
     """
     if cgroup.members(GROUP):
         return
-    netns = NAMESPACES / api_namespace(SITE)
-    for needed in (netns, program()):
-        if not needed.exists():
-            raise NotFound("start vCenter", on=SITE, saw=f"no {needed}", next_command="dcctl lab up")
+    service.require(program())
     progress("vCenter: starting")
     shutil.rmtree(STATE, ignore_errors=True)
     STATE.mkdir(parents=True, mode=0o700)
@@ -81,37 +68,7 @@ def start(progress: Callable[[str], None]) -> None:
         *("-certificate", str(certificate), "-key", str(key), "-state", str(STATE)),
         *("-user", USERNAME, "-password-file", str(PASSWORD)),
     ]
-    groups = " ".join(str(group) for group in cgroup.ensure(GROUP))
-    with LOG.open("ab") as log:
-        run(["sh", "-c", LAUNCH, "sh", str(netns), groups, *command], output=log, environment=_environment())
-
-
-def wait_ready(limit_s: float) -> None:
-    """Return once it accepts connections.
-
-    Raises Rejected with the end of its log when it ended instead, TimedOut after ``limit_s`` seconds.
-    """
-    until = time.monotonic() + limit_s
-    while (now := observe()) != "up":
-        if now == "off":
-            raise Rejected("start vCenter", on=SITE, saw=f"it ended: {_last_words()} (log: {LOG})")
-        if time.monotonic() > until:
-            raise TimedOut("start vCenter", on=SITE, saw=f"{_last_words()} (log: {LOG})")
-        time.sleep(POLL_S)
-
-
-def stop() -> None:
-    """End it, as a power cut does; the machines stay. Not running is done."""
-    cgroup.kill(GROUP)
-    cgroup.remove(GROUP)
-    (STATE / "ready").unlink(missing_ok=True)
-
-
-def observe() -> str:
-    """``off``, ``starting`` or ``up``."""
-    if not cgroup.members(GROUP):
-        return "off"
-    return "up" if (STATE / "ready").exists() else "starting"
+    service.launch(*command, log=LOG, environment=_environment())
 
 
 def program() -> Path:
@@ -180,3 +137,7 @@ def _alone() -> Iterator[None]:
     with (CACHE / "vcenter.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+service = Service("vCenter", SITE, GROUP, STATE, LOG, _last_words)
+wait_ready, stop, observe = service.wait_ready, service.stop, service.observe
