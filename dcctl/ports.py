@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from dcctl.domain.capacity import Traffic
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
@@ -228,6 +229,23 @@ class Edges(Protocol):
 
     def observe_edge(self, name: str) -> EdgeReport:
         """Where this edge sends writes. ``Unreachable`` when it says nothing."""
+
+
+class EdgeLoad(Protocol):
+    """How much each edge sends where, now."""
+
+    def observe_load(self, edge: str) -> Mapping[str, Traffic]:
+        """By machine, the edge itself included. ``Unreachable`` when it says nothing."""
+
+
+class LoadMemory(Protocol):
+    """What each edge last showed, for when it is dark."""
+
+    def record(self, edge: str, traffic: Mapping[str, Traffic], at: datetime) -> None:
+        """Remember; the last one is replaced."""
+
+    def last_seen(self, edge: str) -> tuple[datetime, Mapping[str, Traffic]] | None:
+        """None when it was never seen from here."""
 
 
 class Fault(Protocol):

@@ -1,6 +1,6 @@
-"""What dcctl remembers between commands: the host keys it trusts, and what each site last showed.
+"""What dcctl remembers between commands: the host keys it trusts, and what each site and edge last showed.
 
-Both are files under the environment's state directory, replaced whole so that a reader, and a crash, see
+All are files under the environment's state directory, replaced whole so that a reader, and a crash, see
 the old or the new one.
 """
 
@@ -8,13 +8,14 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dcctl.domain import known_hosts
+from dcctl.domain.capacity import Traffic
 from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.machine import LastSeen, Power, Server, Size
 from dcctl.errors import Unreachable
@@ -66,6 +67,32 @@ class Observations:
             return LastSeen(site, datetime.fromisoformat(document["at"]), servers)
         except (ValueError, KeyError, TypeError):
             return None
+
+
+class LoadFiles:
+    """``ports.LoadMemory``: ``<state_directory>/observations/<edge>.load.json``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def record(self, edge: str, traffic: Mapping[str, Traffic], at: datetime) -> None:
+        document = {"at": at.isoformat(), "traffic": {name: asdict(each) for name, each in traffic.items()}}
+        _replace(self._file(edge), json.dumps(document, indent=1) + "\n")
+
+    def last_seen(self, edge: str) -> tuple[datetime, Mapping[str, Traffic]] | None:
+        """None also for what a dcctl wrote that remembered something else."""
+        text = _read(self._file(edge))
+        if text is None:
+            return None
+        try:
+            document = json.loads(text)
+            traffic = {name: Traffic(**fields) for name, fields in document["traffic"].items()}
+            return datetime.fromisoformat(document["at"]), traffic
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _file(self, edge: str) -> Path:
+        return self._folder / f"{edge}.load.json"
 
 
 def _server(fields: dict[str, Any]) -> Server:

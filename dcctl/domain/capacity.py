@@ -131,6 +131,47 @@ class Capacity:
         return tuple(f"{self.survivor}: {line.sentence()}" for line in wanting)
 
 
+def decide_traffic(
+    groups: Sequence[Group], edges: Mapping[str, Mapping[str, Reading[Mapping[str, Traffic]]]]
+) -> dict[str, Reading[Mapping[str, Traffic]]]:
+    """By site and group, from what each edge shows of each machine; ``edges`` are by site, then by name.
+
+    An edge that does not answer sends nothing now. Only where none of a site's own edges answers, what they
+    showed last stands for it, with the reason why there is nothing newer.
+    """
+    answering = [each for own in edges.values() for each in own.values() if _is_fresh(each)]
+    found: dict[str, Reading[Mapping[str, Traffic]]] = {}
+    for site, own in edges.items():
+        fresh = [each for each in own.values() if _is_fresh(each)]
+        parts = (
+            answering if fresh else [*answering, *(each for each in own.values() if each.value is not None)]
+        )
+        source, at = f"edges at {site}", min((each.at for each in parts if each.at is not None), default=None)
+        reason = "" if fresh else "; ".join(each.reason for each in own.values()) or "the site has no edge"
+        known = fresh or any(each.value is not None for each in own.values())
+        sums = {group.name: _sum(parts, group.machines.get(site, ())) for group in groups} if known else None
+        value = {name: traffic for name, traffic in sums.items() if traffic is not None} if sums else None
+        found[site] = Reading(value, source, at, reason)
+    return found
+
+
+def _is_fresh(reading: Reading[Mapping[str, Traffic]]) -> bool:
+    return reading.value is not None and not reading.reason
+
+
+def _sum(parts: Sequence[Reading[Mapping[str, Traffic]]], machines: Sequence[str]) -> Traffic | None:
+    rows = [part.value[name] for part in parts if part.value for name in machines if name in part.value]
+    if not rows:
+        return None
+    limits = [row.session_limit for row in rows if row.session_limit is not None]
+    return Traffic(
+        per_s=sum(row.per_s for row in rows),
+        peak_per_s=sum(row.peak_per_s for row in rows),
+        sessions=sum(row.sessions for row in rows),
+        session_limit=sum(limits) if len(limits) == len(rows) else None,
+    )
+
+
 def decide_capacity(figures: Figures) -> Capacity:
     """Whether ``figures.survivor`` can carry the sum of both sites."""
     groups = [group for group in figures.groups if any(group.machines.values())]
