@@ -27,6 +27,7 @@ from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
+from dcctl.domain.run import ActiveRun
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
 
@@ -89,6 +90,30 @@ class Machines(Protocol):
 
     def delete_server(self, name: str) -> None:
         """Delete a server of ours and wait until it is gone; absent is done."""
+
+
+class Runs(Protocol):
+    """The right to act in an environment, of one run at a time, through one session with the ensemble.
+
+    Whoever begins, notes an intent or ends does so against what it wrote last: of two, one succeeds. Age
+    alone gives nobody this right. A call lasts at most ``limit_s`` seconds.
+    """
+
+    def observe_active(self, *, limit_s: float) -> ActiveRun | None:
+        """The run that has the right, alive or broken off; None when no run has."""
+
+    def begin(self, run: str, command: str, *, limit_s: float) -> None:
+        """Take the right for ``run``. ``Refused`` names the run that is active, or that was broken off in
+        the middle of something that may still go on after ``limit_s``."""
+
+    def append(self, event: Event, *, limit_s: float) -> None:
+        """Keep an event of our run, for every machine to read. ``LeadershipLost`` when another began."""
+
+    def end(self, *, limit_s: float) -> None:
+        """Give the right back; where we do not have it any more, that is done."""
+
+    def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:
+        """What is kept of a run, in order; empty where nothing is."""
 
 
 class KnownHosts(Protocol):
