@@ -80,12 +80,15 @@ class Draft:
     swift_auth: str | None
     keystones: tuple[str, ...] | None
     """Sites."""
+    probes: Mapping[str, tuple[object, object]]
+    """By name, the site and the role of each of one's own probes, as they were written."""
 
 
 def draft(document: object) -> Draft:
     """Read ``document``, the plain form of a YAML file, leaving out what is wrong."""
     sites, groups = _part(document, "sites"), _part(document, "machines")
     witness, demand = _part(document, "witness"), _part(document, "demand")
+    own = _part(document, "probes", "own")
     return Draft(
         sites=tuple(_site(name, site) for name, site in sites.items()) if isinstance(sites, dict) else None,
         groups=tuple(_group(name, one) for name, one in groups.items()) if isinstance(groups, dict) else None,
@@ -101,6 +104,10 @@ def draft(document: object) -> Draft:
         },
         swift_auth=_valid(_SWIFT_AUTH, _part(document, "swift", "auth", default="tempauth")),
         keystones=_names(_part(document, "swift", "keystone", default={})),
+        probes={
+            name: (_part(one, "site"), _part(one, "role"))
+            for name, one in (own.items() if isinstance(own, dict) else ())
+        },
     )
 
 

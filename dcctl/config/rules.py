@@ -277,6 +277,17 @@ def _secrets(read: Draft) -> Iterator[Finding]:
                     yield ("secrets",), f"{name} is missing; the role {role} needs it"
 
 
+def _own_probes(read: Draft) -> Iterator[Finding]:
+    places = (*_site_names(read), *((WITNESS_PLACE,) if read.witness else ()))
+    for name, (site, role) in read.probes.items():
+        where = ("probes", "own", name)
+        if isinstance(site, str) and read.sites is not None and site not in places:
+            yield (*where, "site"), f"there is no site {site!r}{did_you_mean(site, places)}"
+        if isinstance(role, str) and role not in ("base", *KNOWN_ROLES):
+            hint = did_you_mean(role, ("base", *KNOWN_ROLES))
+            yield (*where, "role"), f"there is no role {role!r}{hint}"
+
+
 RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _two_sites,
     _kinds,
@@ -293,4 +304,5 @@ RULES: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _documents,
     _keystone,
     _secrets,
+    _own_probes,
 )

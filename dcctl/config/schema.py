@@ -33,6 +33,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from dcctl.config.demand import Demand, Percent
+from dcctl.config.probe import Probes
 from dcctl.config.reference import Reference, parse_reference
 from dcctl.config.replication import Replication
 from dcctl.config.units import (
@@ -425,6 +426,8 @@ class Configuration(Section):
     """A network namespace of this host that dcctl joins first."""
     state_directory: StateDirectory = Field(default=Path(".dcctl"), validate_default=True)
     """Runs, known hosts, observations. Relative to the environment's ``dcctl.yaml``."""
+    artifact_directory: StateDirectory | None = None
+    """Where what is sent to machines is kept once it was built; ``artifacts`` in the state directory."""
     ssh: Ssh
     sites: dict[SiteName, Site]
     witness: Witness | None = None
@@ -436,10 +439,16 @@ class Configuration(Section):
     rules: Rules = Rules()
     automation: Automation = Automation()
     swift: Swift = Swift()
+    probes: Probes = Probes()
     faults: Literal["lab"] | None = None
     """What breaks this environment on purpose, for drills; without it a drill that breaks is refused."""
     secrets: dict[SecretName, Secret] = {}
     replication: Replication | None = None
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of built artifacts."""
+        return self.artifact_directory or self.state_directory / "artifacts"
 
     def secret(self, name: str) -> Reference:
         """The reference of secret ``name``, which the rules made sure of. KeyError for an unknown one."""

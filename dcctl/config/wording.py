@@ -24,6 +24,7 @@ _KINDS = {
     "model_attributes_type": "must be a mapping of keys to values",
     "tuple_type": "must be a list",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
 }
 
 
@@ -64,6 +65,10 @@ def _message(detail: ErrorDetails, location: tuple[str | int, ...], schema: type
             message = "is required and missing"
         case "value_error":
             message = str(context["error"])
+        case "union_tag_not_found":
+            message = "kind is required and missing"
+        case "union_tag_invalid":
+            message = f"kind {_choice(context['expected_tags'], str(context['tag']))}"
         case "literal_error":
             message = _choice(context["expected"], str(detail["input"]))
         case _:
@@ -76,7 +81,7 @@ def _choice(expected: str, value: str) -> str:
     return f"must be {' or '.join(known)}" + did_you_mean(value, known, few=0)
 
 
-def did_you_mean(word: str, known: Sequence[str], *, few: int = 16) -> str:
+def did_you_mean(word: str, known: Sequence[str], *, few: int = 24) -> str:
     """``; did you mean …?``, or what is known when that is not more than ``few``, or nothing."""
     near = get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
