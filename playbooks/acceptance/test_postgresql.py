@@ -104,6 +104,17 @@ def test_the_application_may_only_use_its_database(host):
     assert rights == "f", "the role app has more rights" if rights else "there is no role app"
 
 
+def test_the_application_sees_the_standby(host):
+    """Its health says SINGLE-COPY and lag only where it may see them; it is a member of nothing else."""
+    if names(host, "leader") != [this(host).name]:
+        return
+    granted = ask(
+        host,
+        "SELECT string_agg(roleid::regrole::text, ' ') FROM pg_auth_members WHERE member = 'app'::regrole",
+    )
+    assert granted == "pg_monitor", f"the role app is a member of {granted or 'nothing'}"
+
+
 def test_the_api_asks_who_wants_to_change_something(host):
     status, _body = http(host, f"http://{this(host).address}:8008/config", "PATCH")
     assert status == UNAUTHORIZED, f"PATCH /config without a password answered {status}"

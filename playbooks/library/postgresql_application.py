@@ -11,7 +11,7 @@ description:
     in with it, and what the server is sent is a SCRAM verifier, so that no log can hold it.
 options:
   role:
-    description: The role; it may log in, and nothing else.
+    description: The role; it may log in, and do nothing beyond I(grants).
     type: str
     required: true
   password:
@@ -22,6 +22,11 @@ options:
     description: The database, owned by the role.
     type: str
     required: true
+  grants:
+    description: The roles of the server that it is a member of, and no others.
+    type: list
+    elements: str
+    default: []
   port:
     description: The server's port.
     type: int
@@ -53,6 +58,7 @@ def main():
             "role": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
             "database": {"type": "str", "required": True},
+            "grants": {"type": "list", "elements": "str", "default": []},
             "port": {"type": "int", "default": 5432},
         },
         supports_check_mode=True,
@@ -63,7 +69,8 @@ def main():
         connection = psycopg2.connect(dbname="postgres", port=module.params["port"], connect_timeout=5)
         connection.autocommit = True
         with connection.cursor() as cursor:
-            done = ensure_role(module, cursor) + ensure_database(module, cursor)
+            done = ensure_role(module, cursor) + ensure_grants(module, cursor)
+            done += ensure_database(module, cursor)
     except psycopg2.Error as error:
         module.fail_json(msg=f"PostgreSQL: {str(error).strip()}")
     module.exit_json(changed=bool(done), done=done)
@@ -90,6 +97,26 @@ def ensure_role(module, cursor):
     if not logs_in(module):
         execute(module, cursor, "ALTER ROLE {} PASSWORD {}", role, verifier(module, cursor))
         done.append(f"set the password of role {role}")
+    return done
+
+
+def ensure_grants(module, cursor):
+    """Its membership in other roles: those that are asked for, and no others."""
+    role, wanted = module.params["role"], module.params["grants"]
+    cursor.execute(
+        "SELECT granted.rolname FROM pg_auth_members AS membership"
+        " JOIN pg_roles AS granted ON granted.oid = membership.roleid"
+        " JOIN pg_roles AS member ON member.oid = membership.member WHERE member.rolname = %s",
+        (role,),
+    )
+    found = [name for (name,) in cursor.fetchall()]
+    done = []
+    for name in (name for name in wanted if name not in found):
+        execute(module, cursor, "GRANT {} TO {}", name, sql.Identifier(role))
+        done.append(f"made role {role} a member of {name}")
+    for name in (name for name in found if name not in wanted):
+        execute(module, cursor, "REVOKE {} FROM {}", name, sql.Identifier(role))
+        done.append(f"took {name} from role {role}")
     return done
 
 
