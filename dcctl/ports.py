@@ -247,6 +247,22 @@ class Database(Protocol):
         """
 
 
+class Switch(Protocol):
+    """Moving the primary while both databases answer; never forced (``POST /failover`` is not used)."""
+
+    def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
+        """Ask for it; what was answered. ``Rejected`` where ``leader`` is not the primary any more, or
+        ``candidate`` does not have every acknowledged write. ``TimedOut``: it may happen yet."""
+
+
+class WriteProof(Protocol):
+    """A write of our own, as a client would make it."""
+
+    def write(self, edge: str, note: str, *, limit_s: float) -> str:
+        """Commit one row through ``edge`` and read it back; who took it. ``Unreachable`` says why it is not
+        acknowledged: a COMMIT that ended with a warning is not."""
+
+
 class Edges(Protocol):
     """The edges through which clients come in."""
 
