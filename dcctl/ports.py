@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from dcctl.domain.business import BusinessHistory
 from dcctl.domain.capacity import Traffic
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
 from dcctl.domain.document import Answer, Document, Head
@@ -326,6 +327,30 @@ class Workload(Protocol):
 
     def drop(self) -> None:
         """Drop the table; absent is done. ``Unreachable`` when no edge lets us."""
+
+
+class Business(Protocol):
+    """The application's clients outside all sites: tenders, bids and documents through the edges.
+
+    Journeys begin on schedule whatever the system does, from ``start`` to ``stop``; everything noted is kept
+    on disk as it happens. What they made stays in the application, under titles that name the run.
+    """
+
+    def start(self) -> None:
+        """Begin."""
+
+    def acknowledged_s(self) -> Mapping[str, Sequence[float]]:
+        """Per edge, when its changes were acknowledged, in seconds since the history began; in order."""
+
+    def mark(self, name: str, target: str) -> float:
+        """Note that something happened, and return when."""
+
+    def seek(self, site: str) -> tuple[str, ...]:
+        """Fetch the acknowledged documents not yet found at ``site``; the names of those still missing."""
+
+    def stop(self) -> BusinessHistory:
+        """End the arrivals, let what is under way end, read the whole record from the primary, and return
+        everything. A record that could not be read is in the history as such. May be repeated."""
 
 
 class ChangeFeed(Protocol):

@@ -35,6 +35,29 @@ class WorkloadSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BusinessSpec:
+    """The application's clients: journeys on a fixed schedule, whatever the latency, through the edges in turn.
+
+    A tender or a bid is five requests, a document three.
+    """
+
+    tenders_per_s: float = 0.4
+    bids_per_s: float = 0.5
+    documents_per_s: float = 0.4
+    reads_per_s: float = 2.0
+    looks_per_s: float = 2.0
+    """How often the store is asked which scheduler's epoch is in force."""
+    document_bytes: int = 2048
+    tendering_s: float = 10.0
+    """How long a tender takes bids; its auction follows at once."""
+    in_flight_at_most: int = 32
+    connect_limit_s: float = 2.0
+    answer_limit_s: float = 5.0
+    seek_limit_s: float = 20.0
+    """Within this every acknowledged document must have been asked for at a site."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tolerances:
     """What the client may see at most. ``loss_window_s`` 0: not one acknowledged write may be lost."""
 
@@ -176,6 +199,16 @@ def _steps(drill: Drill, site: str) -> tuple[str, ...]:
 def table_of(run: str) -> str:
     """The name of a run's table: an SQL identifier, so that anyone can type it."""
     return f"dcctl_drill_{run.replace('-', '_')}"
+
+
+def titles_of(run: str) -> str:
+    """How the title of everything begins that a run makes in the application."""
+    return f"drill {run} "
+
+
+def title_of(run: str, what: str, number: int) -> str:
+    """The title of one such thing: no two of a run are alike."""
+    return f"{titles_of(run)}{what} {number}"
 
 
 def payload_of(run: str, row: int) -> str:
