@@ -5,7 +5,7 @@ import email.utils
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 
 import aiohttp
@@ -80,7 +80,7 @@ async def read(answer: aiohttp.ClientResponse) -> str:
 
 
 @contextlib.contextmanager
-def as_os_error():  # type: ignore[no-untyped-def]
+def as_os_error() -> Iterator[None]:
     """aiohttp's errors that are none of the system's."""
     try:
         yield
@@ -88,6 +88,8 @@ def as_os_error():  # type: ignore[no-untyped-def]
         raise ConnectionError("the answer broke off before its end") from error
     except aiohttp.ClientConnectorCertificateError as error:
         raise ConnectionError(str(error.certificate_error)) from error
+    except aiohttp.ClientConnectorSSLError as error:
+        raise ConnectionError(f"no TLS: {error.os_error.strerror or error.os_error}") from error
     except aiohttp.ServerDisconnectedError as error:
         raise ConnectionError("it hung up without an answer") from error
     except aiohttp.ClientConnectorError as error:

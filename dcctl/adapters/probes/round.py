@@ -8,6 +8,7 @@ thread: were it ever blocked, the door opens without it, and what was not heard 
 import asyncio
 import concurrent.futures
 import errno
+import os
 import threading
 import time
 from collections import deque
@@ -164,8 +165,7 @@ async def _outcome(prober: Prober, check: Any) -> Outcome:
 
 def _failed(error: Exception) -> Outcome:
     """What an error says about the target; one that is none of its own doing says nothing."""
-    told = said(error.strerror or str(error) if isinstance(error, OSError) else str(error))
-    told = told or type(error).__name__
+    told = said(_words(error) if isinstance(error, OSError) else str(error)) or type(error).__name__
     match error:
         case CredentialsRefused() | Rejected():
             return Outcome(ok=False, saw=said(error.saw) or told)
@@ -180,6 +180,13 @@ def _failed(error: Exception) -> Outcome:
             return Outcome(ok=False, saw=told, answered=answered)
         case _:
             return Outcome(None, said(f"the probe died: {type(error).__name__}: {error}"), answered=False)
+
+
+def _words(error: OSError) -> str:
+    """The system's own, where it has some; a resolver's errors are no errno."""
+    if error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _result(spec: ProbeSpec, at: datetime, outcome: Outcome, took_s: float) -> ProbeResult:
