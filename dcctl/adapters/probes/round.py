@@ -184,7 +184,7 @@ def _failed(error: Exception) -> Outcome:
 
 def _words(error: OSError) -> str:
     """The system's own, where it has some; a resolver's errors are no errno."""
-    if error.errno in errno.errorcode:
+    if error.errno is not None and error.errno in errno.errorcode:
         return os.strerror(error.errno)
     return error.strerror or str(error)
 
