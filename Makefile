@@ -78,6 +78,13 @@ lock: ## renew requirements/*.txt from pyproject.toml
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/dev.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes -c requirements/dev.txt \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/run.txt pyproject.toml
+	for name in agent procurement; do \
+		$(BIN)/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes -c requirements/dev.txt \
+			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+			-o requirements/$$name.txt requirements/$$name.in || exit 1; \
+	done
+	$(BIN)/pip-compile --quiet --allow-unsafe --strip-extras --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/swift.txt requirements/swift.in
 
 clean: ## remove what builds left here; the lab is `make lab-down`
 	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

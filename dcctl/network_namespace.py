@@ -8,6 +8,8 @@ from dcctl.errors import Unreachable
 
 CLONE_NEWNET = 0x40000000
 NAMESPACES = Path("/run/netns")
+_left: list[int] = []
+"""The namespace that this process came from, once it has joined another."""
 
 
 def enter(name: str) -> None:
@@ -25,11 +27,21 @@ def enter(name: str) -> None:
             saw=error.strerror or str(error),
             next_command="dcctl lab up" if isinstance(error, FileNotFoundError) else "",
         ) from error
+    came_from = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(descriptor, CLONE_NEWNET) != 0:
             raise Unreachable(
                 "join the environment's network namespace", on=name, saw=os.strerror(ctypes.get_errno())
             )
+        _left.append(came_from)
     finally:
         os.close(descriptor)
+
+
+def outside() -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """What to put before a command that shall run where this process came from, and the descriptors that it
+    must inherit: the way to a package index does not lead through an environment's namespace."""
+    if not _left:
+        return (), ()
+    return ("nsenter", f"--net=/proc/self/fd/{_left[0]}", "--"), (_left[0],)

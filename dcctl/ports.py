@@ -14,8 +14,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from dcctl.domain.business import BusinessHistory
+from dcctl.domain.artifact import Artifact
 from dcctl.domain.capacity import Traffic
+from dcctl.domain.business import BusinessHistory
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
@@ -135,6 +136,24 @@ class Remote(Protocol):
 
     def run(self, argv: Sequence[str], *, limit_s: float, stdin: str = "") -> tuple[int, str, str]:
         """Exit status, standard output, standard error. ``Unreachable`` when there is no channel."""
+
+
+class Artifacts(Protocol):
+    """The applications as they are sent to machines."""
+
+    def describe(self) -> Mapping[str, Artifact]:
+        """All of them by name, whether made already or not."""
+
+    def ensure(
+        self,
+        names: Sequence[str],
+        *,
+        limit_s: float,
+        seen: Callable[[str, str], None],
+        asked_to_end: Callable[[], bool],
+    ) -> tuple[Artifact, ...]:
+        """Make those that are missing; ``seen`` is told name and progress. ``Interrupted`` soon after
+        ``asked_to_end``."""
 
 
 class Playbooks(Protocol):

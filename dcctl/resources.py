@@ -32,6 +32,21 @@ def inventories() -> Path:
     return _folder("inventories")
 
 
+def requirements() -> Path:
+    """The hash-locked requirements of what runs on machines."""
+    return _folder("requirements")
+
+
+def procurement() -> Path:
+    """The application's own distribution."""
+    return _folder("procurement")
+
+
+def package() -> Path:
+    """dcctl's own modules."""
+    return _PACKAGE
+
+
 def is_packaged(path: Path) -> bool:
     """Whether ``path`` lies among the installed files, where nothing may be written."""
     return path.resolve().is_relative_to(_PACKAGED)

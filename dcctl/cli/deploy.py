@@ -131,13 +131,20 @@ def _means(stage: Stage, watch: "Watch", interruption: Any) -> Iterator["Means"]
     from dcctl import wiring
     from dcctl.cli.inventory import build
     from dcctl.engines.deploy import Means
+    from dcctl.wiring.artifact import artifacts
 
     inventory = build(stage.configuration)
     with wiring.deployment(
         stage.configuration, inventory, folder=stage.folder, roles=stage.deployment.roles
     ) as (playbooks, acceptance):
         try:
-            yield Means(playbooks, acceptance, watch=watch, asked_to_end=interruption.asked)
+            yield Means(
+                artifacts(stage.configuration),
+                playbooks,
+                acceptance,
+                watch=watch,
+                asked_to_end=interruption.asked,
+            )
         finally:
             watch.rest()
 

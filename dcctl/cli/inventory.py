@@ -46,15 +46,18 @@ def build(configuration: "Configuration") -> dict[str, Any]:
     from dcctl import wiring
     from dcctl.config.expand import machines
     from dcctl.domain.inventory import Member, decide_inventory
+    from dcctl.wiring.artifact import variables
 
     observations = wiring.observations(configuration)
     seen = {site: seen for site in configuration.sites if (seen := observations.last_seen(site)) is not None}
-    return decide_inventory(
+    document = decide_inventory(
         configuration.environment,
         [Member(m.name, m.place, m.group, m.address, m.roles) for m in machines(configuration)],
         wiring.login(configuration),
         seen,
     )
+    document["all"]["vars"] |= variables(configuration)
+    return document
 
 
 def _print(document: Any) -> None:

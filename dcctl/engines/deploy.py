@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dcctl.domain.artifact import decide_artifacts
 from dcctl.domain.deploy import (
     Applied,
     Change,
@@ -15,10 +16,16 @@ from dcctl.domain.deploy import (
 )
 from dcctl.domain.step import Step, Work
 from dcctl.errors import DcctlError, Rejected, Unreachable
-from dcctl.ports import Acceptance, Playbooks
+from dcctl.ports import Acceptance, Artifacts, Playbooks
+
+BUILD_LIMIT_S = 900
+"""For the artifacts of all applications, over a slow line."""
 
 APPLY_LIMIT_S = 1800
 """For one application of all playbooks; the first one on bare machines installs packages."""
+
+OPERATOR = "operator"
+"""Where artifacts are built, in the place of a machine's name."""
 
 EXAMINE_LIMIT_S = 600
 """For all checks on all machines, about 0.2 s each."""
@@ -31,6 +38,7 @@ class Means:
     ``watch`` is told what happens, ``asked_to_end`` says whether the run was interrupted.
     """
 
+    artifacts: Artifacts
     playbooks: Playbooks
     acceptance: Acceptance
     watch: Callable[[Doing | Change | Failure | Finding], None]
@@ -47,6 +55,8 @@ class Deployed:
 
 def deploy(deployment: Deployment, means: Means) -> Work[Deployed]:
     """Configure the machines and examine them. A deploy that failed goes on by deploying again."""
+    if needed := decide_artifacts(deployment.roles):
+        yield Step("build", ", ".join(needed), BUILD_LIMIT_S, lambda: _build(needed, means))
     applied: Applied = yield Step(
         "configure", _on(deployment.machines), APPLY_LIMIT_S, lambda: _apply(deployment, means, check=False)
     )
@@ -59,6 +69,16 @@ def deploy(deployment: Deployment, means: Means) -> Work[Deployed]:
 def compare(deployment: Deployment, means: Means) -> Applied:
     """What a deploy would change. Changes nothing; raises when a machine cannot be compared."""
     return _apply(deployment, means, check=True)
+
+
+def _build(names: Sequence[str], means: Means) -> None:
+    """On the operator's side, before any machine is touched."""
+    means.artifacts.ensure(
+        names,
+        limit_s=BUILD_LIMIT_S,
+        seen=lambda name, said: means.watch(Doing(OPERATOR, "application", f"{name}: {said}")),
+        asked_to_end=means.asked_to_end,
+    )
 
 
 def _apply(deployment: Deployment, means: Means, *, check: bool) -> Applied:

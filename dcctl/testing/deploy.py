@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dcctl.domain.artifact import BY_ROLE, Artifact
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding, Recap, Target, Trouble
 from dcctl.errors import Interrupted
 
@@ -32,6 +33,33 @@ class FakeEstate:
             for target in self.targets
             if target.name in names and role in target.roles
         ]
+
+
+class FakeArtifacts:
+    """``ports.Artifacts``: each is made at once."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def describe(self) -> Mapping[str, Artifact]:
+        names = dict.fromkeys(name for needed in BY_ROLE.values() for name in needed)
+        return {name: Artifact(name, "0" * 16, f"/artifacts/{name}.tar.gz") for name in names}
+
+    def ensure(
+        self,
+        names: Sequence[str],
+        *,
+        limit_s: float,  # noqa: ARG002
+        seen: Callable[[str, str], None],
+        asked_to_end: Callable[[], bool],
+    ) -> tuple[Artifact, ...]:
+        for name in names:
+            if asked_to_end():
+                raise Interrupted("build the artifact", on=name)
+            if name not in self.made:
+                seen(name, "packing")
+                self.made.append(name)
+        return tuple(self.describe()[name] for name in names)
 
 
 class FakePlaybooks:

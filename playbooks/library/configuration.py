@@ -229,7 +229,8 @@ def is_stale(entry, written):
         return False
     if entry["path"] in written:
         return True
-    return Path(entry["path"]).stat().st_mtime_ns > Path(entry["read_stamp"]).stat().st_mtime_ns
+    # Of a link itself: what it leads to now may be older than what it led to before.
+    return Path(entry["path"]).lstat().st_mtime_ns > Path(entry["read_stamp"]).stat().st_mtime_ns
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TRAVELLING = ("playbooks", "templates", "drills", "lab", "inventories")
+TRAVELLING = ("playbooks", "templates", "drills", "lab", "inventories", "requirements", "procurement")
 
 
 @pytest.fixture(scope="module")

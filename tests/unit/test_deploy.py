@@ -22,7 +22,7 @@ from dcctl.engines.deploy import Deployed, Means, compare, deploy
 from dcctl.errors import Interrupted, Rejected, StepFailed, Unreachable
 from dcctl.shell import perform
 from dcctl.testing.clock import VirtualClock
-from dcctl.testing.deploy import FakeAcceptance, FakeEstate, FakePlaybooks
+from dcctl.testing.deploy import FakeAcceptance, FakeArtifacts, FakeEstate, FakePlaybooks
 from dcctl.testing.journal import MemoryJournal
 
 TARGETS = (
@@ -112,10 +112,12 @@ class World:
     estate: FakeEstate = field(default_factory=lambda: FakeEstate(TARGETS))
     seen: list[Doing | Change | Failure | Finding] = field(default_factory=list)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    artifacts: FakeArtifacts = field(default_factory=FakeArtifacts)
     asked_to_end: Callable[[], bool] = lambda: False
 
     def means(self) -> Means:
         return Means(
+            self.artifacts,
             FakePlaybooks(self.estate),
             FakeAcceptance(self.estate),
             watch=self.seen.append,

@@ -1,0 +1,66 @@
+"""The configuration as the machines themselves have it, in ``/etc/dcctl``. Pure.
+
+The same environment, without what only the operator has: its key, its clouds' credentials, its network
+namespace. A secret is a file there, which the role that needs it writes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dcctl.config.schema import REQUIRED_SECRETS, Configuration
+
+FOLDER = "/etc/dcctl"
+STATE = "/var/lib/dcctl"
+
+OPERATORS = ("network_namespace", "artifact_directory", "faults")
+"""Keys that mean something only where the operator is."""
+
+
+def secret_file(name: str) -> str:
+    """Where a machine has the secret ``name``, if one of its roles needs it."""
+    return f"{FOLDER}/secrets/{name}"
+
+
+def machines_configuration(configuration: Configuration) -> dict[str, Any]:
+    """The content of a machine's ``dcctl.yaml``: the same on every machine of the environment."""
+    document = configuration.model_dump(mode="json", exclude_none=True)
+    by_reference = {str(secret): name for name, secret in configuration.secrets.items()}
+    for key in OPERATORS:
+        document.pop(key, None)
+    document["state_directory"] = STATE
+    document["ssh"] = {"user": configuration.ssh.user, "private_key": f"file:{FOLDER}/no-key"}
+    document["ssh"]["port"] = configuration.ssh.port
+    if configuration.witness is not None:
+        document["witness"]["host_key"] = f"file:{FOLDER}/no-host-key"
+    for site in document["sites"].values():
+        site.pop("clouds_file", None)
+        site.pop("ca_file", None)
+        if "password" in site:
+            site["password"] = f"file:{FOLDER}/no-password"
+    document["secrets"] = {name: f"file:{secret_file(name)}" for name in configuration.secrets}
+    if configuration.replication is not None:
+        document["replication"] = _replication(document["replication"], by_reference)
+    return document
+
+
+def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) -> dict[str, Any]:
+    """Keys as files, the outbox through the edges, and no administrator: a replicator needs none."""
+
+    def there(reference: str, name: str) -> str:
+        return f"file:{secret_file(by_reference.get(reference, name))}"
+
+    return {
+        **section,
+        "outbox": f"file:{secret_file('outbox')}",
+        "realm_key": there(section["realm_key"], "swift_realm_key"),
+        "container_key": there(section["container_key"], "swift_container_key"),
+        "stores": {
+            site: {key: value for key, value in store.items() if key != "administrator"}
+            for site, store in section["stores"].items()
+        },
+    }
+
+
+def secrets_of(roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The secrets that a machine with these roles has as files."""
+    return tuple(dict.fromkeys(name for role in roles for name in REQUIRED_SECRETS.get(role, ())))
