@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dcctl.domain.artifact import Artifact
-from dcctl.domain.capacity import Traffic
 from dcctl.domain.business import BusinessHistory
+from dcctl.domain.capacity import Traffic
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
