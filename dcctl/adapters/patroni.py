@@ -9,10 +9,12 @@ kazoo's ``_connect_attempt`` and seen with Patroni 3.0.2: no promotion in 90 s).
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from dcctl.domain.observation import ClusterReport, DatabaseReport
-from dcctl.errors import Rejected
+from dcctl.errors import CredentialsRefused, Rejected
 
 PORT = 8008
 PRIMARY_ROLES = ("primary", "master", "standby_leader")
@@ -53,7 +55,10 @@ class PatroniMembers:
         return parse_member(name, own)
 
     def observe_cluster(self) -> ClusterReport:
-        return parse_cluster(*self._read(f"{self._keys}/leader", f"{self._keys}/sync"))
+        keys = [f"{self._keys}/members/{name}" for name in self.members]
+        leader, sync, *members = self._read(f"{self._keys}/leader", f"{self._keys}/sync", *keys)
+        alive = [name for name, value in zip(self.members, members, strict=True) if value is not None]
+        return replace(parse_cluster(leader, sync), members=tuple(sorted(alive)))
 
 
 def parse_member(name: str, own: Any) -> DatabaseReport:
@@ -79,10 +84,49 @@ def parse_member(name: str, own: Any) -> DatabaseReport:
 def parse_cluster(leader: bytes | None, sync: bytes | None) -> ClusterReport:
     """The report in Patroni's keys ``leader`` and ``sync`` (None: there is no such key)."""
     try:
-        names = (json.loads(sync) if sync else {}).get("sync_standby") or ""
+        fields = json.loads(sync) if sync else {}
+        names, to = fields.get("sync_standby") or "", fields.get("leader")
     except (ValueError, AttributeError) as error:
         raise Rejected("read Patroni's keys", on="sync", saw="the value is not Patroni's") from error
     return ClusterReport(
         leader=leader.decode(errors="replace") if leader else None,
         synchronous=tuple(sorted(name for name in names.split(",") if name)),
+        synchronous_to=str(to) if to else None,
     )
+
+
+class PatroniSwitch:
+    """Asks Patroni for a switchover, at the primary's own API (``POST /switchover``).
+
+    Patroni refuses by itself when ``leader`` is not the primary any more, or ``candidate`` is not its
+    synchronous standby (Patroni documentation, "Switchover"); ``POST /failover`` is never used.
+    """
+
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        *,
+        post: Callable[..., tuple[int, str]],
+        user: str,
+        password: str,
+        port: int = PORT,
+    ) -> None:
+        self._post = post
+        self._urls = {name: f"http://{address}:{port}" for name, address in addresses.items()}
+        self._login = (user, password)
+
+    def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
+        tried = f"move the primary to {candidate}"
+        status, text = self._post(
+            self._urls[leader] + "/switchover",
+            {"leader": leader, "candidate": candidate},
+            login=self._login,
+            limit_s=limit_s,
+            tried=tried,
+            on=leader,
+        )
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise CredentialsRefused(tried, on=leader, saw=f"HTTP {status}")
+        if status != HTTPStatus.OK:
+            raise Rejected(tried, on=leader, saw=f"HTTP {status}: {text.strip()[:200]}")
+        return text.strip()

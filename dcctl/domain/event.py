@@ -12,7 +12,8 @@ class Event:
 
     Types in use: ``run.started run.done run.failed run.interrupted step.started step.done step.failed
     wait.started wait.done wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
-    ``undo.written undo.done`` and ``drill.*`` from a drill. A new type is added here first.
+    ``undo.written undo.done`` and ``drill.*`` from a drill, ``failover.* switchover.* admission.*`` from
+    moves between the sites. A new type is added here first.
     """
 
     at: datetime
@@ -32,6 +33,13 @@ SENTENCES = {
     "undo.done": "undone ({undo} {target})",
     "deploy.changed": "{saw}",
     "deploy.failed": "{saw}",
+    "failover.decided": "{site} is given up for {survivor}; {primary} was primary",
+    "failover.power": "{saw}",
+    "failover.fenced": "FENCED: {saw}",
+    "failover.writes": "writes are acknowledged at {site}",
+    "failover.single_copy": "SINGLE-COPY: {primary} acknowledges writes that exist nowhere else",
+    "switchover.decided": "the primary moves from {primary} to {candidate} at {site}",
+    "admission.admitted": "{site} is admitted",
     "drill.started": "steady: {primary} is primary, {standby} its synchronous standby at the other site",
     "drill.warm": "client: writes are acknowledged through every edge",
     "drill.fault": "FAULT: site {site} is cut off the network, its cloud API included",

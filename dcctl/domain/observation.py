@@ -61,10 +61,12 @@ class DatabaseReport:
 @dataclass(frozen=True, slots=True)
 class ClusterReport:
     """What the quorum knows: who holds the leader key (None: nobody), and which standbys are named
-    synchronous, sorted."""
+    synchronous, sorted, to which primary. ``members`` are those whose session with the quorum lives."""
 
     leader: str | None
     synchronous: tuple[str, ...]
+    synchronous_to: str | None = None
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

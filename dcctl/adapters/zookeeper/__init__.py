@@ -1,6 +1,7 @@
 """ZooKeeper, and the only place that imports kazoo: its servers one by one, and what is kept there."""
 
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
+from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites
 from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
@@ -8,7 +9,9 @@ from dcctl.adapters.zookeeper.voters import PORT, ZooKeeperVoters, parse_srvr
 
 __all__ = [
     "PORT",
+    "SharedJournal",
     "ZooKeeperLeases",
+    "ZooKeeperRuns",
     "ZooKeeperSession",
     "ZooKeeperSites",
     "ZooKeeperVantages",

@@ -1,0 +1,268 @@
+"""``ports.Runs`` in ZooKeeper: ``/dcctl/<environment>/runs/{active,owner,<run>/<number>}``.
+
+``active`` says which run has the right to act and what it has begun; it is only ever changed against the
+version that the writer saw or wrote last, so of two writers one succeeds. ``owner`` is ephemeral: it tells
+whether the session of that run lives. An event of a run is one transaction: ``active`` at our version,
+``owner``, and a node of its own. An intent that could not be kept so is not carried out.
+
+A run whose session ended is taken over by a change of ``active``, and not before what it had begun must be
+over: ``active`` names the time limit of each, and whoever takes over has seen that very version for as long,
+by its own clock. A run whose session ended and whose right nobody took goes on under its new session.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import tenacity
+from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
+
+from dcctl.adapters.zookeeper.leases import ANY_VERSION, CONFLICTS
+from dcctl.adapters.zookeeper.session import Answer, ZooKeeperSession
+from dcctl.domain.event import Event
+from dcctl.domain.run import ActiveRun
+from dcctl.errors import LeadershipLost, Refused, Rejected, TimedOut, Unreachable
+from dcctl.ports import Journal
+
+ATTEMPT_S = 3.0
+"""For one request; a call tries until its own limit, as an ensemble that elects its leader answers nobody."""
+AGAIN_S = 0.3
+
+
+class ZooKeeperRuns:
+    """The runs of ``environment`` through ``session``, whose end is the end of our run's life. ``who`` is
+    this process, for people."""
+
+    def __init__(self, session: ZooKeeperSession, environment: str, *, who: str) -> None:
+        self._runs = f"/dcctl/{environment}/runs"
+        self._who = who
+        self._clock = session.clock
+        self._session = session
+        self._client = session.client
+        self._seen: tuple[int, float] | None = None
+        """The change of ``active`` seen last, and since when."""
+        self._record: dict[str, Any] = {}
+        """What ``active`` says while the right is ours."""
+        self._version = 0
+        self._begun: dict[str, float] = {}
+
+    def observe_active(self, *, limit_s: float) -> ActiveRun | None:
+        return self._observe(limit_s)[0]
+
+    def begin(self, run: str, command: str, *, limit_s: float) -> None:
+        deadline_s = self._clock() + limit_s
+        self._again(self._ensure_nodes, limit_s)
+        while True:
+            active, version, epoch = self._again(self._observe, deadline_s - self._clock())
+            if active is None or (not active.alive and active.free_in_s == 0):
+                record = {"run": run, "epoch": epoch + 1, "who": self._who, "command": command}
+                self._record, self._version, self._begun = record, version, {}
+                if self._again(partial(self._change, f"begin {run}", []), deadline_s - self._clock()):
+                    return
+                continue  # another was faster: say which
+            if active.alive or self._clock() + active.free_in_s > deadline_s:
+                raise Refused(
+                    "start a run", reasons=(active.sentence(),), next_command=f"dcctl run show {active.run}"
+                )
+            time.sleep(min(AGAIN_S, active.free_in_s))
+
+    def append(self, event: Event, *, limit_s: float) -> None:
+        self._note(event)
+        path = f"{self._runs}/{event.run}/{event.seq:06d}"
+        write = partial(self._change, f"keep event {event.seq}", [(path, _event_note(event))])
+        if not self._again(write, limit_s):
+            raise LeadershipLost(
+                f"go on with run {event.run}",
+                saw=self._other(),
+                next_command="dcctl run list",
+            )
+
+    def end(self, *, limit_s: float) -> None:
+        if not self._record:
+            return
+        self._record, self._begun = {**self._record, "over": True}, {}
+        self._again(partial(self._change, "end the run", []), limit_s)
+        self._record = {}
+
+    def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:
+        folder = f"{self._runs}/{run}"
+        try:
+            names = self._session.ask(
+                f"list {folder}", lambda: self._client.get_children_async(folder), limit_s
+            )
+        except NoNodeError:
+            return ()
+        found = (self._session.read(f"{folder}/{name}", limit_s) for name in sorted(names))
+        return tuple(_event(answer) for answer in found if answer is not None)
+
+    # One transaction.
+
+    def _change(self, tried: str, nodes: list[tuple[str, bytes]], limit_s: float) -> bool:
+        """``active`` and ``nodes`` in one transaction; False when another changed ``active`` meanwhile.
+
+        One whose answer was lost is recognised by what it wrote: tried again, it is not done twice.
+        """
+        content = _note({**self._record, "doing": self._begun})
+        owner = f"{self._runs}/owner"
+        over = bool(self._record.get("over"))
+        for known in (True, False):
+            change = self._client.transaction()
+            change.set_data(f"{self._runs}/active", content, self._version)
+            if known:
+                change.check(owner, ANY_VERSION)
+            else:
+                change.create(owner, self._who.encode(), ephemeral=True)
+            if over:
+                change.delete(owner)
+            for path, value in nodes:
+                change.create(path, value)
+            if nodes == [] and not over:
+                change.create(f"{self._runs}/{self._record['run']}", content)
+            results = self._session.ask(tried, change.commit_async, limit_s)
+            errors = [each for each in results if isinstance(each, Exception)]
+            if not errors:
+                self._version = results[0].version
+                return True
+            for each in errors:
+                if not isinstance(each, CONFLICTS):
+                    raise Rejected(tried, on="ZooKeeper", saw=type(each).__name__)
+            if isinstance(errors[0], BadVersionError):
+                return self._is_done(content, nodes, limit_s)
+        # Neither is there an owner nor is there none: it changed in between.
+        raise Unreachable(tried, on="ZooKeeper", saw="the session of the run changes hands")
+
+    def _is_done(self, content: bytes, nodes: list[tuple[str, bytes]], limit_s: float) -> bool:
+        """Whether ``active`` is as our own change, of which no answer came back, would have left it.
+
+        Raises Unreachable where an earlier change of ours came late: against that, it is to be tried again.
+        """
+        answer = self._session.read(f"{self._runs}/active", limit_s)
+        if answer is None:
+            return False
+        found = _fields(answer[0])
+        if any(found.get(key) != self._record[key] for key in ("run", "epoch", "who")):
+            return False
+        self._version = answer[1].version
+        if answer[0] == content and all(self._session.read(path, limit_s) for path, _value in nodes):
+            return True
+        raise Unreachable("change the active run", on="ZooKeeper", saw="an earlier change of ours came late")
+
+    # Looking.
+
+    def _observe(self, limit_s: float) -> tuple[ActiveRun | None, int, int]:
+        """The active run, the version of what says so, and the last epoch."""
+        answer = self._session.read(f"{self._runs}/active", limit_s)
+        owner = self._session.read(f"{self._runs}/owner", limit_s)
+        if answer is None:
+            return None, 0, 0
+        record, stat = _fields(answer[0]), answer[1]
+        if self._seen is None or self._seen[0] != stat.mzxid:
+            self._seen = (stat.mzxid, self._clock())
+        epoch = int(record.get("epoch", 0))
+        if not record or record.get("over"):
+            return None, stat.version, epoch
+        doing = {str(name): float(limit) for name, limit in record.get("doing", {}).items()}
+        lasts_s = max(doing.values(), default=0.0)
+        active = ActiveRun(
+            run=str(record["run"]),
+            epoch=epoch,
+            who=str(record["who"]),
+            command=str(record["command"]),
+            alive=owner is not None,
+            doing=tuple(doing),
+            free_in_s=max(0.0, self._seen[1] + lasts_s - self._clock()),
+        )
+        return active, stat.version, epoch
+
+    def _other(self) -> str:
+        try:
+            active = self.observe_active(limit_s=ATTEMPT_S)
+        except Unreachable:
+            active = None
+        return active.sentence() if active else "another run was begun meanwhile"
+
+    def _note(self, event: Event) -> None:
+        """What is begun and not ended: steps alone have effects."""
+        name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
+        if event.type == "step.started":
+            self._begun[name] = float(event.fields.get("limit_s", 0.0))
+        elif event.type in ("step.done", "step.failed"):
+            self._begun.pop(name, None)
+
+    def _ensure_nodes(self, limit_s: float) -> None:
+        path = f"{self._runs}/active"
+        with contextlib.suppress(NodeExistsError):
+            self._session.ask(
+                f"make {path}", lambda: self._client.create_async(path, b"{}", makepath=True), limit_s
+            )
+
+    def _again(self, call: Callable[[float], Any], limit_s: float) -> Any:
+        """``call`` until it is answered, for as long as ``limit_s``; what was refused is not tried again."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_pass),
+            wait=tenacity.wait_fixed(AGAIN_S),
+            stop=tenacity.stop_after_delay(max(AGAIN_S, limit_s)),
+            reraise=True,
+        )
+        return retrying(call, max(AGAIN_S, min(ATTEMPT_S, limit_s)))
+
+
+class SharedJournal:
+    """``ports.Journal`` of the run that has the right to act: on our disk, then in the ensemble.
+
+    ``append`` raises where the right was lost, so that nothing is begun any more.
+    """
+
+    def __init__(self, journal: Journal, runs: ZooKeeperRuns, *, limit_s: float) -> None:
+        self.run = journal.run
+        self._journal = journal
+        self._runs = runs
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+
+    def append(self, type: str, fields: Mapping[str, Any]) -> Event:
+        with self._lock:
+            event = self._journal.append(type, fields)
+            self._runs.append(event, limit_s=self._limit_s)
+            return event
+
+    def events(self) -> tuple[Event, ...]:
+        return self._journal.events()
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, TimedOut) or (isinstance(error, Unreachable) and not isinstance(error, Rejected))
+
+
+def _note(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(content or b"{}")
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise Rejected("read the active run", saw=f"not ours: {content[:60]!r}")
+    return fields
+
+
+def _event_note(event: Event) -> bytes:
+    return _note(
+        {"at": event.at.isoformat(), "type": event.type, "fields": dict(event.fields), "run": event.run}
+        | {"seq": event.seq}
+    )
+
+
+def _event(answer: Answer) -> Event:
+    assert answer is not None  # noqa: S101
+    fields = _fields(answer[0])
+    return Event(
+        datetime.fromisoformat(fields["at"]), fields["run"], fields["seq"], fields["type"], fields["fields"]
+    )

@@ -1,0 +1,171 @@
+"""Admission: a quarantined site that came back is compared with the one that went on, and let in. Pure."""
+
+from dcctl.domain.plan import Plan, Planned
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.situation import (
+    Sight,
+    Situation,
+    voters_of,
+    why_busy,
+    why_no_quorum,
+)
+from dcctl.domain.traffic import Rotation
+
+WRITE_LIMIT_S = 15.0
+APPLIED_LIMIT_S = 60.0
+LAG_AT_MOST_BYTES = 2**24
+
+
+def decide_admission(site: str, situation: Situation) -> Plan | Refusal:
+    """Put ``site`` back into rotation, or every reason why it is not ready."""
+    state = situation.state_of(site)
+    reasons = [*why_no_quorum(situation), *why_busy(situation)]
+    if state.state is Rotation.DRAINED:
+        reasons.append(f"{site} is drained, not quarantined: dcctl undrain {site}")
+    if state.state is Rotation.QUARANTINED:
+        reasons += [
+            *_why_silent(site, situation),
+            *_why_behind(site, situation),
+            *_why_documents_differ(situation),
+            *_why_epochs_differ(situation),
+            *_why_unseen(site, situation),
+        ]
+    return Refusal(tuple(reasons)) if reasons else _plan(site, situation)
+
+
+def decide_applied(site: str, situation: Situation) -> tuple[str, ...]:
+    """Why the edges do not show ``site`` in rotation yet: by what their agents say, each fresh."""
+    beside = [each for each in situation.vantages.value or () if each.edge or each.place in situation.sites]
+    edges = {edge.name for edge in situation.status.edges}
+    told = {each.name: each for each in beside if each.name in edges}
+    return tuple(
+        f"{name}: {_saw(told.get(name), site)}"
+        for name in sorted(edges)
+        if name not in told or not told[name].fresh or told[name].edge.get(site) is not True
+    )
+
+
+def _saw(vantage: object, site: str) -> str:
+    return "its agent is silent" if vantage is None else f"{site} is not in rotation there yet"
+
+
+def _why_silent(site: str, situation: Situation) -> list[str]:
+    status, reasons = situation.status, []
+    for each in status.sites:
+        if each.name == site and not each.answers:
+            reasons.append(f"the cloud's API at {site} does not answer: {each.reason}")
+    for machine in status.machines:
+        if machine.place == site and not machine.reachable:
+            reasons.append(f"{machine.name} does not answer: {machine.reason}")
+    for edge in status.edges:
+        if edge.place == site and not edge.up:
+            reasons.append(f"edge {edge.name} does not answer: {edge.reason}")
+    mine = [voter.name for voter in status.voters if voter.place == site]
+    if out := sorted(set(mine) - set(voters_of(situation, site))):
+        reasons.append(f"voter {', '.join(out)} is not in the quorum")
+    return reasons
+
+
+def _why_behind(site: str, situation: Situation) -> list[str]:
+    """The database there must follow the new timeline as a synchronous standby, or be the primary."""
+    database = situation.status.database
+    mine = [each for each in database.members if each.place == site]
+    if not mine:
+        return []
+    if database.primary_place == site:
+        return [] if any(each.role == "primary" for each in mine) else [f"no primary answers at {site}"]
+    reasons = []
+    for each in mine:
+        if each.reason:
+            reasons.append(f"database {each.name} does not answer: {each.reason}")
+        elif each.role == "former primary":
+            reasons.append(f"{each.name} still calls itself primary")
+        elif each.name not in database.synchronous:
+            reasons.append(
+                f"{each.name} does not follow as a synchronous standby: it is {each.state}"
+                f" on timeline {each.timeline}, the primary is on {database.timeline}"
+            )
+        elif each.timeline != database.timeline:
+            reasons.append(f"{each.name} is on timeline {each.timeline}, the primary on {database.timeline}")
+        elif (each.lag_bytes or 0) > LAG_AT_MOST_BYTES:
+            reasons.append(f"{each.name} is {each.lag_bytes} bytes behind")
+    return reasons
+
+
+def _why_documents_differ(situation: Situation) -> list[str]:
+    if situation.documents is None:
+        return []
+    documents = situation.documents.value
+    if documents is None:
+        return [f"whether the documents are replicated is not known: {situation.documents.reason}"]
+    reasons = []
+    if documents.pending:
+        reasons.append(f"{documents.pending} documents are not replicated yet: dcctl replication plan")
+    if documents.held:
+        reasons.append(f"{documents.held} documents are for a person to decide: dcctl replication held")
+    return reasons
+
+
+def _why_epochs_differ(situation: Situation) -> list[str]:
+    if situation.epochs.value is None:
+        return [f"the epochs in the database cannot be read: {situation.epochs.reason}"]
+    return [
+        f"the database has epoch {inforce.number} of {role.role} in force, ZooKeeper {role.epoch.number}"
+        for role in situation.roles.value or ()
+        if role.epoch is not None
+        and role.term is not None
+        and (inforce := situation.epochs.value.get(role.role)) is not None
+        and inforce != role.epoch
+    ]
+
+
+def _why_unseen(site: str, situation: Situation) -> list[str]:
+    """Agents must be at work there, and the others must see the site."""
+    vantages = situation.vantages.value
+    if vantages is None:
+        return []  # told with the quorum
+    reasons = []
+    if not any(each.place == site and each.fresh for each in vantages):
+        reasons.append(f"no agent at {site} has published an observation just now")
+    for name, _place, sight in situation.sights_of(site):
+        if sight is Sight.DOWN:
+            reasons.append(f"{name} sees {site} down")
+    return reasons
+
+
+def _plan(site: str, situation: Situation) -> Plan:
+    other = situation.other(site)
+    database = situation.status.database
+    mine = [each for each in database.members if each.place == site]
+    notes = [
+        f"{each.name} follows {database.primary} on timeline {each.timeline},"
+        f" {each.lag_bytes or 0} bytes behind"
+        for each in mine
+        if each.name != database.primary
+    ]
+    if situation.documents is not None and situation.documents.value is not None:
+        notes.append("documents: nothing is pending, nothing waits for a person")
+    notes += [
+        f"{role.role} is led by {role.term.host} under epoch {role.term.epoch.number}"
+        for role in situation.roles.value or ()
+        if role.term is not None
+    ]
+    state = situation.state_of(site)
+    if state.state is Rotation.ACTIVE:
+        notes.append(f"{site} is in rotation already: what is looked at is whether the edges show it")
+    return Plan(
+        what="admission",
+        site=site,
+        survivor=other,
+        primary=database.primary,
+        candidate=None,
+        roles=(),
+        loss=(),
+        notes=tuple(notes),
+        steps=(
+            Planned(
+                "admit", site, "its state in ZooKeeper, by compare-and-set", WRITE_LIMIT_S, no_return=True
+            ),
+            Planned("in rotation", site, "each edge's agent shows it", APPLIED_LIMIT_S),
+        ),
+    )

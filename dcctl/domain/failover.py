@@ -1,0 +1,261 @@
+"""Failover: what a lost site carried goes to the other one. Pure.
+
+The database is promoted by Patroni, never by dcctl: what is decided here is whether that is safe to rely
+on, and whether traffic and singletons may follow. Every reason against it is told at once.
+"""
+
+from dcctl.domain.plan import Plan, Planned
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.situation import (
+    VANTAGES_NEEDED,
+    WITNESS,
+    Sight,
+    Situation,
+    roles_of,
+    sessions_of,
+    voters_of,
+    why_busy,
+    why_no_quorum,
+    why_not_in_rotation,
+    why_paused,
+    why_short,
+)
+from dcctl.domain.traffic import Rotation
+
+FORGET_LIMIT_S = 120.0
+"""Until the quorum has forgotten a site's databases: Patroni's ttl (30 s by default) and a round."""
+WRITE_LIMIT_S = 15.0
+FENCE_LIMIT_S = 90.0
+PROMOTED_LIMIT_S = 120.0
+EDGES_LIMIT_S = 60.0
+HELD_LIMIT_S = 90.0
+VERIFY_LIMIT_S = 90.0
+
+
+def decide_failover(lost: str, situation: Situation) -> Plan | Refusal:
+    """Give up ``lost`` and go on at the other site, or every reason not to."""
+    survivor = situation.other(lost)
+    reasons = [
+        *_why_not_lost(lost, situation),
+        *_why_not_known(lost, situation),
+        *_why_unreachable(survivor, situation),
+        *why_no_quorum(situation),
+        *_why_no_copy(lost, survivor, situation),
+        *why_paused(situation),
+        *why_not_in_rotation(situation, survivor),
+        *why_short(situation, survivor),
+        *why_busy(situation),
+    ]
+    return Refusal(tuple(reasons)) if reasons else _plan(lost, survivor, situation)
+
+
+def decide_forgotten(lost: str, situation: Situation) -> tuple[str, ...]:
+    """Why the quorum may still know ``lost``; empty once it has forgotten every database of it."""
+    cluster = situation.cluster.value
+    if cluster is None and situation.status.database.members:
+        return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
+    return tuple(f"the session of {name} has not ended yet" for name in sessions_of(situation, lost))
+
+
+def decide_database_fenced(lost: str, situation: Situation) -> tuple[str, ...]:
+    """Why a database of ``lost`` may still acknowledge a write; empty when none can.
+
+    By the quorum's word: nobody there holds the leader key, and ``/sync`` names the survivor alone, so
+    that a primary over there waits for a standby that confirms to it no more (DESIGN promise 3: the store
+    itself rejects). The sync key changes only in the quorum, which has forgotten the site.
+    """
+    if not situation.status.database.members:
+        return ()
+    cluster = situation.cluster.value
+    if cluster is None:
+        return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
+    reasons = list(decide_forgotten(lost, situation))
+    led_elsewhere = bool(cluster.leader) and situation.places.get(cluster.leader or "") != lost
+    if at_lost := situation.at_place(cluster.synchronous, lost):
+        reasons.append(f"{', '.join(at_lost)} at {lost} is named synchronous")
+    if not led_elsewhere and not cluster.synchronous:
+        reasons.append("nobody leads, and no synchronous standby is named: a single copy may be anywhere")
+    return tuple(reasons)
+
+
+def decide_promoted(survivor: str, situation: Situation) -> tuple[str, ...]:
+    """Why the primary is not at ``survivor`` beyond doubt: by its key and by its own word."""
+    database, cluster = situation.status.database, situation.cluster.value
+    if not database.members:
+        return ()
+    if cluster is None:
+        return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
+    if situation.places.get(cluster.leader or "") != survivor:
+        return (f"the leader key is held by {cluster.leader or 'nobody'}",)
+    primaries = [each.name for each in database.members if each.role in ("primary", "former primary")]
+    own = [each for each in database.members if each.name == cluster.leader and each.role == "primary"]
+    if primaries != [cluster.leader] or not own:
+        return (f"{', '.join(primaries) or 'nobody'} says that it is primary, {cluster.leader} has the key",)
+    return () if own[0].state == "running" else (f"{cluster.leader} is {own[0].state}",)
+
+
+def decide_edges_lead(survivor: str, situation: Situation) -> tuple[str, ...]:
+    """Why clients of the edges at ``survivor`` do not reach the primary."""
+    primary = situation.status.database.primary
+    edges = [edge for edge in situation.status.edges if edge.place == survivor]
+    if not situation.status.database.members:
+        return ()
+    return tuple(
+        f"edge {edge.name} does not answer: {edge.reason}"
+        if not edge.up
+        else f"edge {edge.name} sends writes to {', '.join(edge.routes_to) or 'nobody'}"
+        for edge in edges
+        if edge.routes_to != (primary,)
+    )
+
+
+def _why_not_lost(lost: str, situation: Situation) -> list[str]:
+    reasons = []
+    if answers := situation.answers_of(lost):
+        reasons.append(f"{lost} is not lost: {', '.join(answers)} answers here")
+    for name, _place, sight in situation.sights_of(lost)[1:]:
+        if sight is Sight.UP:
+            reasons.append(f"{lost} is not lost: {name} sees it")
+    for each in situation.vantages.value or ():
+        if each.place == lost and each.fresh:
+            reasons.append(
+                f"{lost} is not lost: {each.name} reached the quorum from there {each.age_s:.0f} s ago"
+            )
+    if voters := voters_of(situation, lost):
+        reasons.append(f"{lost} is not lost: voter {', '.join(voters)} is in the quorum")
+    return reasons
+
+
+def _why_not_known(lost: str, situation: Situation) -> list[str]:
+    """Too few who looked: the verdict is unknown, and unknown never moves anything."""
+    if not situation.witness:
+        return ["no witness is configured: a cut between two sites looks the same from both"]
+    if situation.vantages.value is None:
+        return []  # told with the quorum
+    sights = situation.sights_of(lost)
+    down = {place for _name, place, sight in sights if sight is Sight.DOWN}
+    reasons = []
+    if len(down) < VANTAGES_NEEDED:
+        reasons.append(
+            f"unknown: {len(down)} of {VANTAGES_NEEDED} vantages that are needed saw {lost} down just now"
+        )
+    if WITNESS not in down and not any(
+        sight is Sight.UP for _name, place, sight in sights if place == WITNESS
+    ):
+        reasons.append(f"unknown: the witness has not seen {lost} down{_how_old(situation)}")
+    return reasons
+
+
+def _how_old(situation: Situation) -> str:
+    ages = [each.age_s for each in situation.vantages.value or () if each.place == WITNESS]
+    if not ages:
+        return "; it has published no observation"
+    return f"; it looked {ages[0]:.0f} s ago, which says nothing" if abs(ages[0]) > 0 else ""
+
+
+def _why_unreachable(survivor: str, situation: Situation) -> list[str]:
+    if situation.answers_of(survivor):
+        return []
+    return [f"{survivor} does not answer here either: this may be the place that is cut off"]
+
+
+def _why_no_copy(lost: str, survivor: str, situation: Situation) -> list[str]:
+    """Why the survivor may lack writes that were acknowledged (DESIGN promise 4)."""
+    database, cluster = situation.status.database, situation.cluster.value
+    if not database.members or cluster is None:
+        return []
+    if situation.places.get(cluster.leader or "") == survivor:
+        return []
+    holders = situation.at_place(cluster.synchronous, survivor)
+    if not cluster.synchronous:
+        return [f"the database is SINGLE-COPY: {survivor} may lack writes that {lost} acknowledged"]
+    if not holders:
+        named = ", ".join(cluster.synchronous)
+        return [f"the synchronous standby is {named}, not at {survivor}: it may lack acknowledged writes"]
+    answering = [each.name for each in database.members if each.name in holders and each.state == "running"]
+    if not answering:
+        return [f"{', '.join(holders)}, which has every acknowledged write, does not run"]
+    return []
+
+
+def _plan(lost: str, survivor: str, situation: Situation) -> Plan:
+    cluster = situation.cluster.value
+    leader = cluster.leader if cluster else None
+    last = leader or (cluster.synchronous_to if cluster else None)
+    moves = bool(cluster) and situation.places.get(leader or "") != survivor
+    held = situation.at_place(cluster.synchronous, survivor) if cluster else ()
+    candidate = (held[0] if held else None) if moves else leader
+    roles = roles_of(situation, lost)
+    return Plan(
+        what="failover",
+        site=lost,
+        survivor=survivor,
+        primary=last,
+        candidate=candidate,
+        roles=roles,
+        loss=_loss(lost, candidate, situation, moves=moves),
+        notes=_notes(lost, situation),
+        steps=_steps(lost, survivor, situation, candidate, roles),
+    )
+
+
+def _loss(lost: str, candidate: str | None, situation: Situation, *, moves: bool) -> tuple[str, ...]:
+    found = []
+    if situation.status.database.members:
+        copy = f"{candidate} has every acknowledged write" if moves else f"{candidate} is and stays primary"
+        found.append(f"database: no acknowledged write ({copy})")
+        found.append(f"afterwards the database is SINGLE-COPY until {lost} is admitted")
+    if situation.documents is not None:
+        documents = situation.documents.value
+        if documents is None:
+            why = situation.documents.reason
+            found.append(f"documents acknowledged at {lost} and not replicated: not known ({why})")
+        else:
+            word = "none was pending" if not documents.pending else f"{documents.pending} names were pending"
+            found.append(
+                f"documents acknowledged at {lost} and not replicated are missing until it returns: {word}"
+            )
+    return tuple(found)
+
+
+def _notes(lost: str, situation: Situation) -> tuple[str, ...]:
+    notes = []
+    if sessions := sessions_of(situation, lost):
+        notes.append(f"the quorum still knows {', '.join(sessions)}: nothing is moved before that has ended")
+    active = situation.active_run.value
+    if active is not None:
+        notes.append(f"run {active.run} was broken off and will be taken over")
+    if situation.state_of(lost).state is Rotation.QUARANTINED:
+        notes.append(f"{lost} is quarantined already: this goes on where an earlier failover ended")
+    return tuple(notes)
+
+
+def _steps(
+    lost: str, survivor: str, situation: Situation, candidate: str | None, roles: tuple[str, ...]
+) -> tuple[Planned, ...]:
+    steps = [
+        Planned("the quorum forgets the site", lost, "no session of a database there lives", FORGET_LIMIT_S),
+        Planned(
+            "quarantine", lost, "its state in ZooKeeper, by compare-and-set", WRITE_LIMIT_S, no_return=True
+        ),
+        Planned(
+            "fence",
+            lost,
+            "power read back as off where its cloud answers; else nobody there can acknowledge",
+            FENCE_LIMIT_S,
+        ),
+    ]
+    if situation.status.database.members:
+        steps += [
+            Planned(
+                "primary at the survivor", survivor, f"{candidate} has the key and runs", PROMOTED_LIMIT_S
+            ),
+            Planned("edges lead to it", survivor, "each edge sends writes to the primary", EDGES_LIMIT_S),
+            Planned("a write is acknowledged", survivor, "committed through each edge there", EDGES_LIMIT_S),
+        ]
+    named = ", ".join(roles) or "none that is open"
+    steps += [
+        Planned("singletons", survivor, f"held there under a higher epoch: {named}", HELD_LIMIT_S),
+        Planned("verification", survivor, "what clients use there works, documents too", VERIFY_LIMIT_S),
+    ]
+    return tuple(steps)

@@ -1,0 +1,63 @@
+"""What a decision to move something returns: the steps in order, what they cost, and from where on there
+is no way back. It is shown before it is carried out, and it is what the engine carries out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One step. ``proof`` is what is looked at before and after it: where it holds already, nothing is done.
+
+    ``limit_s``: after that the run ends with what was seen, and may be begun again.
+    """
+
+    name: str
+    target: str
+    proof: str
+    limit_s: float
+    no_return: bool = False
+    """The point of no return: until here nothing has moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``site`` is the one that was named, ``survivor`` the one that carries what moves.
+
+    ``primary`` is the database's now, ``candidate`` the one that is to be. ``roles`` are the singletons
+    that must be held at ``survivor``. ``loss`` and ``notes`` are sentences.
+    """
+
+    what: str
+    site: str
+    survivor: str
+    primary: str | None
+    candidate: str | None
+    roles: tuple[str, ...]
+    loss: tuple[str, ...]
+    notes: tuple[str, ...]
+    steps: tuple[Planned, ...]
+
+    @property
+    def limit_s(self) -> float:
+        """The longest that all steps may take together."""
+        return sum(step.limit_s for step in self.steps)
+
+    def step(self, name: str) -> Planned:
+        return next(step for step in self.steps if step.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a plan came to. ``single_copy``: no synchronous standby is named. ``fences`` are sentences.
+
+    ``written_by`` is, per edge, the database that took a write through it.
+    """
+
+    plan: Plan
+    primary: str | None
+    single_copy: bool = False
+    fences: tuple[str, ...] = ()
+    written_by: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Who holds each of the plan's roles now."""

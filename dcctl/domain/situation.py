@@ -1,0 +1,241 @@
+"""Everything that a failover, a switchover or an admission is decided from, and what may be concluded.
+
+Invariant: silence is UNKNOWN. A place is lost only when at least two vantages apart from it, the witness's
+among them, looked just now and saw nothing of it, and none saw anything. A stale vantage says nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from dcctl.domain.capacity import Capacity
+from dcctl.domain.leadership import Epoch, RoleState
+from dcctl.domain.observation import ClusterReport, Seen, VoterMode
+from dcctl.domain.probe import Health, ProbeResult
+from dcctl.domain.run import ActiveRun
+from dcctl.domain.status import Status
+from dcctl.domain.traffic import Observation, Rotation, SiteState
+
+FRESH_FOR_S = 15.0
+"""An observation older than this, or from as far in the future, says nothing."""
+VANTAGES_NEEDED = 2
+WITNESS = "witness"
+OPERATOR = "operator"
+"""The vantage that dcctl has where it runs."""
+NO_SERVICE = ("cloud",)
+"""Kinds of probes that say nothing of a site's machines: a cloud's API may live elsewhere."""
+
+
+class Sight(StrEnum):
+    """What one vantage saw of a site. UNKNOWN: it did not look, its probes died, or it looked long ago."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Vantage:
+    """A place that looked. ``age_s`` is 0 for the operator's own look, which happened just now."""
+
+    name: str
+    place: str
+    age_s: float
+    sights: Mapping[str, Sight]
+    edge: Mapping[str, bool | None] = field(default_factory=dict)
+    """What the edge beside it has in rotation, by site."""
+
+    @property
+    def fresh(self) -> bool:
+        return abs(self.age_s) <= FRESH_FOR_S
+
+    def sees(self, site: str) -> Sight:
+        return self.sights.get(site, Sight.UNKNOWN) if self.fresh else Sight.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """How far the replication of documents is: names that are not the same at both sites yet."""
+
+    pending: int
+    held: int = 0
+    """Names that a person must decide."""
+    oldest_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One look at an environment. ``places`` by machine. None in ``documents``: nothing is replicated.
+
+    ``witness``: whether a witness is configured. ``capacity`` says whether one site carries everything.
+    """
+
+    environment: str
+    at: datetime
+    sites: tuple[str, ...]
+    places: Mapping[str, str]
+    witness: bool
+    status: Status
+    cluster: Seen[ClusterReport]
+    states: Seen[tuple[SiteState, ...]]
+    vantages: Seen[tuple[Vantage, ...]]
+    """Those that were published; the operator's is in ``status``."""
+    roles: Seen[tuple[RoleState, ...]]
+    epochs: Seen[Mapping[str, Epoch]]
+    """Those in force in the database, of the roles that are checked there."""
+    active_run: Seen[ActiveRun]
+    """A value of None without a reason: no run is active."""
+    capacity: Seen[Capacity]
+    documents: Seen[Documents] | None = None
+
+    def other(self, site: str) -> str:
+        """The site that is left without ``site``."""
+        return next(each for each in self.sites if each != site)
+
+    def at_place(self, names: Sequence[str], place: str) -> tuple[str, ...]:
+        return tuple(name for name in names if self.places.get(name) == place)
+
+    def state_of(self, site: str) -> SiteState:
+        return next((each for each in self.states.value or () if each.site == site), SiteState(site))
+
+    def answers_of(self, site: str) -> tuple[str, ...]:
+        """What answers from ``site`` to the operator: machines over SSH, databases, voters, edges."""
+        status = self.status
+        found = {each.name for each in status.machines if each.place == site and each.reachable}
+        found |= {
+            each.name for each in status.database.members if each.place == site and each.state != SILENT
+        }
+        found |= {each.name for each in status.voters if each.place == site and each.mode != SILENT}
+        found |= {each.name for each in status.edges if each.place == site and each.up}
+        return tuple(sorted(found))
+
+    def sights_of(self, site: str) -> tuple[tuple[str, str, Sight], ...]:
+        """Vantage, place and sight of everyone who is not at ``site`` itself; the operator first."""
+        own = Sight.UP if self.answers_of(site) else Sight.DOWN
+        return (
+            (OPERATOR, OPERATOR, own),
+            *(
+                (each.name, each.place, each.sees(site))
+                for each in self.vantages.value or ()
+                if each.place != site
+            ),
+        )
+
+
+SILENT = "unreachable"
+
+
+def decide_vantage(seen: Observation, sites: Sequence[str], now: datetime) -> Vantage:
+    """What ``seen`` is worth ``now``."""
+    return Vantage(
+        name=seen.vantage,
+        place=seen.place,
+        age_s=(now - seen.at).total_seconds(),
+        sights={site: decide_sight(seen.results, site) for site in sites},
+        edge=dict(seen.edge.rotation) if seen.edge is not None and not seen.edge.problem else {},
+    )
+
+
+def decide_sight(results: Sequence[ProbeResult], site: str) -> Sight:
+    """One thing that answers makes it UP; DOWN needs a probe that failed often enough, and none right."""
+    told = [each for each in results if each.site == site and each.kind not in NO_SERVICE]
+    if any(each.ok for each in told):
+        return Sight.UP
+    if any(each.ok is False and each.health is Health.DOWN for each in told):
+        return Sight.DOWN
+    return Sight.UNKNOWN
+
+
+# Reasons that more than one decision has. Each is a sentence.
+
+
+def why_no_quorum(situation: Situation) -> list[str]:
+    status = situation.status
+    if status.quorum < status.quorum_needed:
+        return [f"ZooKeeper has no quorum: {status.quorum} of {len(status.voters)} voters serve"]
+    unread: dict[str, Seen[Any]] = {
+        "the sites' states": situation.states,
+        "the vantages": situation.vantages,
+        "the roles": situation.roles,
+        "the active run": situation.active_run,
+        "Patroni's keys": situation.cluster if status.database.members else Seen(None),
+    }
+    return [f"{what} cannot be read: {seen.reason}" for what, seen in unread.items() if seen.reason]
+
+
+def why_busy(situation: Situation) -> list[str]:
+    active = situation.active_run.value
+    return [active.sentence()] if active is not None and active.alive else []
+
+
+def why_short(situation: Situation, survivor: str) -> list[str]:
+    """Why ``survivor`` is not known to carry the load of both sites."""
+    capacity = situation.capacity.value
+    if capacity is None:
+        return [f"whether {survivor} can carry everything is not known: {situation.capacity.reason}"]
+    return [] if capacity.fits else list(capacity.reasons)
+
+
+def why_not_in_rotation(situation: Situation, site: str) -> list[str]:
+    state = situation.state_of(site)
+    if state.state is Rotation.ACTIVE:
+        return []
+    why = f" ({state.reason})" if state.reason else ""
+    return [f"{site} is {state.state}{why}: no site would be active"]
+
+
+def why_paused(situation: Situation) -> list[str]:
+    if situation.status.database.paused:
+        return ["Patroni is paused: it promotes nobody"]
+    return []
+
+
+def sessions_of(situation: Situation, site: str) -> tuple[str, ...]:
+    """Databases of ``site`` of which the quorum has heard within their session."""
+    cluster = situation.cluster.value
+    if cluster is None:
+        return ()
+    alive = {*cluster.members, *((cluster.leader,) if cluster.leader else ())}
+    return situation.at_place(tuple(sorted(alive)), site)
+
+
+def voters_of(situation: Situation, site: str) -> tuple[str, ...]:
+    """Voters of ``site`` that belong to the quorum."""
+    modes = (VoterMode.LEADER, VoterMode.FOLLOWER)
+    return tuple(each.name for each in situation.status.voters if each.place == site and each.mode in modes)
+
+
+def roles_of(situation: Situation, site: str) -> tuple[str, ...]:
+    """Roles that are held at ``site``, or whose holder vanished before it wrote that its work is over."""
+    return tuple(
+        each.role
+        for each in situation.roles.value or ()
+        if (each.term is not None and situation.places.get(each.term.host) == site)
+        or (each.term is None and each.lease is not None and not each.lease.released)
+    )
+
+
+def why_not_held(
+    role: RoleState,
+    places: Mapping[str, str],
+    epochs: Mapping[str, Epoch],
+    *,
+    at: str | None = None,
+    not_at: str | None = None,
+) -> str:
+    """Why ``role`` is not in force where it should be: ``at`` a site, or anywhere but ``not_at``.
+
+    Empty when it is, under an epoch that its store knows.
+    """
+    if role.term is None:
+        return f"nobody leads {role.role}"
+    place = places.get(role.term.host, "a place that is not configured")
+    if (at is not None and place != at) or place == not_at:
+        return f"{role.role} is led by {role.term.host} at {place}"
+    inforce = epochs.get(role.role)
+    if inforce is not None and inforce != role.term.epoch:
+        epoch = role.term.epoch.number
+        return f"the database has epoch {inforce.number} of {role.role} in force, not {epoch} yet"
+    return ""

@@ -1,0 +1,122 @@
+"""Switchover: the primary and the singletons move to the other site while both sites answer. Pure."""
+
+from dcctl.domain.plan import Plan, Planned
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.situation import (
+    Situation,
+    roles_of,
+    voters_of,
+    why_busy,
+    why_no_quorum,
+    why_not_in_rotation,
+    why_paused,
+    why_short,
+)
+
+LAG_AT_MOST_BYTES = 2**24
+"""What a standby may lack when it is asked to take over: it replays that much within a second."""
+MOVE_LIMIT_S = 30.0
+MOVED_LIMIT_S = 60.0
+COPY_LIMIT_S = 120.0
+HELD_LIMIT_S = 120.0
+VERIFY_LIMIT_S = 60.0
+
+
+def decide_switchover(to: str, situation: Situation) -> Plan | Refusal:
+    """Move what is held at the other site to ``to``, or every reason not to."""
+    source = situation.other(to)
+    reasons = [
+        *why_no_quorum(situation),
+        *_why_silent(situation),
+        *_why_no_standby(to, situation),
+        *why_paused(situation),
+        *why_not_in_rotation(situation, to),
+        *why_short(situation, to),
+        *why_busy(situation),
+    ]
+    return Refusal(tuple(reasons)) if reasons else _plan(to, source, situation)
+
+
+def decide_copied(to: str, situation: Situation) -> tuple[str, ...]:
+    """Why no synchronous standby at the site apart from ``to`` is named and confirms (promise 4)."""
+    database = situation.status.database
+    if not database.members:
+        return ()
+    if situation.at_place(database.synchronous, situation.other(to)):
+        return ()
+    if not database.named:
+        return ("no synchronous standby is named: the database is SINGLE-COPY",)
+    return (f"{', '.join(database.named)} is named synchronous and does not confirm",)
+
+
+def _why_silent(situation: Situation) -> list[str]:
+    """A switchover needs both sites whole: it is not the way out of a failure."""
+    status, reasons = situation.status, []
+    for site in situation.sites:
+        if not situation.answers_of(site):
+            reasons.append(f"{site} does not answer: dcctl failover plan --lost {site}")
+            continue
+        silent = [each.name for each in status.database.members if each.place == site and each.reason]
+        silent += [each.name for each in status.edges if each.place == site and not each.up]
+        if silent:
+            reasons.append(f"{', '.join(silent)} at {site} does not answer")
+        if any(each.place == site for each in status.voters) and not voters_of(situation, site):
+            reasons.append(f"no voter of {site} is in the quorum")
+    return reasons
+
+
+def _why_no_standby(to: str, situation: Situation) -> list[str]:
+    database = situation.status.database
+    if not database.members:
+        return []
+    primary = next((each for each in database.members if each.role == "primary"), None)
+    if primary is None or primary.place == to:
+        return [] if primary else ["no database answers as primary"]
+    confirmed = situation.at_place(database.synchronous, to)
+    if not confirmed:
+        named = ", ".join(database.named)
+        if not named:
+            return [f"the database is SINGLE-COPY: nobody at {to} has every acknowledged write"]
+        here = situation.at_place(database.named, to)
+        return [f"{named} is named synchronous and {'does not confirm' if here else f'is not at {to}'}"]
+    lag = max((each.lag_bytes or 0 for each in database.members if each.name in confirmed), default=0)
+    if lag > LAG_AT_MOST_BYTES:
+        return [f"{', '.join(confirmed)} is {lag} bytes behind; at most {LAG_AT_MOST_BYTES} are allowed"]
+    return []
+
+
+def _plan(to: str, source: str, situation: Situation) -> Plan:
+    database = situation.status.database
+    moves = bool(database.members) and database.primary_place != to
+    candidate = situation.at_place(database.synchronous, to)[0] if moves else database.primary
+    roles = roles_of(situation, source)
+    return Plan(
+        what="switchover",
+        site=to,
+        survivor=to,
+        primary=database.primary,
+        candidate=candidate,
+        roles=roles,
+        loss=("nothing: both sites answer, and the standby confirms every write",),
+        notes=() if moves or roles else (f"everything is at {to}: nothing is to do",),
+        steps=_steps(to, source, situation, candidate, roles),
+    )
+
+
+def _steps(
+    to: str, source: str, situation: Situation, candidate: str | None, roles: tuple[str, ...]
+) -> tuple[Planned, ...]:
+    steps = []
+    if situation.status.database.members:
+        steps += [
+            Planned("move the primary", source, f"{candidate} has the key", MOVE_LIMIT_S, no_return=True),
+            Planned("primary at the target", to, f"{candidate} says so itself", MOVED_LIMIT_S),
+            Planned("second copy", source, "a synchronous standby is named there and confirms", COPY_LIMIT_S),
+            Planned("edges lead to it", to, "every edge sends writes to the primary", MOVED_LIMIT_S),
+        ]
+    named = ", ".join(roles) or "none is held elsewhere"
+    steps += [
+        Planned("singletons", to, f"resigned until they are held there: {named}", HELD_LIMIT_S),
+        Planned("verification", to, "a write through each edge is acknowledged", VERIFY_LIMIT_S),
+    ]
+    return tuple(steps)

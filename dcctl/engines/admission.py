@@ -1,0 +1,26 @@
+"""Admission, carried out: a returned site's state becomes active, and the edges are seen to follow."""
+
+from typing import Any
+
+from dcctl.domain.admission import decide_admission, decide_applied
+from dcctl.domain.plan import Moved
+from dcctl.domain.step import Work
+from dcctl.domain.traffic import Rotation
+from dcctl.engines.situation import Means, change_state, observe_situation, planned_by, until_none
+
+DECIDE_LIMIT_S = 30.0
+
+
+def admit(site: str, means: Means) -> Work[Moved]:
+    """Put ``site`` back into rotation. Raises Refused with every reason, changing nothing."""
+
+    def decide() -> Any:
+        return decide_admission(site, observe_situation(means, epochs=True)), ()
+
+    plan = yield from planned_by(means, "the admission", site, DECIDE_LIMIT_S, decide)
+    yield change_state(
+        means, plan.step("admit"), Rotation.ACTIVE, "admitted", from_any_of=(Rotation.QUARANTINED,)
+    )
+    means.note("admission.admitted", site=site)
+    yield until_none(plan.step("in rotation"), lambda: decide_applied(site, observe_situation(means)))
+    return Moved(plan, plan.primary)

@@ -1,0 +1,257 @@
+"""Looking at everything that a move is decided from, and the waits that all moves share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dcctl.domain.capacity import Capacity
+from dcctl.domain.leadership import Epoch, RoleState
+from dcctl.domain.observation import Seen
+from dcctl.domain.plan import Plan, Planned
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.run import ActiveRun
+from dcctl.domain.situation import (
+    Documents,
+    Situation,
+    decide_vantage,
+    why_not_held,
+)
+from dcctl.domain.status import decide_status
+from dcctl.domain.step import Step, Wait, Work
+from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.engines.status import Ask, System, observe
+from dcctl.errors import DcctlError, NotFound, Refused, Unreachable
+from dcctl.ports import EpochMirror, Journal, Leases, Runs, Sites, Switch, Vantages, WriteProof
+
+LOOK_EVERY_S = 1.0
+LOOK_LIMIT_S = 5.0
+"""For what is asked of the ensemble and the database in one look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What moves something. ``now`` gives the instant at which a look was taken: looks carry their time.
+
+    ``power_off`` switches every machine of a site off through its cloud and says for each why that is not
+    proven (empty: it is); it ends within its own limit. ``verify`` says what clients at a site cannot do.
+    ``who`` is the person. ``dcctl`` is how the next command begins.
+    """
+
+    environment: str
+    sites: tuple[str, ...]
+    witness: bool
+    system: System
+    ask: Ask
+    now: Callable[[], datetime]
+    states: Sites
+    vantages: Vantages
+    runs: Runs
+    leases: Leases
+    epochs: EpochMirror
+    capacity: Callable[[str], Capacity]
+    documents: Callable[[], Documents] | None
+    power_off: Callable[[str], dict[str, tuple[str, ...]]]
+    switch: Switch
+    write: WriteProof
+    verify: Callable[[str], tuple[str, ...]]
+    journal: Journal
+    who: str
+    dcctl: str = "dcctl"
+
+    @property
+    def places(self) -> dict[str, str]:
+        return {host.name: host.place for host in self.system.hosts}
+
+    def note(self, type: str, **fields: Any) -> None:
+        self.journal.append(type, fields)
+
+
+def observe_situation(means: Means, *, losing: str | None = None, epochs: bool = False) -> Situation:
+    """One look. ``losing``: also whether the other site carries everything without that one. ``epochs``:
+    also those in force in the database, which takes its time where there is no primary.
+
+    What does not answer is in the answer, with the reason. Raises what is no silence.
+    """
+    asked: dict[str, Callable[[], Any]] = {
+        "states": means.states.observe_sites,
+        "vantages": means.vantages.observe_vantages,
+        "roles": lambda: means.leases.observe_roles(limit_s=LOOK_LIMIT_S),
+        "run": lambda: means.runs.observe_active(limit_s=LOOK_LIMIT_S),
+        "view": lambda: observe(means.system, means.ask),
+    }
+    if losing is not None:
+        site = losing
+        asked["capacity"] = lambda: means.capacity(site)
+    if means.documents is not None:
+        asked["documents"] = means.documents
+    answers = means.ask(asked)
+    if isinstance(answers["view"], DcctlError):
+        raise answers["view"]
+    status = decide_status(means.environment, means.system.hosts, answers["view"])
+    roles = _seen(answers["roles"])
+    now = means.now()
+    vantages = _seen(answers["vantages"])
+    return Situation(
+        environment=means.environment,
+        at=now,
+        sites=means.sites,
+        places=means.places,
+        witness=means.witness,
+        status=status,
+        cluster=answers["view"].cluster,
+        states=_seen(answers["states"]),
+        vantages=Seen(
+            tuple(decide_vantage(each, means.sites, now) for each in vantages.value)
+            if vantages.value is not None
+            else None,
+            vantages.reason,
+        ),
+        roles=roles,
+        epochs=_epochs(means, roles) if epochs else Seen(None, "not asked"),
+        active_run=_not_ours(_seen(answers["run"]), means.journal.run),
+        capacity=_seen(answers["capacity"]) if losing is not None else Seen(None, "not asked"),
+        documents=_seen(answers["documents"]) if means.documents is not None else None,
+    )
+
+
+def _not_ours(seen: Seen[ActiveRun], run: str) -> Seen[ActiveRun]:
+    return Seen(None) if seen.value is not None and seen.value.run == run else seen
+
+
+def _epochs(means: Means, roles: Seen[tuple[RoleState, ...]]) -> Seen[Mapping[str, Epoch]]:
+    found: dict[str, Epoch] = {}
+    for role in roles.value or ():
+        try:
+            epoch = means.epochs.observe(role.role, limit_s=LOOK_LIMIT_S)
+        except NotFound:
+            return Seen({})  # a database without the application's schema checks no epoch
+        except DcctlError as error:
+            return Seen(None, error.saw or error.sentence())
+        if epoch is not None:
+            found[role.role] = epoch
+    return Seen(found)
+
+
+def _seen(answer: Any) -> Seen[Any]:
+    if isinstance(answer, DcctlError):
+        return Seen(None, answer.saw or answer.sentence())
+    return Seen(answer)
+
+
+def until_none(planned: Planned, reasons: Callable[[], Sequence[str]]) -> Wait:
+    """Look until there is no reason left; what does not answer is a reason. Nothing is changed meanwhile."""
+    said: list[str] = []
+
+    def until() -> bool | None:
+        try:
+            said[:] = reasons()
+        except Unreachable as error:
+            said[:] = [error.sentence()]
+        return None if said else True
+
+    return Wait(
+        f"{planned.name}: {planned.proof}",
+        planned.target,
+        planned.limit_s,
+        LOOK_EVERY_S,
+        until,
+        lambda: "; ".join(said[:5]) or "nothing yet",
+    )
+
+
+def planned_by(
+    means: Means,
+    what: str,
+    site: str,
+    limit_s: float,
+    decide: Callable[[], tuple[Plan | Refusal, Sequence[str]]],
+) -> Work[Plan]:
+    """Look until there is a plan and nothing to wait for. Raises Refused when the first look refuses.
+
+    Later looks may miss something that answers slowly: they are repeated, and never acted on.
+    """
+    said: list[str] = []
+    looked: list[bool] = []
+
+    def until() -> Plan | None:
+        try:
+            decided, waits_for = decide()
+        except Unreachable as error:
+            said[:] = [error.sentence()]
+            return None
+        if isinstance(decided, Refusal):
+            if not looked:
+                raise Refused(what, on=site, reasons=decided.reasons, next_command=f"{means.dcctl} status")
+            said[:] = decided.reasons
+            return None
+        looked.append(True)
+        said[:] = waits_for
+        return None if said else decided
+
+    plan: Plan = yield Wait(
+        f"nothing stands against {what}", site, limit_s, LOOK_EVERY_S, until, lambda: "; ".join(said)
+    )
+    return plan
+
+
+def change_state(
+    means: Means, planned: Planned, state: Rotation, reason: str, *, from_any_of: Sequence[Rotation]
+) -> Step:
+    """Write what is wanted of a site against the version that is there now; there already is done.
+
+    A site that is in none of ``from_any_of`` was changed by somebody else meanwhile: Refused.
+    """
+
+    def effect() -> SiteState:
+        now = next(each for each in means.states.observe_sites() if each.site == planned.target)
+        if now.state is state:
+            return now
+        if now.state not in from_any_of:
+            reason_against = f"{now.by or 'somebody'} made {now.site} {now.state} meanwhile"
+            raise Refused(f"make {planned.target} {state}", reasons=(reason_against,))
+        wanted = SiteState(
+            planned.target, state, reason=reason, by=means.who, at=means.now(), run=means.journal.run
+        )
+        means.states.change_site(wanted, expected=now.version)
+        now = next(each for each in means.states.observe_sites() if each.site == planned.target)
+        if now.state is not state:
+            raise Unreachable(f"make {planned.target} {state}", saw=f"it reads {now.state} afterwards")
+        return now
+
+    return Step(f"{planned.name}: {planned.proof}", planned.target, planned.limit_s, effect)
+
+
+def write_through(means: Means, planned: Planned, edges: Sequence[str]) -> Wait:
+    """Until a row is committed through each of ``edges``."""
+    said: dict[str, str] = {}
+    proven: dict[str, str] = {}
+
+    def until() -> dict[str, str] | None:
+        for edge in edges:
+            if edge not in proven:
+                try:
+                    proven[edge] = means.write.write(edge, means.journal.run, limit_s=LOOK_LIMIT_S)
+                except Unreachable as error:
+                    said[edge] = error.saw
+        return proven if len(proven) == len(edges) else None
+
+    return Wait(
+        f"{planned.name}: {planned.proof}",
+        planned.target,
+        planned.limit_s,
+        LOOK_EVERY_S,
+        until,
+        lambda: "; ".join(f"{edge}: {saw}" for edge, saw in said.items() if edge not in proven),
+    )
+
+
+def why_roles_elsewhere(
+    means: Means, states: Sequence[RoleState], *, at: str | None = None, not_at: str | None = None
+) -> list[str]:
+    """For each of the roles why it is not in force ``at`` a site, or anywhere but ``not_at``."""
+    epochs = _epochs(means, Seen(tuple(states)))
+    if epochs.value is None:
+        return [f"the epochs in the database cannot be read: {epochs.reason}"]
+    reasons = (why_not_held(state, means.places, epochs.value, at=at, not_at=not_at) for state in states)
+    return [reason for reason in reasons if reason]

@@ -1,0 +1,153 @@
+"""Switchover, carried out: Patroni moves the primary, the second copy is back, the singletons follow.
+
+A source that dies in the middle is no switchover any more: the run ends, and says that it is a failover's
+turn. Nothing of it needs to be undone first: a failover begins from whatever it finds.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+from dcctl.domain.failover import decide_edges_lead, decide_promoted
+from dcctl.domain.plan import Moved, Plan
+from dcctl.domain.situation import Situation
+from dcctl.domain.step import Step, Wait, Work
+from dcctl.domain.switchover import decide_copied, decide_switchover
+from dcctl.engines.situation import (
+    LOOK_EVERY_S,
+    LOOK_LIMIT_S,
+    Means,
+    observe_situation,
+    planned_by,
+    until_none,
+    why_roles_elsewhere,
+    write_through,
+)
+from dcctl.errors import DcctlError, Rejected, TimedOut, Unreachable
+
+DECIDE_LIMIT_S = 30.0
+RESIGN_TRIES = 5
+RESIGN_LIMIT_S = 30.0
+"""For the holder to end its work (its grace), and for another to begin."""
+
+
+def switchover(to: str, means: Means) -> Work[Moved]:
+    """Move the primary and the singletons to ``to``. Raises Refused with every reason, changing nothing."""
+    source = next(site for site in means.sites if site != to)
+
+    def decide() -> Any:
+        return decide_switchover(to, observe_situation(means, losing=source)), ()
+
+    plan = yield from planned_by(means, "the switchover", to, DECIDE_LIMIT_S, decide)
+    means.note(
+        "switchover.decided", site=to, primary=plan.primary, candidate=plan.candidate, roles=plan.roles
+    )
+    try:
+        return (yield from _move(plan, source, means))
+    except DcctlError as error:
+        alive = yield Step(
+            "look whether the source still answers",
+            source,
+            LOOK_LIMIT_S,
+            lambda: _answers(source, means),
+            undo=True,
+        )
+        again = f"switchover apply --to {to}" if alive else f"failover plan --lost {source}"
+        error.next_command = f"{means.dcctl} {again}"
+        raise
+
+
+def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
+    to, written = plan.survivor, {}
+    if means.system.database.members:
+        step = plan.step("move the primary")
+        yield Step(
+            f"{step.name}: {step.proof}", source, step.limit_s, lambda: _switch(plan, step.limit_s, means)
+        )
+        yield until_none(plan.step("primary at the target"), lambda: decide_promoted(to, _look(means)))
+        yield until_none(plan.step("second copy"), lambda: decide_copied(to, _look(means)))
+        yield until_none(plan.step("edges lead to it"), lambda: _why_astray(_look(means)))
+    for role in plan.roles:
+        yield from _hand_over(role, to, means)
+    if means.system.database.members:
+        written = yield write_through(means, plan.step("verification"), means.system.edges.edges)
+    situation: Situation = yield Step(
+        "look at what there is now", to, plan.step("verification").limit_s, lambda: _look(means)
+    )
+    database = situation.status.database
+    roles = {each.role: each.term.holder for each in situation.roles.value or () if each.term is not None}
+    single = bool(database.members) and not database.synchronous
+    return Moved(plan, database.primary, single, (), written, roles)
+
+
+def _look(means: Means) -> Situation:
+    return observe_situation(means)
+
+
+def _answers(site: str, means: Means) -> bool:
+    try:
+        return bool(_look(means).answers_of(site))
+    except DcctlError:
+        return False
+
+
+def _switch(plan: Plan, limit_s: float, means: Means) -> str:
+    """Ask Patroni, unless the primary is there. An answer that did not come is for the next look to tell."""
+    situation = _look(means)
+    if not decide_promoted(plan.survivor, situation):
+        return "the primary is there already"
+    leader = situation.cluster.value.leader if situation.cluster.value else None
+    if leader is None or leader != plan.primary or plan.candidate is None:
+        raise Rejected(
+            "move the primary", on=plan.survivor, saw=f"{leader or 'nobody'} leads now, not {plan.primary}"
+        )
+    try:
+        return means.switch.switch_over(leader, plan.candidate, limit_s=limit_s)
+    except TimedOut as error:
+        return error.sentence()
+
+
+def _why_astray(situation: Situation) -> list[str]:
+    return [reason for site in situation.sites for reason in decide_edges_lead(site, situation)]
+
+
+def _hand_over(role: str, to: str, means: Means) -> Generator[Any, Any, None]:
+    """Ask whoever leads elsewhere to resign until it is led at ``to``: the wrong side may be faster."""
+    for _attempt in range(RESIGN_TRIES):
+        asked = yield Step(
+            f"ask for {role} to be handed over", to, LOOK_LIMIT_S * 2, lambda: _ask_to_resign(role, to, means)
+        )
+        there = yield _led_anew(role, to, asked, means)
+        if there:
+            return
+    raise TimedOut(
+        f"move {role} to {to}",
+        saw=f"it was taken up elsewhere {RESIGN_TRIES} times: does {to} contend for it?",
+    )
+
+
+def _ask_to_resign(role: str, to: str, means: Means) -> int | None:
+    """The epoch whose holder was asked; None where it is led at ``to``, or by nobody."""
+    state = means.leases.observe_role(role, limit_s=LOOK_LIMIT_S)
+    if state.term is None or means.places.get(state.term.host) == to:
+        return None
+    means.leases.ask_to_resign(role, state.term.epoch, means.who, limit_s=LOOK_LIMIT_S)
+    return state.term.epoch.number
+
+
+def _led_anew(role: str, to: str, asked: int | None, means: Means) -> Wait:
+    """True once ``role`` is in force at ``to``; False when another elsewhere leads it under a new epoch."""
+    said = [f"nobody leads {role}"]
+
+    def until() -> bool | None:
+        try:
+            state = means.leases.observe_role(role, limit_s=LOOK_LIMIT_S)
+            said[:] = why_roles_elsewhere(means, [state], at=to)
+        except Unreachable as error:
+            said[:] = [error.sentence()]
+            return None
+        if not said:
+            return True
+        elsewhere = state.term is not None and means.places.get(state.term.host) != to
+        return False if elsewhere and state.term and state.term.epoch.number != asked else None
+
+    return Wait(f"{role} is led at {to}", to, RESIGN_LIMIT_S, LOOK_EVERY_S, until, lambda: "; ".join(said))
