@@ -13,6 +13,7 @@ import aiohttp
 from dcctl.adapters.probes.machine import judge_clock
 from dcctl.adapters.probes.round import Outcome, said
 from dcctl.domain.probe import ClockCheck, HttpCheck
+from dcctl.errors import ConfigurationError, Problem
 
 READ_BYTES = 1 << 20
 """Of a body; who answers without an end has answered."""
@@ -56,7 +57,7 @@ async def answered(url: str, *, ca_file: str = "") -> AsyncIterator[aiohttp.Clie
 @contextlib.asynccontextmanager
 async def session(ca_file: str = "") -> AsyncIterator[aiohttp.ClientSession]:
     """No proxy, no cookies, no kept connection, and names resolved by the system."""
-    context = ssl.create_default_context(cafile=ca_file or None) if ca_file else True
+    context = tls_context(ca_file) if ca_file else True
     connector = aiohttp.TCPConnector(
         ssl=context, force_close=True, limit=0, use_dns_cache=False, resolver=aiohttp.ThreadedResolver()
     )
@@ -67,6 +68,15 @@ async def session(ca_file: str = "") -> AsyncIterator[aiohttp.ClientSession]:
         timeout=aiohttp.ClientTimeout(total=None),  # the round bounds it
     ) as asking:
         yield asking
+
+
+def tls_context(ca_file: str) -> ssl.SSLContext:
+    """Verifies chain and name. ConfigurationError when the authority's file cannot be read."""
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        saw = f"cannot be read: {error.strerror or error}"
+        raise ConfigurationError((Problem(ca_file, 0, 0, saw),)) from error
 
 
 async def read(answer: aiohttp.ClientResponse) -> str:

@@ -224,6 +224,9 @@ class _Detached(concurrent.futures.ThreadPoolExecutor):
         if not self._alive.acquire(blocking=False):
             raise RuntimeError(f"{LEFT_BEHIND} look-ups hang already")
 
+        # From here on nobody can cancel it, so its result is always taken.
+        future.set_running_or_notify_cancel()
+
         def work() -> None:
             try:
                 result = fn(*args, **kwargs)

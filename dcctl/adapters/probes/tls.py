@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import time
 
+from dcctl.adapters.probes.http import tls_context
 from dcctl.adapters.probes.round import Outcome
 from dcctl.domain.probe import TlsCheck
 
@@ -12,7 +13,7 @@ DAY_S = 86400.0
 
 
 async def probe_tls(check: TlsCheck) -> Outcome:
-    context = ssl.create_default_context(cafile=check.ca_file or None)
+    context = tls_context(check.ca_file)
     try:
         _reader, writer = await asyncio.open_connection(check.address, check.port, ssl=context)
     except ssl.SSLCertVerificationError as error:
