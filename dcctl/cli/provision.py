@@ -154,7 +154,7 @@ def do_apply(session: Session, stage: Stage, *, prune: bool, yes: bool) -> None:
     _show(session, decided)
     command = f"{stage.command} provision apply" + (" --prune" if prune else "")
     if decided.changes:
-        _confirm(f"apply this to {stage.environment}", yes=yes, command=f"{command} --yes")
+        confirm(f"apply this to {stage.environment}", yes=yes, command=f"{command} --yes")
     run = _carry_out(stage, decided, engine.apply(decided, stage.means), "provision apply", resume=command)
     _observe(stage)
     did = f"done: {summary(decided, DONE)}" if decided.changes else f"nothing to do: {summary(decided)}"
@@ -181,7 +181,7 @@ def do_destroy(
         return
     _show(session, decided)
     command = " ".join((stage.command, "provision destroy", *names))
-    _confirm(f"delete these from {stage.environment}", yes=yes, command=f"{command} --yes")
+    confirm(f"delete these from {stage.environment}", yes=yes, command=f"{command} --yes")
     work = engine.destroy(decided, stage.means)
     run = _carry_out(stage, decided, work, "provision destroy", resume=command)
     _observe(stage)
@@ -263,7 +263,8 @@ def _raise_dark(stage: Stage, dark: Mapping[str, DcctlError]) -> None:
     raise error
 
 
-def _confirm(what: str, *, yes: bool, command: str) -> None:
+def confirm(what: str, *, yes: bool, command: str) -> None:
+    """Ask, unless ``yes``. Raises Refused without a terminal, or when the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():

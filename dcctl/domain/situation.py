@@ -24,8 +24,8 @@ VANTAGES_NEEDED = 2
 WITNESS = "witness"
 OPERATOR = "operator"
 """The vantage that dcctl has where it runs."""
-NO_SERVICE = ("cloud",)
-"""Kinds of probes that say nothing of a site's machines: a cloud's API may live elsewhere."""
+CLOUD_PROBES = ("cloud", "api", "versions", "certificate")
+"""Probes of a site's cloud (dcctl.config.probing): its API may live elsewhere, and serves no client."""
 
 
 class Sight(StrEnum):
@@ -140,7 +140,8 @@ def decide_vantage(seen: Observation, sites: Sequence[str], now: datetime) -> Va
 
 def decide_sight(results: Sequence[ProbeResult], site: str) -> Sight:
     """One thing that answers makes it UP; DOWN needs a probe that failed often enough, and none right."""
-    told = [each for each in results if each.site == site and each.kind not in NO_SERVICE]
+    cloud = [f"{site}/{what}" for what in CLOUD_PROBES]
+    told = [each for each in results if each.site == site and each.name not in cloud]
     if any(each.ok for each in told):
         return Sight.UP
     if any(each.ok is False and each.health is Health.DOWN for each in told):

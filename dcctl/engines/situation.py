@@ -34,7 +34,8 @@ class Means:
     """What moves something. ``now`` gives the instant at which a look was taken: looks carry their time.
 
     ``power_off`` switches every machine of a site off through its cloud and says for each why that is not
-    proven (empty: it is); it ends within its own limit. ``verify`` says what clients at a site cannot do.
+    proven (empty: it is); it ends within its own limit. ``documents`` compares both sites, or for a site
+    that is lost tells what the replicator knew last. ``verify`` says what clients at a site cannot do.
     ``who`` is the person. ``dcctl`` is how the next command begins.
     """
 
@@ -50,21 +51,27 @@ class Means:
     leases: Leases
     epochs: EpochMirror
     capacity: Callable[[str], Capacity]
-    documents: Callable[[], Documents] | None
+    documents: Callable[[str | None], Documents] | None
     power_off: Callable[[str], dict[str, tuple[str, ...]]]
     switch: Switch
     write: WriteProof
     verify: Callable[[str], tuple[str, ...]]
-    journal: Journal
     who: str
     dcctl: str = "dcctl"
+    journal: Journal | None = None
+    """Of the run; None while only a plan is looked at."""
 
     @property
     def places(self) -> dict[str, str]:
         return {host.name: host.place for host in self.system.hosts}
 
+    @property
+    def run(self) -> str:
+        return self.journal.run if self.journal is not None else ""
+
     def note(self, type: str, **fields: Any) -> None:
-        self.journal.append(type, fields)
+        if self.journal is not None:
+            self.journal.append(type, fields)
 
 
 def observe_situation(means: Means, *, losing: str | None = None, epochs: bool = False) -> Situation:
@@ -84,7 +91,8 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         site = losing
         asked["capacity"] = lambda: means.capacity(site)
     if means.documents is not None:
-        asked["documents"] = means.documents
+        documents = means.documents
+        asked["documents"] = lambda: documents(losing)
     answers = means.ask(asked)
     if isinstance(answers["view"], DcctlError):
         raise answers["view"]
@@ -109,7 +117,7 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         ),
         roles=roles,
         epochs=_epochs(means, roles) if epochs else Seen(None, "not asked"),
-        active_run=_not_ours(_seen(answers["run"]), means.journal.run),
+        active_run=_not_ours(_seen(answers["run"]), means.run),
         capacity=_seen(answers["capacity"]) if losing is not None else Seen(None, "not asked"),
         documents=_seen(answers["documents"]) if means.documents is not None else None,
     )
@@ -210,9 +218,7 @@ def change_state(
         if now.state not in from_any_of:
             reason_against = f"{now.by or 'somebody'} made {now.site} {now.state} meanwhile"
             raise Refused(f"make {planned.target} {state}", reasons=(reason_against,))
-        wanted = SiteState(
-            planned.target, state, reason=reason, by=means.who, at=means.now(), run=means.journal.run
-        )
+        wanted = SiteState(planned.target, state, reason=reason, by=means.who, at=means.now(), run=means.run)
         means.states.change_site(wanted, expected=now.version)
         now = next(each for each in means.states.observe_sites() if each.site == planned.target)
         if now.state is not state:
@@ -231,7 +237,7 @@ def write_through(means: Means, planned: Planned, edges: Sequence[str]) -> Wait:
         for edge in edges:
             if edge not in proven:
                 try:
-                    proven[edge] = means.write.write(edge, means.journal.run, limit_s=LOOK_LIMIT_S)
+                    proven[edge] = means.write.write(edge, means.run, limit_s=LOOK_LIMIT_S)
                 except Unreachable as error:
                     said[edge] = error.saw
         return proven if len(proven) == len(edges) else None

@@ -42,6 +42,10 @@ class ZooKeeperLeases:
         """Begin the session. Raises Unreachable when no server lets us in within ``limit_s``."""
         self._session.connect(limit_s=limit_s)
 
+    def begin(self) -> None:
+        """Begin the session whenever a server lets us in; until then requests are ``Unreachable``."""
+        self._session.begin()
+
     def close(self) -> None:
         """End the session, or leave it to run out where that cannot be said within two seconds."""
         self._session.close()

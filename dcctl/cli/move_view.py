@@ -1,0 +1,175 @@
+"""How a move between the sites looks before it is made, and after: one screen."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dcctl.domain.plan import Moved, Plan
+from dcctl.domain.refusal import Refusal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dcctl.domain.leadership import RoleState
+    from dcctl.domain.situation import Situation
+
+COLOURS = {"up": "green", "down": "red", "unknown": "yellow"}
+
+
+def preview_document(what: str, site: str, situation: "Situation", decided: Plan | Refusal) -> dict[str, Any]:
+    """Everything on the screen, and what it was decided from."""
+    status, cluster = situation.status, situation.cluster.value
+    return {
+        "what": what,
+        "site": site,
+        "environment": situation.environment,
+        "at": situation.at,
+        "refused": list(decided.reasons) if isinstance(decided, Refusal) else [],
+        "plan": asdict(decided) if isinstance(decided, Plan) else None,
+        "sites": [asdict(situation.state_of(each)) for each in situation.sites],
+        "evidence": [
+            {"vantage": vantage, "place": place, "age_s": age_s, "site": each, "sight": str(sight)}
+            for each in situation.sites
+            for vantage, place, sight, age_s in _evidence(situation, each)
+        ],
+        "voters": [asdict(voter) for voter in status.voters],
+        "database": asdict(status.database),
+        "patroni_keys": asdict(cluster) if cluster else None,
+        "roles": [_role(role, situation) for role in situation.roles.value or ()],
+        "capacity": asdict(situation.capacity.value) if situation.capacity.value else None,
+        "documents": asdict(situation.documents.value)
+        if situation.documents is not None and situation.documents.value is not None
+        else None,
+        "active_run": asdict(situation.active_run.value) if situation.active_run.value else None,
+    }
+
+
+def moved_document(moved: Moved, run: str) -> dict[str, Any]:
+    return {"run": run, **asdict(moved)}
+
+
+def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal) -> None:
+    """Evidence first, then what it costs, then the steps; a refusal's reasons come with the error."""
+    _draw_evidence(out, situation)
+    _draw_state(out, situation)
+    if isinstance(decided, Plan):
+        _draw_plan(out, decided)
+
+
+def draw_moved(out: "Console", moved: Moved, run: str) -> None:
+    from rich.text import Text
+
+    plan = moved.plan
+    out.print(Text(f"done: {plan.what} of {plan.site} (run {run})", style="bold green"))
+    for fence in moved.fences:
+        out.print(f"  fence     {fence}")
+    if moved.primary:
+        out.print(f"  primary   {moved.primary}")
+    for edge, server in moved.written_by.items():
+        out.print(f"  write     acknowledged through {edge} by {server}")
+    for role, holder in moved.roles.items():
+        out.print(f"  {role:<9} {holder}")
+    if moved.single_copy:
+        word = f"SINGLE-COPY: {moved.primary} acknowledges writes that exist nowhere else"
+        out.print(Text(f"  {word}", style="bold red"))
+
+
+def _evidence(situation: "Situation", site: str) -> list[tuple[str, str, Any, float | None]]:
+    ages = {each.name: each.age_s for each in situation.vantages.value or ()}
+    return [
+        (name, place, sight, round(ages[name], 1) if name in ages else 0.0)
+        for name, place, sight in situation.sights_of(site)
+    ]
+
+
+def _draw_evidence(out: "Console", situation: "Situation") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("vantage", "at", "looked", *situation.sites, box=None, pad_edge=False)
+    rows: dict[str, list[Any]] = {}
+    for site in situation.sites:
+        for name, place, sight, age_s in _evidence(situation, site):
+            row = rows.setdefault(name, [name, place, f"{age_s:.0f} s ago", *["" for _ in situation.sites]])
+            row[3 + situation.sites.index(site)] = Text(str(sight), style=COLOURS[str(sight)])
+    for each in situation.vantages.value or ():
+        if each.name in rows and each.place in situation.sites:
+            word = "is there" if each.fresh else "stale"
+            rows[each.name][3 + situation.sites.index(each.place)] = Text(word, style="dim")
+    for row in rows.values():
+        table.add_row(*row)
+    out.print(table)
+
+
+def _draw_state(out: "Console", situation: "Situation") -> None:
+    status, cluster = situation.status, situation.cluster.value
+    database = status.database
+    states = (f"{each} is {situation.state_of(each).state}" for each in situation.sites)
+    lines = [
+        ("sites", "; ".join(states) if situation.states.value is not None else situation.states.reason),
+        ("quorum", "; ".join(f"{each.name} {each.mode}" for each in status.voters)),
+    ]
+    if database.members:
+        named = ", ".join(cluster.synchronous) if cluster and cluster.synchronous else "nobody"
+        leader = (cluster.leader if cluster else None) or "nobody"
+        told = "".join(
+            f"; {each.name}: {each.role}, timeline {each.timeline}, {_lag(each.lag_bytes)}"
+            for each in database.members
+            if not each.reason
+        )
+        keys = f"leader key: {leader}; named synchronous: {named}" if cluster else situation.cluster.reason
+        lines.append(("database", keys + told))
+        alive = ", ".join(cluster.members) if cluster else "not known"
+        lines.append(("sessions", f"the quorum hears {alive or 'no database'}"))
+    roles = [_role_words(role, situation) for role in situation.roles.value or ()]
+    lines.append(("roles", "; ".join(roles) or situation.roles.reason or "none was ever held"))
+    capacity = situation.capacity.value
+    if capacity is not None:
+        told = "; ".join(
+            f"{line.group} {line.resource} {line.needed:g} of {line.available:g}"
+            for line in capacity.lines
+            if line.needed is not None and line.available is not None
+        )
+        lines.append(("capacity", f"{capacity.survivor} {capacity.fit}: {told}"))
+    if situation.active_run.value is not None:
+        lines.append(("run", situation.active_run.value.sentence()))
+    for name, words in lines:
+        out.print(f"{name:<9} {words}")
+
+
+def _lag(lag_bytes: int | None) -> str:
+    return "lag not known" if lag_bytes is None else f"{lag_bytes} bytes behind"
+
+
+def _draw_plan(out: "Console", plan: Plan) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    for word, sentences in (("loss", plan.loss), ("note", plan.notes)):
+        for sentence in sentences:
+            out.print(f"{word:<9} {sentence}")
+    out.print("")
+    table = Table("", "step", "where", "is done when", "at most", box=None, pad_edge=False)
+    for number, step in enumerate(plan.steps, start=1):
+        name = Text(step.name)
+        if step.no_return:
+            name.append("  <- point of no return", style="bold yellow")
+        table.add_row(str(number), name, step.target, step.proof, f"{step.limit_s:.0f} s")
+    out.print(table)
+
+
+def _role(role: "RoleState", situation: "Situation") -> dict[str, Any]:
+    return {
+        "role": role.role,
+        "epoch": role.epoch.number if role.epoch else None,
+        "holder": role.term.holder if role.term else None,
+        "place": situation.places.get(role.term.host) if role.term else None,
+        "released": role.lease.released if role.lease else None,
+    }
+
+
+def _role_words(role: "RoleState", situation: "Situation") -> str:
+    if role.term is None:
+        over = role.lease is None or role.lease.released
+        return f"{role.role}: nobody{'' if over else ', and its last work may not be over'}"
+    place = situation.places.get(role.term.host, "elsewhere")
+    return f"{role.role}: {role.term.host} at {place}, epoch {role.term.epoch.number}"

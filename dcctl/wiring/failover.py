@@ -1,0 +1,246 @@
+"""Moves between the sites, composed: what they are decided from, and what carries them out."""
+
+import getpass
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dcctl.errors import DcctlError, Unreachable
+from dcctl.ports import Clock, Journal
+
+if TYPE_CHECKING:
+    from dcctl.adapters.patroni import PatroniSwitch
+    from dcctl.adapters.zookeeper import ZooKeeperRuns, ZooKeeperSession
+    from dcctl.config.replication import Replication as ReplicationSettings
+    from dcctl.config.schema import Configuration
+    from dcctl.domain.probe import ProbeResult
+    from dcctl.domain.situation import Documents
+    from dcctl.engines.situation import Means
+    from dcctl.engines.status import Ask
+
+SESSION_S = 10.0
+CONNECT_LIMIT_S = 5.0
+PART_LIMIT_S = 2.0
+LOOK_LIMIT_S = 20.0
+"""One look at everything; what did not answer by then is told so."""
+POWER_LIMIT_S = 75.0
+CAPACITY_LIMIT_S = 10.0
+BEGIN_LIMIT_S = 150.0
+"""A run that was broken off may be in the middle of its longest step."""
+APPEND_LIMIT_S = 20.0
+"""An ensemble that elects another leader is waited for."""
+PATRONI_USER = "dcctl"
+"""Who may change something through Patroni's API (playbooks/roles/postgresql)."""
+REPLICATION_METRICS = 8406
+CLIENTS_NEED = ("http", "tcp", "postgresql", "patroni", "zookeeper", "swift")
+"""Kinds of probes that say whether a site serves; a certificate that runs out next week does not."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An environment in which something may be moved, and the right to do so."""
+
+    means: "Means"
+    runs: "ZooKeeperRuns"
+
+    @contextmanager
+    def acting(self, journal: Journal, command: str) -> "Iterator[Means]":
+        """The means of the run of ``journal``, which alone may act now; all it notes is kept in ZooKeeper.
+
+        Raises Refused, which names the run that is active.
+        """
+        from dcctl.adapters.zookeeper import SharedJournal
+
+        self.runs.begin(journal.run, command, limit_s=BEGIN_LIMIT_S)
+        shared = SharedJournal(journal, self.runs, limit_s=APPEND_LIMIT_S)
+        try:
+            yield replace(self.means, journal=shared)
+        finally:
+            with suppress(DcctlError):  # the end of our session ends it too
+                self.runs.end(limit_s=PART_LIMIT_S)
+
+
+@contextmanager
+def stage(
+    configuration: "Configuration",
+    *,
+    clock: Clock,
+    ask_within: "Callable[[float], Ask]",
+    dcctl: str = "dcctl",
+) -> "Iterator[Stage]":
+    """Ready to look, and to act. An ensemble that lets nobody in is a finding, not an error.
+
+    ``ask_within`` gives what asks several questions at once, within so many seconds
+    (``shell.at_once``). ``dcctl`` is how the next command begins.
+    """
+    from dcctl import wiring
+    from dcctl.adapters.write_proof import PostgresWriteProof
+    from dcctl.adapters.zookeeper import ZooKeeperRuns
+    from dcctl.config import expand
+    from dcctl.config.reference import resolve
+    from dcctl.engines.situation import Means
+    from dcctl.wiring import capacity, traffic
+
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    leases = wiring.leases(configuration, session_s=SESSION_S)
+    session = traffic.new_session(configuration, session_s=SESSION_S)
+    with closing(leases), closing(session):
+        leases.begin()
+        session.begin()
+        _wait_until_connected(session)
+        runs = ZooKeeperRuns(session, configuration.environment, who=who)
+        system = wiring.system(configuration, limit_s=PART_LIMIT_S)
+        written = {each.name: each.address for each in expand.with_role(configuration, "edge")}
+        means = Means(
+            environment=configuration.environment,
+            sites=tuple(configuration.sites),
+            witness=configuration.witness is not None,
+            system=system,
+            ask=ask_within(LOOK_LIMIT_S),
+            now=clock.now,
+            states=traffic.sites_of(configuration, session),
+            vantages=traffic.vantages_of(configuration, session),
+            runs=runs,
+            leases=leases,
+            epochs=wiring.epochs(configuration),
+            capacity=lambda lost: capacity.capacity(configuration, lost, ask=ask_within(CAPACITY_LIMIT_S)),
+            documents=_documents(configuration),
+            power_off=partial(_power_off, configuration, clock, ask_within(POWER_LIMIT_S)),
+            switch=_switch(configuration),
+            write=PostgresWriteProof(
+                written,
+                user=wiring.APPLICATION,
+                password=resolve(configuration.secret("postgresql_app")),
+                database=wiring.APPLICATION,
+                port=wiring.WRITE_PORT,
+            ),
+            verify=_verify(configuration),
+            who=who,
+            dcctl=dcctl,
+        )
+        yield Stage(means, runs)
+
+
+def _wait_until_connected(session: "ZooKeeperSession") -> None:
+    deadline_s = time.monotonic() + CONNECT_LIMIT_S
+    while session.number is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+
+
+def _switch(configuration: "Configuration") -> "PatroniSwitch":
+    from dcctl.adapters import http
+    from dcctl.adapters.patroni import PatroniSwitch
+    from dcctl.config import expand
+    from dcctl.config.reference import resolve
+
+    addresses = {each.name: each.address for each in expand.with_role(configuration, "postgresql")}
+    password = resolve(configuration.secret("patroni_api"))
+    return PatroniSwitch(addresses, post=http.post, user=PATRONI_USER, password=password)
+
+
+def _power_off(
+    configuration: "Configuration", clock: Clock, ask: "Ask", site: str
+) -> dict[str, tuple[str, ...]]:
+    """Each machine of ``site`` off, the hard way, and why that is not proven; as long as ``ask`` waits.
+
+    A cloud that nobody can connect to is told at once: Unreachable.
+    """
+    from dcctl import wiring
+    from dcctl.adapters.reach import TcpReach
+    from dcctl.config import expand
+    from dcctl.domain.machine import Power, decide_power_off_proven
+
+    if (api := wiring._api(configuration.sites[site])) is not None:
+        TcpReach(limit_s=PART_LIMIT_S).observe_port(*api)
+
+    def off(name: str) -> tuple[str, ...]:
+        # A session of its own: what one machine's cloud call waits for holds up no other.
+        with wiring.machines(configuration, site) as cloud:
+            requested_at = clock.now()
+            reading = cloud.ensure_power(name, Power.OFF)
+        return decide_power_off_proven(reading, requested_at=requested_at)
+
+    names = [each.name for each in expand.machines(configuration) if each.place == site]
+    answers = ask({name: partial(off, name) for name in names})
+    return {
+        name: (answer.saw or answer.sentence(),) if isinstance(answer, DcctlError) else answer
+        for name, answer in answers.items()
+    }
+
+
+def _verify(configuration: "Configuration") -> "Callable[[str], tuple[str, ...]]":
+    """What clients at a site cannot do, by a round of the operator's probes of that site's machines."""
+    from dcctl.wiring import probe
+
+    rounds: dict[str, Callable[[], tuple[ProbeResult, ...]]] = {}
+
+    def verify(site: str) -> tuple[str, ...]:
+        if site not in rounds:
+            specs = [
+                each
+                for each in probe.probe_specs(configuration)
+                if each.site == site and each.target != site and each.kind in CLIENTS_NEED
+            ]
+            rounds[site] = probe.probe_round(configuration, specs=specs)
+        return tuple(f"{each.name}: {each.saw}" for each in rounds[site]() if each.ok is not True)
+
+    return verify
+
+
+def _documents(configuration: "Configuration") -> "Callable[[str | None], Documents] | None":
+    """How far the documents are replicated; None where none are."""
+    from dcctl.config import expand
+
+    settings = configuration.replication
+    holders = expand.with_role(configuration, "replication")
+    if settings is None or not holders:
+        return None
+    urls = {each.name: f"http://{each.address}:{REPLICATION_METRICS}/metrics" for each in holders}
+    compared = settings
+
+    def documents(losing: str | None) -> "Documents":
+        return _told(urls) if losing is not None else _compared(compared)
+
+    return documents
+
+
+def _told(urls: "Mapping[str, str]") -> "Documents":
+    """What the replicator knew after its last pass: only where it runs does anything answer."""
+    from dcctl.adapters import http
+    from dcctl.domain.situation import Documents
+
+    said = []
+    for name, url in urls.items():
+        try:
+            _status, text = http.get(url, limit_s=PART_LIMIT_S, tried="ask the replicator", on=name)
+        except Unreachable as error:
+            said.append(f"{name}: {error.saw}")
+            continue
+        pending = _samples(text, "dcctl_replication_pending")
+        if pending:
+            return Documents(int(sum(pending)))
+        said.append(f"{name}: it has finished no pass yet")
+    raise Unreachable("ask the replicator", saw="; ".join(said))
+
+
+def _samples(text: str, name: str) -> list[float]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = text_string_to_metric_families(text)
+    return [sample.value for family in families if family.name == name for sample in family.samples]
+
+
+def _compared(settings: "ReplicationSettings") -> "Documents":
+    """Both clusters' listings, compared now."""
+    from dcctl import wiring
+    from dcctl.domain.situation import Documents
+    from dcctl.engines.replication import Options
+    from dcctl.engines.replication_run import compare
+
+    options = Options(settled_s=settings.settled.total_seconds())
+    verdicts = compare(wiring.replication_stores(settings), settings.containers, options, level="listing")
+    return Documents(sum(sum(verdict.kinds.values()) for verdict in verdicts))
