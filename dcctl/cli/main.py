@@ -30,6 +30,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "dcctl.cli.drill:drill",
         "Rehearse a failure and report what a client saw: run, plan, show, restore.",
     ),
+    "failover": ("dcctl.cli.failover:failover", "Give up a lost site and go on at the other: plan, apply."),
+    "switchover": (
+        "dcctl.cli.switchover:switchover",
+        "Move the primary and the singletons to the other site: plan, apply.",
+    ),
+    "admit": ("dcctl.cli.admit:admit", "Put a site that came back into rotation, once it has caught up."),
     "leader": ("dcctl.cli.leader:leader", "Who leads a role, and running a command only while leading."),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),
