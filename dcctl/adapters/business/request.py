@@ -193,5 +193,7 @@ def _described(answer: Answer, said: str) -> str:
 def _words(error: BaseException, *, sent: bool) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time" if sent else "not connected in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"not connected: {error.os_error.strerror or error.os_error}"[:WORDS_AT_MOST]
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"{'' if sent else 'not connected: '}{first}"[:WORDS_AT_MOST]
