@@ -48,7 +48,7 @@ def status(session: Session, *, watch: float | None) -> None:
         document, screen = look(configuration)
         emit(session, document, lambda console: console.print(screen))
     else:
-        _watch(session, watch, lambda: look(configuration))
+        watch_again(session, watch, lambda: look(configuration))
 
 
 def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], RenderableType]":
@@ -99,9 +99,10 @@ def last_run(configuration: "Configuration") -> dict[str, Any] | None:
     return found
 
 
-def _watch(
+def watch_again(
     session: Session, every_s: float, again: "Callable[[], tuple[Mapping[str, Any], RenderableType]]"
 ) -> None:
+    """Show what ``again`` sees every ``every_s``, on one screen, or one document after the other."""
     import sys
 
     from rich.live import Live
