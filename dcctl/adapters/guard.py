@@ -19,11 +19,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from dcctl.domain.leadership import LEASE_VARIABLE
 from dcctl.errors import Unreachable
 
 PR_SET_PDEATHSIG = 1
@@ -40,7 +42,11 @@ KILLED = 128 + signal.SIGKILL
 
 
 class WatchedCommand:
-    """``argv`` with this process's standard streams and ``environment`` added to its own."""
+    """``argv`` with this process's standard streams and ``environment`` added to its own.
+
+    It finds in DCCTL_LEASE_FILE a file whose last change is when deadlines were last moved: its health can
+    say how old the lease is.
+    """
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = list(argv)
@@ -48,6 +54,7 @@ class WatchedCommand:
         self._process: subprocess.Popen[bytes] | None = None
         self._control = -1
         self._report = -1
+        self._lease: Path | None = None
         self._code: int | None = None
         self._killed_at_s: float | None = None
 
@@ -59,11 +66,14 @@ class WatchedCommand:
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_FOR_COMMANDS}
         argv = [sys.executable, "-P", "-m", __name__, str(control), str(report), *self._argv]
         try:
+            descriptor, lease = tempfile.mkstemp(prefix="dcctl-lease-")
+            os.close(descriptor)
+            self._lease = Path(lease)
             self._process = subprocess.Popen(
                 argv,
                 pass_fds=(control, report),
                 start_new_session=True,
-                env={**inherited, **environment, MARK: self._mark},
+                env={**inherited, **environment, LEASE_VARIABLE: lease, MARK: self._mark},
             )
         except OSError as error:
             raise Unreachable("start the watchdog", on=argv[0], saw=str(error)) from error
@@ -73,6 +83,9 @@ class WatchedCommand:
         self.feed(stop_at_s=stop_at_s, kill_at_s=kill_at_s)
 
     def feed(self, *, stop_at_s: float, kill_at_s: float) -> None:
+        if self._lease is not None:
+            with contextlib.suppress(OSError):
+                self._lease.touch()
         self._tell(f"until {stop_at_s!r} {kill_at_s!r}")
 
     def ask_to_end(self) -> None:
@@ -114,6 +127,9 @@ class WatchedCommand:
 
     def close(self) -> None:
         """End whatever still lives, the watchdog too."""
+        if self._lease is not None:
+            self._lease.unlink(missing_ok=True)
+            self._lease = None
         if self._process is None:
             return
         if self._code is None:

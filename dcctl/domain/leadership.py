@@ -28,6 +28,7 @@ GENERATION_SIZE = 10**9
 """Epochs of one generation; the number of an epoch is then still readable: 1000000007 is 7 of 1."""
 EPOCH_VARIABLE = "DCCTL_EPOCH"
 ROLE_VARIABLE = "DCCTL_ROLE"
+LEASE_VARIABLE = "DCCTL_LEASE_FILE"
 """How a command learns what it runs under."""
 SHORTEST_SESSION_S = 2.0
 """A session of less could not outlast one slow answer."""

@@ -201,3 +201,24 @@ def test_without_its_holder_it_is_asked_to_end_and_ended_at_the_deadline(watched
         assert boot_clock() - began_s < 15
     finally:
         outer.kill()
+
+
+def test_the_command_can_see_how_old_its_lease_is(watched: Watched) -> None:
+    command = watched.start(
+        """
+        import os, pathlib, sys, time
+        lease = pathlib.Path(os.environ["DCCTL_LEASE_FILE"])
+        pathlib.Path(sys.argv[1]).write_text(str(lease))
+        time.sleep(60)
+        """
+    )
+    wait_for(lambda: watched.file.read_text() != "")
+    lease = Path(watched.file.read_text())
+    os.utime(lease, (0, 0))
+    now_s = boot_clock()
+    command.feed(stop_at_s=now_s + FAR_S, kill_at_s=now_s + FAR_S)
+    assert lease.stat().st_mtime > 0
+    command.kill()
+    wait_for(lambda: command.ended() is not None)
+    command.close()
+    assert not lease.exists()
