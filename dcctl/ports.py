@@ -11,6 +11,7 @@ keeps it in memory. Both pass the same contract suite (``dcctl.testing.contracts
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -190,6 +191,25 @@ class Acceptance(Protocol):
 
         A machine that does not answer fails its checks. ``Interrupted`` soon after ``asked_to_end``.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What some machines' roles were last accepted with, ready to be applied and examined again."""
+
+    deployment: Deployment
+    playbooks: Playbooks
+    acceptance: Acceptance
+
+
+class Accepted(Protocol):
+    """What every role on every machine was configured with when it last passed its checks."""
+
+    def keep(self, deployment: Deployment) -> None:
+        """These roles on these machines have passed with what is configured now."""
+
+    def earlier(self, deployment: Deployment) -> tuple[Earlier, ...]:
+        """The way back for all of ``deployment``, in parts; empty when some of it never passed."""
 
 
 class DocumentStore(Protocol):

@@ -55,15 +55,31 @@ class Deployed:
 
 def deploy(deployment: Deployment, means: Means) -> Work[Deployed]:
     """Configure the machines and examine them. A deploy that failed goes on by deploying again."""
-    if needed := decide_artifacts(deployment.roles):
-        yield Step("build", ", ".join(needed), BUILD_LIMIT_S, lambda: _build(needed, means))
-    applied: Applied = yield Step(
-        "configure", _on(deployment.machines), APPLY_LIMIT_S, lambda: _apply(deployment, means, check=False)
-    )
-    findings: tuple[Finding, ...] = yield Step(
-        "examine", _on(deployment.machines), EXAMINE_LIMIT_S, lambda: _examine(deployment, means)
-    )
+    if (build := building(deployment.roles, means)) is not None:
+        yield build
+    applied: Applied = yield configuring(deployment, means)
+    findings: tuple[Finding, ...] = yield examining(deployment, means)
     return Deployed(applied, findings)
+
+
+def building(roles: Sequence[str], means: Means) -> Step | None:
+    """The step that makes what ``roles`` need; None where they need nothing made."""
+    needed = decide_artifacts(roles)
+    if not needed:
+        return None
+    return Step("build", ", ".join(needed), BUILD_LIMIT_S, lambda: _build(needed, means))
+
+
+def configuring(deployment: Deployment, means: Means, *, on: str = "", undo: bool = False) -> Step:
+    """The step that configures; its answer is Applied. ``on`` is for people."""
+    on = on or _on(deployment.machines)
+    return Step("configure", on, APPLY_LIMIT_S, lambda: _apply(deployment, means, check=False), undo=undo)
+
+
+def examining(deployment: Deployment, means: Means, *, on: str = "", undo: bool = False) -> Step:
+    """The step that examines; its answer are the findings, which all passed."""
+    on = on or _on(deployment.machines)
+    return Step("examine", on, EXAMINE_LIMIT_S, lambda: _examine(deployment, means), undo=undo)
 
 
 def compare(deployment: Deployment, means: Means) -> Applied:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from dcctl.domain.artifact import BY_ROLE, Artifact
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding, Recap, Target, Trouble
 from dcctl.errors import Interrupted
+from dcctl.ports import Earlier
 
 
 @dataclass
@@ -13,8 +14,12 @@ class FakeEstate:
     """The machines. Set its fields; the ports below feel them."""
 
     targets: Sequence[Target]
-    configured: set[tuple[str, str]] = field(default_factory=set)
-    """Machine and role of what is as it should be."""
+    version: int = 1
+    """Of what is configured now; another one changes every machine."""
+    configured: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By machine and role, the version that it runs."""
+    bad: set[int] = field(default_factory=set)
+    """Versions that no check passes."""
     failing: dict[tuple[str, str], str] = field(default_factory=dict)
     """A role that fails on a machine, with the task's message."""
     dark: dict[str, str] = field(default_factory=dict)
@@ -65,8 +70,10 @@ class FakeArtifacts:
 class FakePlaybooks:
     """``ports.Playbooks``: each role is one task."""
 
-    def __init__(self, estate: FakeEstate) -> None:
+    def __init__(self, estate: FakeEstate, version: int | None = None) -> None:
         self._estate = estate
+        self._version = version
+        """What it configures; None: the estate's own."""
 
     def apply(
         self,
@@ -79,6 +86,7 @@ class FakePlaybooks:
     ) -> Applied:
         estate = self._estate
         estate.deploys += 1
+        version = self._version or estate.version
         changes: list[Change] = []
         failures: dict[str, Failure] = {}
         for machine, role in estate.carried(deployment.machines, deployment.roles):
@@ -91,11 +99,11 @@ class FakePlaybooks:
             if failure is not None:
                 failures[machine] = failure
                 seen(failure)
-            elif (machine, role) not in estate.configured:
+            elif estate.configured.get((machine, role)) != version:
                 changes.append(Change(machine, role, "configure", (f"/etc/{role}",)))
                 seen(changes[-1])
                 if not check:
-                    estate.configured.add((machine, role))
+                    estate.configured[machine, role] = version
         recaps = tuple(self._recap(machine, changes, failures) for machine in deployment.machines)
         return Applied(recaps, tuple(changes), tuple(failures.values()), took_s=1.0)
 
@@ -117,6 +125,33 @@ class FakePlaybooks:
             skipped=0,
             failed=int(failure is not None and failure.trouble is Trouble.FAILED),
             unreachable=int(failure is not None and failure.trouble is Trouble.UNREACHABLE),
+        )
+
+
+class FakeAccepted:
+    """``ports.Accepted``: versions of an estate."""
+
+    def __init__(self, estate: FakeEstate) -> None:
+        self._estate = estate
+        self.kept: dict[tuple[str, str], int] = {}
+
+    def keep(self, deployment: Deployment) -> None:
+        carried = self._estate.carried(deployment.machines, deployment.roles)
+        self.kept.update(dict.fromkeys(carried, self._estate.version))
+
+    def earlier(self, deployment: Deployment) -> tuple[Earlier, ...]:
+        parts: dict[tuple[int, str], list[str]] = {}
+        for machine, role in self._estate.carried(deployment.machines, deployment.roles):
+            if (machine, role) not in self.kept:
+                return ()
+            parts.setdefault((self.kept[machine, role], role), []).append(machine)
+        return tuple(
+            Earlier(
+                Deployment((role,), tuple(machines), whole=False),
+                FakePlaybooks(self._estate, version),
+                FakeAcceptance(self._estate),
+            )
+            for (version, role), machines in parts.items()
         )
 
 
@@ -142,8 +177,11 @@ class FakeAcceptance:
             if machine in self._estate.unseen:
                 continue
             wrong = self._estate.unsound.get((machine, role), "")
-            if not wrong and (machine, role) not in self._estate.configured:
+            version = self._estate.configured.get((machine, role))
+            if not wrong and version is None:
                 wrong = "it is not configured"
+            if not wrong and version in self._estate.bad:
+                wrong = f"version {version} is broken"
             findings.append(Finding(machine, role, "it works", passed=not wrong, message=wrong))
             seen(findings[-1])
         return tuple(findings)

@@ -216,7 +216,7 @@ class TestCompare:
         whole = decide_deployment(TARGETS)
         assert isinstance(whole, Deployment)
         applied = compare(whole, world.means())
-        assert (len(applied.changes), world.estate.configured) == (12, set())
+        assert (len(applied.changes), world.estate.configured) == (12, {})
 
     @pytest.mark.parametrize(
         ("dark", "failing", "kind"),
