@@ -1,0 +1,108 @@
+"""The right to act, in memory: one registry, and clients of it whose sessions live and end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dcctl.domain.event import Event
+from dcctl.domain.run import ActiveRun
+from dcctl.errors import LeadershipLost, Refused, Unreachable
+from dcctl.testing.clock import VirtualClock
+
+
+@dataclass
+class FakeRegistry:
+    """What the ensemble keeps of runs. ``dark``: no quorum."""
+
+    clock: VirtualClock
+    active: ActiveRun | None = None
+    epoch: int = 0
+    owner: "FakeRuns | None" = None
+    begun: dict[str, float] = field(default_factory=dict)
+    changed_s: float = 0.0
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    dark: bool = False
+
+
+class FakeRuns:
+    """``ports.Runs`` of one session. ``end_session`` is what a kill of the process comes to, later."""
+
+    def __init__(
+        self,
+        registry: FakeRegistry,
+        *,
+        who: str = "somebody",
+        pass_time: Callable[[float], None] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._who = who
+        self._pass_time = pass_time or registry.clock.sleep
+        self._epoch = 0
+        self._run = ""
+
+    def observe_active(self, *, limit_s: float) -> ActiveRun | None:  # noqa: ARG002
+        self._reach()
+        active, registry = self._registry.active, self._registry
+        if active is None:
+            return None
+        lasts_s = max(registry.begun.values(), default=0.0)
+        free_in_s = max(0.0, registry.changed_s + lasts_s - registry.clock.monotonic())
+        return ActiveRun(
+            active.run,
+            active.epoch,
+            active.who,
+            active.command,
+            alive=registry.owner is not None,
+            doing=tuple(registry.begun),
+            free_in_s=free_in_s,
+        )
+
+    def begin(self, run: str, command: str, *, limit_s: float) -> None:
+        active = self.observe_active(limit_s=limit_s)
+        if active is not None and not active.alive and active.free_in_s <= limit_s:
+            self._pass_time(active.free_in_s)
+            active = self.observe_active(limit_s=limit_s)
+        registry = self._registry
+        if active is not None and (active.alive or active.free_in_s > 0):
+            raise Refused("start a run", reasons=(active.sentence(),))
+        registry.epoch += 1
+        self._epoch, self._run = registry.epoch, run
+        registry.active = ActiveRun(run, registry.epoch, self._who, command, alive=True)
+        registry.owner, registry.begun = self, {}
+        self._change()
+
+    def append(self, event: Event, *, limit_s: float) -> None:  # noqa: ARG002
+        self._reach()
+        registry = self._registry
+        if registry.active is None or registry.active.epoch != self._epoch:
+            saw = registry.active.sentence() if registry.active else "another run was begun meanwhile"
+            raise LeadershipLost(f"go on with run {event.run}", saw=saw)
+        registry.owner = self
+        name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
+        if event.type == "step.started":
+            registry.begun[name] = float(event.fields.get("limit_s", 0.0))
+        elif event.type in ("step.done", "step.failed"):
+            registry.begun.pop(name, None)
+        registry.events.setdefault(event.run, []).append(event)
+        self._change()
+
+    def end(self, *, limit_s: float) -> None:  # noqa: ARG002
+        self._reach()
+        registry = self._registry
+        if registry.active is not None and registry.active.epoch == self._epoch:
+            registry.active, registry.owner, registry.begun = None, None, {}
+
+    def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:  # noqa: ARG002
+        self._reach()
+        return tuple(self._registry.events.get(run, ()))
+
+    def end_session(self) -> None:
+        """The ensemble has not heard of this session for as long as it lasts."""
+        if self._registry.owner is self:
+            self._registry.owner = None
+
+    def _change(self) -> None:
+        self._registry.changed_s = self._registry.clock.monotonic()
+
+    def _reach(self) -> None:
+        if self._registry.dark:
+            raise Unreachable("ask ZooKeeper", saw="no connection to ZooKeeper")
