@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Move the primary and the singletons to the other site: plan, apply.",
     ),
     "admit": ("dcctl.cli.admit:admit", "Put a site that came back into rotation, once it has caught up."),
+    "agent": ("dcctl.cli.agent:agent", "Watch every site from here and steer this edge; a service."),
     "leader": ("dcctl.cli.leader:leader", "Who leads a role, and running a command only while leading."),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),

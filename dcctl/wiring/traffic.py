@@ -6,9 +6,12 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dcctl.adapters.haproxy import HaproxyEdges
     from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperSites, ZooKeeperVantages
     from dcctl.config.schema import Configuration
+    from dcctl.engines.agent import Agent
 
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 10.0
@@ -76,6 +79,28 @@ def edge_traffic(configuration: "Configuration", *, limit_s: float = EDGE_LIMIT_
 
     addresses = {machine.name: machine.address for machine in expand.with_role(configuration, "edge")}
     return HaproxyEdges(addresses, get=http.get, limit_s=limit_s)
+
+
+def agent(
+    configuration: "Configuration", session: "ZooKeeperSession", vantage: str, *, runtime_socket: "Path"
+) -> "Agent":
+    """The agent of machine ``vantage``. KeyError for a name that is not configured."""
+    from dcctl.adapters.haproxy import HaproxyRuntime
+    from dcctl.config import expand
+    from dcctl.engines.agent import Agent
+    from dcctl.wiring.probe import probe_round
+
+    place = places(configuration)[vantage]
+    has_edge = vantage in {machine.name for machine in expand.with_role(configuration, "edge")}
+    return Agent(
+        vantage=vantage,
+        place=place,
+        places=places(configuration),
+        sites=sites_of(configuration, session),
+        vantages=vantages_of(configuration, session),
+        edge=HaproxyRuntime(runtime_socket, limit_s=EDGE_LIMIT_S) if has_edge else None,
+        probe=probe_round(configuration, place),
+    )
 
 
 def places(configuration: "Configuration") -> dict[str, str]:

@@ -1,0 +1,76 @@
+"""Whether an agent does its work, from what it last did. Pure.
+
+An agent that is frozen answers nobody; one that is cut off from the ensemble answers, and says so: its
+lease is as old as its last acknowledged request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dcctl.domain.probe import ProbeResult
+from dcctl.domain.traffic import EdgeApplied, SiteState
+
+STEER_LIMIT_S = 10.0
+"""A round of steering that began longer ago has not ended: something holds it."""
+WATCH_LIMIT_S = 30.0
+"""The same for a round of probes, each of which has a time limit of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """An agent at one moment; ages in seconds.
+
+    ``lease_age_s`` is the time since the last request that the ensemble acknowledged was sent, None where
+    none ever was; ``session_s`` the session that the ensemble granted, None before it did. ``problem`` is
+    why its edge is not as wanted; empty is well, and where there is no edge.
+    """
+
+    lease_age_s: float | None
+    session_s: float | None
+    steered_age_s: float
+    watched_age_s: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopView:
+    """A loop's rounds so far, and how late the last one began, in seconds."""
+
+    rounds: int
+    late_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """What an agent shows of itself, for its health page and its metrics."""
+
+    vantage: str
+    place: str
+    view: AgentView
+    loops: Mapping[str, LoopView] = field(default_factory=dict)
+    states: tuple[SiteState, ...] = ()
+    applied: EdgeApplied | None = None
+    results: tuple[ProbeResult, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return decide_agent_health(self.view)
+
+
+def decide_agent_health(view: AgentView) -> tuple[str, ...]:
+    """Every reason why this agent is not to be relied on; empty is well."""
+    reasons = []
+    if view.lease_age_s is None or view.session_s is None:
+        reasons.append("ZooKeeper has not answered yet")
+    elif view.lease_age_s > view.session_s:
+        reasons.append(
+            f"ZooKeeper last answered {view.lease_age_s:.1f} s ago, and a session lasts {view.session_s:g} s:"
+            " the last weights are kept"
+        )
+    if view.steered_age_s > STEER_LIMIT_S:
+        reasons.append(f"the edge was last steered {view.steered_age_s:.1f} s ago")
+    if view.watched_age_s > WATCH_LIMIT_S:
+        reasons.append(f"the last round of probes ended {view.watched_age_s:.1f} s ago")
+    if view.problem:
+        reasons.append(view.problem)
+    return tuple(reasons)

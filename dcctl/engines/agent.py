@@ -1,0 +1,161 @@
+"""An agent's two loops: steering its edge after what is wanted of the sites, and watching them.
+
+Each is a generator that yields how many seconds it would wait and receives the moment then. They are
+driven side by side, so that a slow probe delays no weight; what they share is replaced, never changed.
+
+Invariants: an edge is only ever steered towards states that were read from the ensemble, the last known
+while it does not answer; an agent that never knew them changes nothing.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from dcctl.domain.probe import ProbeResult
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.traffic import (
+    EdgeApplied,
+    Observation,
+    SiteState,
+    Steer,
+    decide_applied,
+    decide_weights,
+)
+from dcctl.errors import DcctlError, Unreachable
+from dcctl.ports import EdgeRuntime, Sites, Vantages
+
+STEER_EVERY_S = 0.5
+WATCH_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """``now_s`` by the clock that leases are judged by, ``at`` in UTC."""
+
+    now_s: float
+    at: datetime
+
+
+Loop: TypeAlias = Generator[float, Moment, None]
+
+
+@dataclass
+class Progress:
+    """How a loop is doing: rounds that ended, when the last one did, and how late it had begun."""
+
+    rounds: int = 0
+    ended_s: float | None = None
+    late_s: float = 0.0
+
+
+@dataclass
+class Agent:
+    """One vantage. ``edge`` is None where it stands beside none (the witness).
+
+    ``probe`` makes one round of probes, each within its time limit.
+    """
+
+    vantage: str
+    place: str
+    places: Mapping[str, str]
+    sites: Sites
+    vantages: Vantages
+    edge: EdgeRuntime | None
+    probe: Callable[[], tuple[ProbeResult, ...]]
+    states: tuple[SiteState, ...] = ()
+    """What the ensemble last said."""
+    applied: EdgeApplied | None = None
+    results: tuple[ProbeResult, ...] = ()
+    unreached: str = ""
+    """Why the ensemble could not be asked, the last time; empty is well."""
+    steering: Progress = field(default_factory=Progress)
+    watching: Progress = field(default_factory=Progress)
+
+    def steer(self) -> Loop:
+        """Bring the edge to what is wanted, again and again."""
+        moment = yield 0.0
+        while True:
+            before = self.applied
+            self.applied = self._apply()
+            if self.applied != before:
+                self._publish(moment.at)
+            moment = yield from _until_next(self.steering, STEER_EVERY_S)
+
+    def watch(self) -> Loop:
+        """Probe every site and publish what was seen, again and again."""
+        moment = yield 0.0
+        while True:
+            self.results = self.probe()
+            moment = yield 0.0
+            self._publish(moment.at)
+            yield from _until_next(self.watching, WATCH_EVERY_S)
+
+    def leave(self) -> None:
+        """Nothing of this vantage is left in the ensemble; where that cannot be said, its session ends it."""
+        self.vantages.withdraw()
+
+    def _publish(self, at: datetime) -> None:
+        observation = Observation(
+            self.vantage, self.place, at, self.watching.rounds + 1, self.results, self.applied
+        )
+        try:
+            self.vantages.publish(observation)
+        except Unreachable as error:
+            self.unreached = error.sentence()
+
+    def _apply(self) -> EdgeApplied | None:
+        self._read_states()
+        if self.edge is None or not self.states:
+            return None
+        try:
+            problem = self._steer_to(self.states, self.edge)
+            servers = self.edge.observe_servers()
+        except Unreachable as error:
+            return EdgeApplied({state.site: None for state in self.states}, error.sentence())
+        rotation = decide_applied(self.states, servers, self.places)
+        return EdgeApplied(rotation, problem)
+
+    def _read_states(self) -> bool:
+        """Whether the ensemble answered."""
+        try:
+            self.states = self.sites.observe_sites()
+        except Unreachable as error:
+            self.unreached = error.sentence()
+            return False
+        self.unreached = ""
+        return True
+
+    def _steer_to(self, states: tuple[SiteState, ...], edge: EdgeRuntime) -> str:
+        """Make every change that is due; why the edge is not as wanted then, or nothing."""
+        decided = decide_weights(states, edge.observe_servers(), self.places)
+        if isinstance(decided, Refusal):
+            return "; ".join(decided.reasons)
+        refused: list[str] = []
+        for each in decided:
+            # An effect here cannot be fenced: what is wanted is read again just before it.
+            if self._read_states() and self.states != states:
+                return "what is wanted has just changed"
+            self._one(edge, each, refused)
+        if refused:
+            return refused[0]
+        left = decide_weights(states, edge.observe_servers(), self.places) if decided else ()
+        if isinstance(left, Refusal) or not left:
+            return ""
+        return f"{left[0].backend}/{left[0].server} did not follow its command"
+
+    def _one(self, edge: EdgeRuntime, steer: Steer, refused: list[str]) -> None:
+        try:
+            edge.steer(steer.backend, steer.server, in_rotation=steer.in_rotation)
+        except DcctlError as error:
+            refused.append(error.sentence())
+
+
+def _until_next(progress: Progress, every_s: float) -> Generator[float, Moment, Moment]:
+    """The round ends; wait for the next, and see how late it begins."""
+    ended = yield 0.0
+    progress.rounds += 1
+    progress.ended_s = ended.now_s
+    moment = yield every_s
+    progress.late_s = max(0.0, moment.now_s - ended.now_s - every_s)
+    return moment
