@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
+from dcctl.domain.observation import AtRisk
 from dcctl.domain.replication_feed import Told
 from dcctl.errors import Unreachable
 
@@ -30,8 +32,9 @@ CONNECT_LIMIT_S = 5
 class PostgresOutbox:
     """The outbox at ``conninfo`` (a libpq connection string; several hosts may be named)."""
 
-    def __init__(self, conninfo: str) -> None:
+    def __init__(self, conninfo: str, *, password: str | None = None) -> None:
         self._conninfo = conninfo
+        self._password = password
         self._connection: psycopg.Connection | None = None
 
     def ensure_table(self) -> None:
@@ -64,6 +67,17 @@ class PostgresOutbox:
             )
             return tuple(Told(*row) for row in cursor.fetchall())
 
+    def at_risk(self) -> AtRisk:
+        """What was acknowledged and is not known to be at the other site."""
+        with self._cursor() as cursor:
+            cursor.execute(
+                "select count(*), coalesce(extract(epoch from clock_timestamp() - min(done)), 0)"
+                " from document_outbox where carried is null and done is not null"
+            )
+            row = cursor.fetchone()
+            assert row is not None  # noqa: S101  # an aggregate gives one
+            return AtRisk(int(row[0]), max(0.0, float(row[1])))
+
     def settle(self, numbers: Sequence[int]) -> None:
         with self._cursor() as cursor:
             cursor.execute(
@@ -80,8 +94,9 @@ class PostgresOutbox:
     def _cursor(self) -> Iterator[psycopg.Cursor]:
         try:
             if self._connection is None or self._connection.closed:
+                limit_s = conninfo_to_dict(self._conninfo).get("connect_timeout") or CONNECT_LIMIT_S
                 self._connection = psycopg.connect(
-                    self._conninfo, autocommit=True, connect_timeout=CONNECT_LIMIT_S
+                    self._conninfo, autocommit=True, connect_timeout=limit_s, password=self._password
                 )
             with self._connection.cursor() as cursor:
                 yield cursor

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from dcctl.config.schema import Configuration
+    from dcctl.domain.observation import AtRisk, Seen
     from dcctl.domain.status import DatabaseStatus, MachineStatus, SiteStatus, Status
 
 PART_LIMIT_S = 1.0
@@ -133,6 +134,8 @@ def draw(status: "Status", now: datetime, last: Mapping[str, Any] | None) -> "Re
     parts.add_row("zookeeper", _voters(status))
     parts.add_row("edges", _edges(status))
     parts.add_row("sites", _lines(_site(site) for site in status.sites))
+    if status.documents is not None:
+        parts.add_row("documents", _documents(status.documents))
     parts.add_row("last run", _last_run(last, now))
     return Group(_headline(status, now), Text(), parts, Text(), _machines(status))
 
@@ -211,6 +214,17 @@ def _edges(status: "Status") -> "Text":
             text.append(" sends writes to ").append(", ".join(edge.routes_to), style=GOOD if right else BAD)
         lines.append(text)
     return _lines(lines)
+
+
+def _documents(told: "Seen[AtRisk]") -> "Text":
+    from rich.text import Text
+
+    if told.value is None:
+        return Text(f"not known to be at both sites: {told.reason}", style=DOUBT)
+    if not told.value.count:
+        return Text("every acknowledged one is at both sites", style=GOOD)
+    text = Text(told.value.sentence(), style=DOUBT)
+    return text.append(f"; the oldest waits for {told.value.oldest_s:.0f} s")
 
 
 def _site(site: "SiteStatus") -> "Text":

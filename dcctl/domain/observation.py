@@ -82,6 +82,21 @@ class EdgeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class AtRisk:
+    """Documents that were acknowledged and are at one site only: what losing that site now would lose.
+
+    ``oldest_s``: how long the oldest has been waiting, by the database's clock.
+    """
+
+    count: int
+    oldest_s: float = 0.0
+
+    def sentence(self) -> str:
+        what = "1 document is" if self.count == 1 else f"{self.count} documents are"
+        return f"{what} acknowledged and not yet at the other site"
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """A site that is cut off on purpose; it heals by itself ``heals_in_s`` seconds after it was seen."""
 
@@ -101,3 +116,5 @@ class View:
     cluster: Seen[ClusterReport]
     edges: Mapping[str, Seen[EdgeReport]]
     cuts: tuple[Cut, ...] = ()
+    documents: Seen[AtRisk] | None = None
+    """None where no documents are replicated."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
+    AtRisk,
     ClusterReport,
     Cut,
     DatabaseReport,
@@ -127,6 +128,8 @@ class Status:
     database: DatabaseStatus
     edges: tuple[EdgeStatus, ...]
     problems: tuple[str, ...]
+    documents: Seen[AtRisk] | None = None
+    """Acknowledged and at one site only; None where no documents are replicated."""
 
 
 def decide_status(environment: str, machines: Sequence[Host], view: View) -> Status:
@@ -155,6 +158,7 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
             *_site_problems(sites),
             *_machine_problems(hosts, sites),
         ),
+        documents=view.documents,
     )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dcctl.domain.machine import Server
-from dcctl.domain.observation import Seen, View
+from dcctl.domain.observation import AtRisk, Seen, View
 from dcctl.domain.status import Host
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import Coordination, Database, Edges, Fault, Reach
@@ -29,6 +29,8 @@ class System:
     edges: Edges
     fault: Fault | None = None
     ssh_port: int = SSH_PORT
+    documents: Callable[[], AtRisk] | None = None
+    """How many documents are at one site only; None where none are replicated."""
 
 
 Question = Callable[[], Any]
@@ -48,6 +50,7 @@ def observe(system: System, ask: Ask) -> View:
     for part, name in questions:
         found[part][name] = _seen(answers[f"{part} {name}"])
     cuts = found.pop("cuts", {}).get("cuts", Seen(()))
+    documents = found.pop("documents", {}).get("documents")
     return View(
         clouds=found.get("clouds", {}),
         reachable=found.get("reachable", {}),
@@ -56,6 +59,7 @@ def observe(system: System, ask: Ask) -> View:
         cluster=found["cluster"]["cluster"],
         edges=found.get("edges", {}),
         cuts=cuts.value or (),
+        documents=documents,
     )
 
 
@@ -74,6 +78,7 @@ def _questions(system: System) -> dict[tuple[str, str], Question]:
         ("cluster", "cluster"): system.database.observe_cluster,
         **{("edges", name): partial(system.edges.observe_edge, name) for name in system.edges.edges},
         **({("cuts", "cuts"): system.fault.observe_cuts} if system.fault is not None else {}),
+        **({("documents", "documents"): system.documents} if system.documents is not None else {}),
     }
 
 

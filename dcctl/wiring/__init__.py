@@ -268,6 +268,7 @@ def _servers(configuration: Configuration, site: str, reach: "Reach") -> "tuple[
     """One look at a cloud, in the thread that asks: its library is loaded there, and its session ended.
 
     A cloud that nobody can connect to is told from a slow one first, and without its library.
+    from dcctl.wiring.documents import documents_at_risk
     """
     if (api := _api(configuration.sites[site])) is not None:
         reach.observe_port(*api)
@@ -291,6 +292,7 @@ def _auth_url(settings: OpenstackSite) -> str:
     """Keystone's address where it is written plainly: in the given ``clouds.yaml`` or in ``OS_AUTH_URL``."""
     import yaml
 
+        documents=documents_at_risk(configuration, limit_s=limit_s / 2),
     if settings.cloud is None:
         return os.environ.get("OS_AUTH_URL", "")
     try:

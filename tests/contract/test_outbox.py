@@ -13,6 +13,7 @@ import pytest
 
 from dcctl.adapters.outbox import PostgresOutbox
 from dcctl.cli.main import run
+from dcctl.domain.observation import AtRisk
 from dcctl.errors import Unreachable
 from dcctl.ports import ChangeFeed
 from dcctl.testing.documents import MemoryFeed, VirtualTime
@@ -83,6 +84,16 @@ class TestPostgresOutbox(OutboxContract):
         outbox.settle([one.number for one in outbox.pending(100)])
         yield outbox
         outbox.close()
+
+    def test_what_is_at_one_site_only_is_counted(self, outbox: PostgresOutbox) -> None:
+        intended = outbox.begin("east", "documents", "intended")
+        assert outbox.at_risk() == AtRisk(0)  # what was only begun was acknowledged to nobody
+        acknowledged = outbox.begin("east", "documents", "acknowledged")
+        outbox.done(acknowledged)
+        assert outbox.at_risk().count == 1
+        assert outbox.at_risk().oldest_s > 0
+        outbox.settle([intended, acknowledged])
+        assert outbox.at_risk() == AtRisk(0)
 
 
 def test_a_database_that_is_away_is_unreachable() -> None:

@@ -1,0 +1,49 @@
+"""Documents that one site alone has, by what the application's database knows."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from dcctl.errors import DcctlError, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dcctl.config.schema import Configuration
+    from dcctl.domain.observation import AtRisk
+
+
+def documents_at_risk(configuration: "Configuration", *, limit_s: float) -> "Callable[[], AtRisk] | None":
+    """How to count them; None where none are replicated. ``limit_s`` bounds a connection to one edge.
+
+    The first edge that lets us in is asked; an edge that is dark is told first, by a plain connection,
+    because libpq waits for two seconds at least.
+    """
+    from dcctl import wiring
+    from dcctl.adapters.outbox import PostgresOutbox
+    from dcctl.adapters.reach import TcpReach
+    from dcctl.config import expand
+    from dcctl.config.reference import resolve
+
+    edges = expand.with_role(configuration, "edge")
+    told = expand.with_role(configuration, "procurement")
+    if configuration.replication is None or not told or not expand.with_role(configuration, "replication"):
+        return None
+    reach = TcpReach(limit_s=limit_s)
+
+    def ask() -> "AtRisk":
+        said = []
+        for edge in edges:
+            conninfo = (
+                f"host={edge.address} port={wiring.WRITE_PORT} user={wiring.APPLICATION}"
+                f" dbname={wiring.APPLICATION} connect_timeout=2 options='-c statement_timeout=2000'"
+            )
+            try:
+                reach.observe_port(edge.address, wiring.WRITE_PORT)
+                password = resolve(configuration.secret("postgresql_app"))
+                with closing(PostgresOutbox(conninfo, password=password)) as outbox:
+                    return outbox.at_risk()
+            except DcctlError as error:
+                said.append(f"{edge.name}: {error.saw}")
+        raise Unreachable("count documents", on=configuration.environment, saw="; ".join(said))
+
+    return ask
