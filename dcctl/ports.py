@@ -30,6 +30,7 @@ from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
+from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
@@ -225,9 +226,15 @@ class DocumentStore(Protocol):
         """A lower bound of the cluster's clock, from the ``Date`` of its answers."""
 
     async def list_page(
-        self, container: str, *, marker: str = "", prefix: str = "", limit: int = 10_000
+        self,
+        container: str,
+        *,
+        marker: str = "",
+        upto: str | None = None,
+        prefix: str = "",
+        limit: int = 10_000,
     ) -> bytes:
-        """The JSON text of the next rows after ``marker``.
+        """The JSON text of the next rows after ``marker`` and not after ``upto``.
 
         A container that is missing is ``NotFound`` or ``CredentialsRefused``: Swift keeps the key that
         would verify our signature on the container.
@@ -461,6 +468,34 @@ class ReplicationBase(Protocol):
 
     def held(self, container: str) -> Iterator[Held]:
         """Names for a person to decide."""
+
+
+class SharedWork(Protocol):
+    """How workers share what is to be replicated, each through its own session with the ensemble.
+
+    It spares requests and guards nothing: what two do at once comes out as if one had done it. A call that
+    the ensemble does not answer is ``Unreachable``.
+    """
+
+    who: str
+
+    def observe_workers(self) -> tuple[str, ...]:
+        """Everybody who works now, sorted, ourselves included: asking makes us known."""
+
+    def observe_work(self, container: str) -> ContainerWork:
+        """How a container is divided, and what is known of each share."""
+
+    def take(self, share: Share) -> ShareState | None:
+        """Take a share until we give it back or our session ends; None when another has it."""
+
+    def give_back(self, state: ShareState, worked: Worked | None) -> None:
+        """Give a share back, with what became of it (None: it was not walked to its end).
+
+        Where another has walked it since, that one's word stays.
+        """
+
+    def divide(self, work: ContainerWork, bound: str) -> bool:
+        """Cut a container at ``bound`` too. False when it was divided otherwise since ``work`` was seen."""
 
 
 class Leases(Protocol):

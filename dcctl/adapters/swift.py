@@ -127,11 +127,20 @@ class SwiftStore:
         return self._clock.ahead_s
 
     async def list_page(
-        self, container: str, *, marker: str = "", prefix: str = "", limit: int = 10_000
+        self,
+        container: str,
+        *,
+        marker: str = "",
+        upto: str | None = None,
+        prefix: str = "",
+        limit: int = 10_000,
     ) -> bytes:
         query = f"format=json&limit={limit}"
         if marker:
             query += f"&marker={quote(marker, safe='')}"
+        if upto is not None:
+            # end_marker excludes itself; no name fits between this one and it (Swift has none with NUL)
+            query += f"&end_marker={quote(upto + chr(1), safe='')}"
         if prefix:
             query += f"&prefix={quote(prefix, safe='')}"
         async with self._ask("GET", container, "", query=query) as answer:

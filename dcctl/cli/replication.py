@@ -11,6 +11,7 @@ from dcctl.cli.output import console, emit
 from dcctl.cli.replication_setup import check, import_, init, keep, pause, remove, report, resume, settings
 from dcctl.cli.replication_stage import Stage, enter_stage
 from dcctl.cli.replication_view import (
+    draw_shared,
     draw_status,
     draw_tallies,
     draw_verdicts,
@@ -35,6 +36,14 @@ deletes_option = click.option(
 )
 empty_option = click.option(
     "--accept-empty", is_flag=True, help="Carry deletes although one side lists nothing at all."
+)
+zookeeper_option = click.option(
+    "--zookeeper",
+    "hosts",
+    metavar="HOST:PORT,…",
+    envvar="DCCTL_ZOOKEEPER",
+    show_envvar=True,
+    help="The ensemble, if it is not the configuration's.",
 )
 level_option = click.option(
     "--level",
@@ -165,18 +174,34 @@ def _planned(stage: Stage, name: str, witness: Any, decision: Any) -> dict[str, 
 @click.option(
     "--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve Prometheus metrics there."
 )
+@click.option(
+    "--shared",
+    is_flag=True,
+    help="Share the work, through ZooKeeper, with every other --shared of this environment.",
+)
+@zookeeper_option
 @command_options
 def follow(
-    session: Session, *, containers: tuple[str, ...], every_s: float, metrics_port: int | None
+    session: Session,
+    *,
+    containers: tuple[str, ...],
+    every_s: float,
+    metrics_port: int | None,
+    shared: bool,
+    hosts: str | None,
 ) -> None:
     """Carry what the outbox tells at once, and make passes, until told to stop (SIGTERM, Ctrl-C).
 
-    A cluster that is away is waited for.
+    A cluster that is away is waited for. With --shared any number of them may run, anywhere, and may come
+    and go; one that does not reach ZooKeeper goes on alone.
     """
+    from contextlib import nullcontext
+
     from dcctl.domain.replication_feed import Lag
     from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication_follow import follow as follow_changes
     from dcctl.wiring import replication_metrics, replication_outbox
+    from dcctl.wiring.replication import shared_work, worker_base
 
     stage = enter_stage(session, containers)
     err = console(sys.stderr)
@@ -195,7 +220,11 @@ def follow(
             case _:
                 err.print(f"waiting: {result}")
 
-    with stage.base() as base, replication_outbox(stage.settings) as feed:
+    with (
+        worker_base(stage.configuration, stage.settings) if shared else stage.base() as base,
+        replication_outbox(stage.settings) as feed,
+        shared_work(stage.configuration, hosts) if shared else nullcontext() as work,
+    ):
         follow_changes(
             stage.stores(),
             base,
@@ -203,6 +232,7 @@ def follow(
             stage.options(),
             every_s=every_s,
             feed=feed,
+            work=work,
             seen=seen,
             paused=lambda: stage.paused,
         )
@@ -252,14 +282,49 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 
 
 @replication.command()
+@click.option("--shared", is_flag=True, help="Show workers and their shares, from ZooKeeper.")
+@zookeeper_option
 @command_options
-def status(session: Session) -> None:
+def status(session: Session, *, shared: bool, hosts: str | None) -> None:
     """Show per container when both sides were last the same, what is pending, and what waits for a person."""
     stage = enter_stage(session)
+    if shared:
+        document = _shared(stage, hosts)
+        emit(session, document, lambda out: draw_shared(out, document))
+        return
     with stage.base(exclusive=False) as base:
         containers = [_status_of(base, name) for name in stage.containers]
     document = {"paused": stage.paused, "containers": containers}
     emit(session, document, lambda out: draw_status(out, document))
+
+
+def _shared(stage: Stage, hosts: str | None) -> dict[str, Any]:
+    from dcctl.wiring.replication import CONNECT_LIMIT_S, shared_work
+
+    with shared_work(stage.configuration, hosts, connect_s=CONNECT_LIMIT_S) as work:
+        found = [work.observe_work(name) for name in stage.containers]
+    containers = [
+        {
+            "container": one.container,
+            "complete": one.complete[0].instant.isoformat() if one.complete else None,
+            "rows": one.complete[1] if one.complete else None,
+            "shares": [
+                {
+                    "after": each.share.after,
+                    "upto": each.share.upto,
+                    "holder": each.holder or None,
+                    "began": each.worked.began.instant.isoformat() if each.worked else None,
+                    "rows": each.worked.rows if each.worked else None,
+                    "pending": each.worked.pending if each.worked else None,
+                    "undecided": each.worked.undecided if each.worked else None,
+                    "by": each.worked.by if each.worked else None,
+                }
+                for each in one.shares
+            ],
+        }
+        for one in found
+    ]
+    return {"paused": stage.paused, "containers": containers}
 
 
 def _status_of(base: "SqliteBase", container: str) -> dict[str, Any]:

@@ -68,6 +68,24 @@ def draw_status(out: "Console", document: Mapping[str, Any]) -> None:
             out.print(f"  UNDECIDED {name['name']}: {name['reason']}")
 
 
+def draw_shared(out: "Console", document: Mapping[str, Any]) -> None:
+    if document["paused"]:
+        out.print("replication is PAUSED (dcctl replication resume)")
+    for one in document["containers"]:
+        held = [share for share in one["shares"] if share["holder"]]
+        out.print(
+            f"{one['container']}: {len(one['shares'])} shares, {len(held)} under way;"
+            f" {one['rows'] if one['rows'] is not None else 'unknown'} objects the same"
+            f" at {one['complete'] or 'no complete pass yet'}"
+        )
+        for share in one["shares"]:
+            what = f"{share['rows']} rows, {share['pending']} pending" if share["began"] else "not walked yet"
+            now = f"  {share['holder']} is at it" if share["holder"] else ""
+            out.print(
+                f"  {share['after'] or '(the beginning)'} .. {share['upto'] or '(the end)'}: {what}{now}"
+            )
+
+
 def draw_findings(out: "Console", findings: "Sequence[Finding]") -> None:
     for one in findings:
         out.print(f"{one.level:<7} {one.where:<24} {one.sentence}")

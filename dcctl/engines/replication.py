@@ -6,11 +6,12 @@ the last page that was finished.
 """
 
 import asyncio
+import copy
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from dcctl.domain.replication import (
     TICKS_PER_S,
@@ -31,6 +32,7 @@ from dcctl.domain.replication import (
 )
 from dcctl.domain.replication_merge import Range, Witness, cut_range, range_end, same_range, split_page
 from dcctl.domain.replication_pass import PENDING, DeleteCap, Doomed, Held, Tally, decide_deletes
+from dcctl.domain.replication_share import Share
 from dcctl.engines.replication_manners import Limits, Manners, Time
 from dcctl.engines.replication_move import Keep, Mover, Outcome
 from dcctl.engines.replication_verify import Difference
@@ -38,6 +40,7 @@ from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import DocumentStore, ReplicationBase
 
 T = TypeVar("T")
+Divide: TypeAlias = Callable[[str, int], Awaitable[bool]]
 PAGE_ROWS = 10_000
 MAX_SENTENCES = 20
 MAX_FAILURES = 1000
@@ -78,10 +81,20 @@ class Replication:
         self.manners = Manners(options.limits, self._time)
         self.moved = False
 
-    async def run(self, container: str) -> Tally:
-        """One pass. Raises Unreachable when a listing cannot be read to its end: then nothing is deleted."""
+    def over(self, base: ReplicationBase) -> "Replication":
+        """The same, remembering in ``base``; both keep to the same limits."""
+        other = copy.copy(self)
+        other.base = base
+        return other
+
+    async def run(self, container: str, *, share: Share | None = None, divide: Divide | None = None) -> Tally:
+        """One pass. Raises Unreachable when a listing cannot be read to its end: then nothing is deleted.
+
+        ``share``: over these names only. ``divide`` is asked, with the end of a range and the rows before it,
+        whether the pass may end there.
+        """
         began_s = self._time.monotonic()
-        walk = _Walk(self, container)
+        walk = _Walk(self, container, share or Share(container), divide)
         try:
             tally = await walk.run()
         finally:
@@ -150,8 +163,11 @@ class Replication:
 class _Walk:
     """One pass under way."""
 
-    def __init__(self, replication: Replication, container: str) -> None:
+    def __init__(self, replication: Replication, container: str, share: Share, divide: Divide | None) -> None:
         self._replication = replication
+        self._upto = share.upto
+        self._after = share.after
+        self._divide = divide
         self._base = replication.base
         self._options = replication.options
         self._stores = replication.stores
@@ -161,10 +177,11 @@ class _Walk:
         self._doomed: list[Doomed] = []
         self._last_seen: Stamp | None = None
         self._known_rows = 0
+        self.began = Stamp(0)
         self.tally = Tally(container)
 
     async def run(self) -> Tally:
-        pages = await self._pages("")  # also the first look at both clocks
+        pages = await self._pages(self._after)  # also the first look at both clocks
         empty = tuple(self._stores[side].site for side, page in pages.items() if page == b"[]")
         known = self._base.complete(self._container)
         self._last_seen = known[0].plus(-self._options.settled_s) if known else None
@@ -175,7 +192,8 @@ class _Walk:
         if marker:
             self.tally.resumed = True
             pages = await self._pages(marker)
-        await self._walk(marker, pages)
+        self.began = began
+        await self._walk(marker or self._after, pages)
         if self._options.plan is None:
             await self._deletes(known[1] if known else None, empty)
         if self._writes_base:
@@ -186,7 +204,7 @@ class _Walk:
         """Range by range to the end; the next pages are fetched while a range is being settled."""
         while True:
             current = self._cut(marker, pages)
-            if current.upto is None:
+            if current.upto is None or await self._ends_at(current):
                 await self._settle(current)
                 return
             ahead = asyncio.create_task(self._pages(current.upto))
@@ -198,11 +216,22 @@ class _Walk:
                 await asyncio.gather(ahead, return_exceptions=True)
             marker = current.upto
 
+    async def _ends_at(self, current: Range) -> bool:
+        """Whether what follows is left to others; asked before the range is carried, so they may begin."""
+        if self._divide is None or current.upto is None:
+            return False
+        rows = self.tally.rows + current.rows + len(current.witnesses)
+        return await self._divide(current.upto, rows)
+
     async def _pages(self, marker: str) -> dict[Side, bytes]:
         async def page(side: Side) -> bytes:
             return await self._replication.manners.attempt(
                 lambda: self._stores[side].list_page(
-                    self._container, marker=marker, prefix=self._options.prefix, limit=self._options.page_rows
+                    self._container,
+                    marker=marker,
+                    upto=self._upto,
+                    prefix=self._options.prefix,
+                    limit=self._options.page_rows,
                 ),
                 cost=1,
             )

@@ -11,8 +11,9 @@ from dcctl.domain.replication_pass import PENDING, Tally
 from dcctl.engines.replication import Options, Replication
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_run import LATER_S, OpenStores, run_to_end
+from dcctl.engines.replication_share import Worker
 from dcctl.errors import Unreachable
-from dcctl.ports import ChangeFeed, ReplicationBase
+from dcctl.ports import ChangeFeed, ReplicationBase, SharedWork
 
 FEED_PAGE = 500
 FEED_EVERY_S = 0.1
@@ -28,21 +29,33 @@ def follow(
     *,
     every_s: float,
     feed: ChangeFeed | None = None,
+    work: SharedWork | None = None,
     seen: Callable[[Tally | Unreachable | Lag], None],
     paused: Callable[[], bool] = lambda: False,
     clock: Time | None = None,
 ) -> None:
-    """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``."""
+    """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``.
+
+    ``work``: shared with everybody else who works on the same.
+    """
     time = clock or Time()
 
     async def run() -> None:
         stop = asyncio.Event()
+        told: Replication
+        ours: Callable[[Told], bool]
         with _stopped_by(signal.SIGTERM, stop):
             async with stores() as opened, asyncio.TaskGroup() as group:
                 replication = Replication(opened, base, options, time)
-                group.create_task(_passes(replication, containers, seen, paused, stop, every_s))
+                if work is None:
+                    told, ours = replication, _everything
+                    group.create_task(_passes(replication, containers, seen, paused, stop, every_s))
+                else:
+                    worker = Worker(replication, work, containers, every_s=every_s, clock=time)
+                    told, ours = worker.told, worker.ours
+                    group.create_task(_turns(worker, seen, paused, stop, every_s))
                 if feed is not None:
-                    group.create_task(_told(replication, feed, seen, paused, stop, time))
+                    group.create_task(_told(told, feed, seen, paused, stop, time, ours))
 
     run_to_end(run())
 
@@ -61,6 +74,21 @@ async def _passes(  # noqa: PLR0917
         await _wait(stop, every_s)
 
 
+async def _turns(
+    worker: Worker,
+    seen: Callable[[Tally | Unreachable | Lag], None],
+    paused: Callable[[], bool],
+    stop: asyncio.Event,
+    every_s: float,
+) -> None:
+    while not stop.is_set():
+        result = None if paused() else await worker.turn()
+        if result is not None:
+            seen(result)
+        if not isinstance(result, Tally):
+            await _wait(stop, min(every_s, LATER_S))
+
+
 async def _told(  # noqa: PLR0917
     replication: Replication,
     feed: ChangeFeed,
@@ -68,6 +96,7 @@ async def _told(  # noqa: PLR0917
     paused: Callable[[], bool],
     stop: asyncio.Event,
     time: Time,
+    ours: Callable[[Told], bool],
 ) -> None:
     lags_s: list[float] = []
     told_at = time.monotonic()
@@ -75,7 +104,9 @@ async def _told(  # noqa: PLR0917
         settled = 0
         if not paused():
             try:
-                settled = await carry_told(replication, feed, lags_s, time, patience_s=FEED_PATIENCE_S)
+                settled = await carry_told(
+                    replication, feed, lags_s, time, patience_s=FEED_PATIENCE_S, ours=ours
+                )
             except Unreachable as error:
                 seen(error)
                 await _wait(stop, LATER_S)
@@ -93,12 +124,23 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
+def _everything(_change: Told) -> bool:
+    return True
+
+
 async def carry_told(
-    replication: Replication, feed: ChangeFeed, lags_s: list[float], time: Time, *, patience_s: float
+    replication: Replication,
+    feed: ChangeFeed,
+    lags_s: list[float],
+    time: Time,
+    *,
+    patience_s: float,
+    ours: Callable[[Told], bool] = _everything,
 ) -> int:
     """Carry what the feed tells now; how many were settled. What has to wait stays in the feed."""
     now = datetime.fromtimestamp(time.now(), UTC)
-    ready = decide_ready(await asyncio.to_thread(feed.pending, FEED_PAGE), now=now, patience_s=patience_s)
+    told = tuple(change for change in await asyncio.to_thread(feed.pending, FEED_PAGE) if ours(change))
+    ready = decide_ready(told, now=now, patience_s=patience_s)
     settled: list[int] = []
     # Of several changes of one name the clusters only show the last: it is carried once.
     by_name: dict[tuple[str, str, str], list[Told]] = {}

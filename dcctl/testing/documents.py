@@ -106,7 +106,13 @@ class MemoryStore:
     # -- the port
 
     async def list_page(
-        self, container: str, *, marker: str = "", prefix: str = "", limit: int = 10_000
+        self,
+        container: str,
+        *,
+        marker: str = "",
+        upto: str | None = None,
+        prefix: str = "",
+        limit: int = 10_000,
     ) -> bytes:
         self._called("list")
         names = sorted(self._reclaimed(container), key=lambda name: name.encode())
@@ -121,6 +127,7 @@ class MemoryStore:
             for name in names
             if (one := self.containers[container][name]).content is not None
             and name.encode() > marker.encode()
+            and (upto is None or name.encode() <= upto.encode())
             and name.startswith(prefix)
             and (container, name) not in self.hidden
         ]

@@ -49,10 +49,16 @@ class WritesIntoTheFuture(Ours):
     replicating = False
 
     async def list_page(
-        self, container: str, *, marker: str = "", prefix: str = "", limit: int = 10_000
+        self,
+        container: str,
+        *,
+        marker: str = "",
+        upto: str | None = None,
+        prefix: str = "",
+        limit: int = 10_000,
     ) -> bytes:
         self.replicating = True
-        return await super().list_page(container, marker=marker, prefix=prefix, limit=limit)
+        return await super().list_page(container, marker=marker, upto=upto, prefix=prefix, limit=limit)
 
     def _tick(self) -> Stamp:
         self.replicating = False

@@ -6,6 +6,7 @@ from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites
 from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
 from dcctl.adapters.zookeeper.voters import PORT, ZooKeeperVoters, parse_srvr
+from dcctl.adapters.zookeeper.work import ZooKeeperWork
 
 __all__ = [
     "PORT",
@@ -16,5 +17,6 @@ __all__ = [
     "ZooKeeperSites",
     "ZooKeeperVantages",
     "ZooKeeperVoters",
+    "ZooKeeperWork",
     "parse_srvr",
 ]

@@ -46,6 +46,18 @@ class DocumentStoreContract:
 
         self.with_store(body)
 
+    def test_a_page_ends_with_the_name_that_was_asked_for(self) -> None:
+        async def body(store: DocumentStore, container: str) -> None:
+            t = await _t(store, container)
+            for name in ("a", "b", "b c", "b/", "bb", "c"):
+                await store.put(container, name, t, V1)
+            page = json.loads(await store.list_page(container, marker="a", upto="b"))
+            assert [one["name"] for one in page] == ["b"]
+            page = json.loads(await store.list_page(container, marker="b", upto="bb"))
+            assert [one["name"] for one in page] == ["b c", "b/", "bb"]
+
+        self.with_store(body)
+
     def test_damaged_bytes_are_refused_and_change_nothing(self) -> None:
         async def body(store: DocumentStore, container: str) -> None:
             t = await _t(store, container)

@@ -1,0 +1,76 @@
+"""Workers of a replication, composed."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from dcctl.errors import Refused
+
+if TYPE_CHECKING:
+    from dcctl.adapters.replication_base import SqliteBase
+    from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperWork
+    from dcctl.config.replication import Replication
+    from dcctl.config.schema import Configuration
+
+SESSION_S = 10.0
+REQUEST_LIMIT_S = 3.0
+CONNECT_LIMIT_S = 10.0
+MOST_WORKERS = 64
+"""On one machine."""
+
+
+def pair_of(settings: "Replication") -> str:
+    """Which two accounts a base is of."""
+    return " and ".join(f"{site} {store.url}" for site, store in sorted(settings.stores.items()))
+
+
+@contextmanager
+def shared_work(
+    configuration: "Configuration", hosts: str | None = None, *, connect_s: float = 0.0
+) -> "Iterator[ZooKeeperWork]":
+    """This process as one worker of several. ``hosts`` (``host:port,…``) instead of the configured voters.
+
+    Returns at once, whether the ensemble answers or not; with ``connect_s`` it is waited for, and
+    Unreachable raised.
+    """
+    from dcctl.adapters.zookeeper import ZooKeeperWork
+
+    session = _session(configuration, hosts)
+    with closing(session):
+        if connect_s:
+            session.connect(limit_s=connect_s)
+        else:
+            session.begin()
+        who = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+        yield ZooKeeperWork(session, configuration.environment, who=who, limit_s=REQUEST_LIMIT_S)
+
+
+def _session(configuration: "Configuration", hosts: str | None) -> "ZooKeeperSession":
+    from dcctl.adapters.guard import boot_clock
+    from dcctl.adapters.zookeeper import ZooKeeperSession
+    from dcctl.wiring.traffic import new_session
+
+    if hosts is None:
+        return new_session(configuration, session_s=SESSION_S)
+    return ZooKeeperSession(hosts, session_s=SESSION_S, clock=boot_clock)
+
+
+@contextmanager
+def worker_base(configuration: "Configuration", settings: "Replication") -> "Iterator[SqliteBase]":
+    """A cache of this worker's own: the first that no other worker of this machine has open."""
+    from dcctl.adapters.replication_base import SqliteBase
+
+    folder = configuration.state_directory / "replication"
+    for number in range(1, MOST_WORKERS + 1):
+        name = "base.sqlite" if number == 1 else f"base-{number}.sqlite"
+        try:
+            base = SqliteBase(folder / name, pair_of(settings))
+        except Refused as error:
+            if number == MOST_WORKERS or "another replicator" not in str(error):
+                raise
+            continue
+        with closing(base):
+            yield base
+        return

@@ -1,0 +1,67 @@
+"""``dcctl replication follow --shared`` twice, on two real clusters and a real ZooKeeper."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from swift_client import as_client
+from test_replication_swift import Environment
+from zookeeper_server import running_zookeeper
+
+from dcctl.cli.main import run
+from dcctl.testing.swift_pair import Pair
+
+LIMIT_S = 60.0
+
+
+def start(env: Environment, zookeeper: str) -> "subprocess.Popen[str]":
+    argv = ["follow", "--shared", "--every", "0.5", "--zookeeper", zookeeper]
+    return subprocess.Popen(
+        [sys.executable, "-m", "dcctl.cli.main", *env.argv(*argv)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(what: Any) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_workers_come_without_configuration_share_and_take_over(
+    tmp_path: Path, pair: Pair, capsys: Any
+) -> None:
+    env = Environment(tmp_path, pair, containers=3)
+    assert run(env.argv("init")) == 0
+    with running_zookeeper() as (server,):
+        workers = [start(env, f"127.0.0.1:{server.port}") for _ in range(2)]
+        try:
+            for number in range(4):
+                for container in env.containers:
+                    as_client(pair.clusters[number % 2], "PUT", f"{container}/o{number}", os.urandom(1000))
+            for cluster in pair.clusters:
+                for name in env.containers:
+                    wait_for(lambda: len(env.objects(cluster, name)) == 4)  # noqa: B023  # called at once
+            walked: set[str] = set()
+
+            def both_have_walked() -> bool:
+                capsys.readouterr()
+                assert run(env.argv("status", "--shared", "--zookeeper", f"127.0.0.1:{server.port}")) == 0
+                walked.update(re.findall(r'"by": "([^"]+)"', capsys.readouterr().out))
+                return len(walked) == 2
+
+            wait_for(both_have_walked)
+            workers[0].kill()  # its shares are free when its session has run out
+            as_client(pair.east, "PUT", f"{env.docs}/late", b"1")
+            as_client(pair.west, "DELETE", f"{env.docs}/o3")
+            wait_for(lambda: "late" in env.objects(pair.west) and "o3" not in env.objects(pair.east))
+        finally:
+            for worker in workers:
+                worker.terminate()
+            ended = [worker.communicate(timeout=30)[1] for worker in workers]
+    assert workers[1].returncode == 0, ended
+    env.assert_same()
