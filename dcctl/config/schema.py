@@ -50,10 +50,10 @@ from dcctl.config.units import (
 KNOWN_ROLES = (
     "zookeeper",
     "postgresql",
+    "edge",
     "swift",
     "procurement",
     "replication",
-    "edge",
     "agent",
     "prometheus",
 )
@@ -253,7 +253,7 @@ PublicFile: TypeAlias = Annotated[
 ]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 Role: TypeAlias = Literal[
-    "zookeeper", "postgresql", "swift", "procurement", "replication", "edge", "agent", "prometheus"
+    "zookeeper", "postgresql", "edge", "swift", "procurement", "replication", "agent", "prometheus"
 ]
 Roles: TypeAlias = Annotated[tuple[Role, ...], AfterValidator(_without_repeats)]
 WitnessRole: TypeAlias = Literal["zookeeper", "agent"]
