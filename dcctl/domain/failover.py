@@ -133,15 +133,15 @@ def _why_not_known(lost: str, situation: Situation) -> list[str]:
     if situation.vantages.value is None:
         return []  # told with the quorum
     sights = situation.sights_of(lost)
+    if any(sight is Sight.UP for _name, _place, sight in sights):
+        return []  # told: it is not lost
     down = {place for _name, place, sight in sights if sight is Sight.DOWN}
     reasons = []
     if len(down) < VANTAGES_NEEDED:
         reasons.append(
             f"unknown: {len(down)} of {VANTAGES_NEEDED} vantages that are needed saw {lost} down just now"
         )
-    if WITNESS not in down and not any(
-        sight is Sight.UP for _name, place, sight in sights if place == WITNESS
-    ):
+    if WITNESS not in down:
         reasons.append(f"unknown: the witness has not seen {lost} down{_how_old(situation)}")
     return reasons
 

@@ -82,7 +82,8 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
     """
     asked: dict[str, Callable[[], Any]] = {
         "states": means.states.observe_sites,
-        "vantages": means.vantages.observe_vantages,
+        # Their age is of the moment at which they were read, however long the rest of the look takes.
+        "vantages": lambda: (means.vantages.observe_vantages(), means.now()),
         "roles": lambda: means.leases.observe_roles(limit_s=LOOK_LIMIT_S),
         "run": lambda: means.runs.observe_active(limit_s=LOOK_LIMIT_S),
         "view": lambda: observe(means.system, means.ask),
@@ -98,11 +99,11 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         raise answers["view"]
     status = decide_status(means.environment, means.system.hosts, answers["view"])
     roles = _seen(answers["roles"])
-    now = means.now()
-    vantages = _seen(answers["vantages"])
+    read: Seen[Any] = _seen(answers["vantages"])
+    vantages, read_at = read.value if read.value is not None else (None, means.now())
     return Situation(
         environment=means.environment,
-        at=now,
+        at=read_at,
         sites=means.sites,
         places=means.places,
         witness=means.witness,
@@ -110,10 +111,10 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         cluster=answers["view"].cluster,
         states=_seen(answers["states"]),
         vantages=Seen(
-            tuple(decide_vantage(each, means.sites, now) for each in vantages.value)
-            if vantages.value is not None
+            tuple(decide_vantage(each, means.sites, read_at) for each in vantages)
+            if vantages is not None
             else None,
-            vantages.reason,
+            read.reason,
         ),
         roles=roles,
         epochs=_epochs(means, roles) if epochs else Seen(None, "not asked"),

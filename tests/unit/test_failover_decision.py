@@ -169,11 +169,9 @@ TRUTH = (
     ),
     Row(
         "everything at once is told at once",
-        {"synchronous": (), "paused": True, "fit": Fit.SHORT, "vantages": (), "silent": set()},
+        {"synchronous": (), "paused": True, "fit": Fit.SHORT, "vantages": ()},
         (
-            "east is not lost: east-db-1, east-edge-1 answers here",
-            "east is not lost: voter east-db-1 is in the quorum",
-            "unknown: 0 of 2",
+            "unknown: 1 of 2",
             "unknown: the witness",
             "SINGLE-COPY",
             "paused",
