@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lab": ("dcctl.cli.lab:lab", "Two clouds and a witness on this host: up, down, status, ssh, cut, heal."),
     "status": ("dcctl.cli.status:status", "Everything on one screen, gravest first."),
     "probe": ("dcctl.cli.probe:probe", "Ask everything at once, from here, or as an agent saw it last."),
+    "doctor": ("dcctl.cli.doctor:doctor", "Is everything ready for a failover right now, and what mends it."),
     "provision": ("dcctl.cli.provision:provision", "Machines on both clouds: plan, apply, destroy."),
     "capacity": ("dcctl.cli.capacity:capacity", "Whether one site can carry what both carry now."),
     "deploy": ("dcctl.cli.deploy:deploy", "Configure the machines by role, and examine them."),
