@@ -90,7 +90,11 @@ def render(report: Report, *, templates: Path, version: str) -> str:
         seconds=seconds, milliseconds=milliseconds, share=share, count=count, offset=offset
     )
     page = environment.get_template(TEMPLATE).render(
-        report=report, picture=draw(report), version=version, lost=_sample(report.findings.lost)
+        report=report,
+        business=report.business,
+        picture=draw(report),
+        version=version,
+        lost=_sample(report.findings.lost),
     )
     return page + "\n"
 

@@ -1,12 +1,12 @@
 """``dcctl drill``: break one thing on purpose, mend it, and say what a client saw."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dcctl.cli.drill_run import BUSINESS, HISTORY, any_stage, arrange, dcctl, rehearse, stage_of, write
 from dcctl.cli.drill_view import (
     draw_list,
     draw_plan,
@@ -17,20 +17,23 @@ from dcctl.cli.drill_view import (
 )
 from dcctl.cli.output import Progress, emit
 from dcctl.cli.session import Session, command_options
-from dcctl.errors import DcctlError, Deviated, Interrupted, NotFound, Refused
+from dcctl.errors import Deviated, NotFound, Refused
 
 if TYPE_CHECKING:
-    from dcctl.adapters.journal import FileJournal
-    from dcctl.adapters.workload import PostgresWorkload
     from dcctl.config.schema import Configuration
     from dcctl.domain.drill import Drill, DrillPlan
     from dcctl.domain.report import Report
     from dcctl.engines.status import System
     from dcctl.ports import Fault
+    from dcctl.wiring.failover import Stage
 
 PART_LIMIT_S = 1.5
-LOOK_LIMIT_S = 10.0
+LOOK_LIMIT_S = 15.0
 """A drill may take its time to see that all is well; a slow cloud is no reason to refuse it."""
+
+site_option = click.option(
+    "--site", metavar="SITE", help="Lose this site instead of the one that the drill's file names."
+)
 
 
 @click.group()
@@ -40,20 +43,24 @@ def drill() -> None:
 
 @drill.command()
 @click.argument("given", metavar="DRILL|FILE")
+@site_option
 @click.option("--keep", is_flag=True, help="Leave the client's table in the database.")
 @command_options
-def run(session: Session, *, given: str, keep: bool) -> None:
+def run(session: Session, *, given: str, site: str | None, keep: bool) -> None:
     """Run a drill, write its report, and end with 7 when the system did not hold a tolerance.
 
     Whatever it breaks is mended on every way out: Ctrl-C, an error, and by `dcctl drill restore` after a
-    kill. Refused, with every reason, unless `dcctl status` is all well.
+    kill. Refused, with every reason, unless `dcctl status` is all well. A drill that wants the primary and
+    the singletons at the site that it loses brings them there first, by a switchover.
     """
     configuration = session.configuration()
-    asked = _load(configuration, given)
+    asked = _load(configuration, given, site)
     fault = _fault(configuration)
     _restore(session, configuration, fault)
-    system, plan = _plan(configuration, asked, fault)
-    report, page = _rehearse(session, configuration, system, plan, fault, keep=keep)
+    with stage_of(session, configuration, asked) as stage:
+        arrange(session, configuration, stage, asked)
+        system, plan = _plan(configuration, asked, fault, stage)
+        report, page = rehearse(session, configuration, stage, system, plan, fault=fault, keep=keep)
     emit(session, report_document(report, page), lambda console: draw_report(console, report, page))
     if report.deviations:
         raise Deviated(
@@ -62,17 +69,20 @@ def run(session: Session, *, given: str, keep: bool) -> None:
             saw="; ".join(
                 f"{each.name}: {each.measured} (wanted: {each.wanted})" for each in report.deviations
             ),
-            next_command=f"{_dcctl(session)} drill show {report.run}",
+            next_command=f"{dcctl(session)} drill show {report.run}",
         )
 
 
 @drill.command("plan")
 @click.argument("given", metavar="DRILL|FILE")
+@site_option
 @command_options
-def show_plan(session: Session, *, given: str) -> None:
+def show_plan(session: Session, *, given: str, site: str | None) -> None:
     """Show what a drill would break and do now, or every reason why it is refused. Changes nothing."""
     configuration = session.configuration()
-    _system, plan = _plan(configuration, _load(configuration, given), _fault(configuration))
+    asked = _load(configuration, given, site)
+    with stage_of(session, configuration, asked) as stage:
+        _system, plan = _plan(configuration, asked, _fault(configuration), stage)
     emit(session, plan_document(plan), lambda console: draw_plan(console, plan))
 
 
@@ -110,7 +120,7 @@ def show(session: Session, *, name: str) -> None:
 def write_again(session: Session, *, name: str) -> None:
     """Make a drill's report again, from its journal and the client's history alone."""
     _configuration, report, folder = _read(session, name)
-    page = _write(folder, report)
+    page = write(folder, report)
     emit(session, report_document(report, page), lambda console: draw_report(console, report, page))
 
 
@@ -131,10 +141,10 @@ def restore(session: Session) -> None:
     )
 
 
-def _load(configuration: "Configuration", given: str) -> "Drill":
+def _load(configuration: "Configuration", given: str, site: str | None) -> "Drill":
     from dcctl.config.drill import find_drill, load_drill
 
-    return load_drill(find_drill(given)).with_objectives(configuration.objectives)
+    return load_drill(find_drill(given)).with_objectives(configuration.objectives, site=site)
 
 
 def _fault(configuration: "Configuration") -> "Fault":
@@ -147,7 +157,9 @@ def _fault(configuration: "Configuration") -> "Fault":
     return fault
 
 
-def _plan(configuration: "Configuration", asked: "Drill", fault: "Fault") -> "tuple[System, DrillPlan]":
+def _plan(
+    configuration: "Configuration", asked: "Drill", fault: "Fault", stage: "Stage | None"
+) -> "tuple[System, DrillPlan]":
     """Look at everything and decide. Raises Refused with every reason."""
     from dcctl import wiring
     from dcctl.domain.drill import decide_drill
@@ -155,12 +167,14 @@ def _plan(configuration: "Configuration", asked: "Drill", fault: "Fault") -> "tu
     from dcctl.domain.status import decide_status
     from dcctl.engines.status import observe
     from dcctl.shell import at_once
+    from dcctl.wiring.drill import leaders
 
     system = wiring.system(configuration, limit_s=PART_LIMIT_S, fault=fault)
     view = observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S))
     status = decide_status(configuration.environment, system.hosts, view)
     pending = [f"{undo.sentence()} (run {run})" for run, undo in wiring.pending_undos(configuration)]
-    plan = decide_drill(asked, system.hosts, status, pending=pending)
+    held = leaders(stage.means) if stage is not None else {}
+    plan = decide_drill(asked, system.hosts, status, pending=pending, leaders=held)
     if isinstance(plan, Refusal):
         raise Refused(
             f"run drill {asked.name}",
@@ -171,91 +185,18 @@ def _plan(configuration: "Configuration", asked: "Drill", fault: "Fault") -> "tu
     return system, plan
 
 
-def _rehearse(
-    session: Session,
-    configuration: "Configuration",
-    system: "System",
-    plan: "DrillPlan",
-    fault: "Fault",
-    *,
-    keep: bool,
-) -> "tuple[Report, Path]":
-    """Run the drill as a run of its own; its report is written whatever becomes of it."""
-    from dcctl import wiring
-    from dcctl.adapters.history import HistoryFile
-    from dcctl.engines.drill import Rehearsal
-    from dcctl.shell import WallClock, perform
-
-    clock, name = WallClock(), plan.drill.name
-    title = f"drill {name}"
-    with wiring.journal(configuration, what="drill", clock=clock) as journal, Progress(title) as progress:
-        folder = wiring.run_folder(configuration, journal.run)
-        with HistoryFile(folder / "history.jsonl") as history:
-            workload = wiring.workload(
-                configuration, plan.drill.workload, run=journal.run, keep=history.keep, clock=clock
-            )
-            history.begin(workload.history())
-            rehearsal = Rehearsal(
-                environment=configuration.environment,
-                plan=plan,
-                system=system,
-                fault=fault,
-                workload=workload,
-                journal=journal,
-                keep=keep,
-            )
-            about = {"command": f"drill run {name}", "environment": configuration.environment}
-            with _reported(session, folder, journal, workload):
-                perform(rehearsal.run(), clock=clock, journal=journal, seen=progress, about=about)
-        if history.failure:
-            progress.say(f"the client's history is not whole on disk: {history.failure}")
-        report = _report(journal, workload)
-        return report, _write(folder, report)
-
-
-@contextlib.contextmanager
-def _reported(
-    session: Session, folder: Path, journal: "FileJournal", workload: "PostgresWorkload"
-) -> Iterator[None]:
-    """Write what there is when the drill does not end well, and point to it."""
-    try:
-        yield
-    except DcctlError as error:
-        try:
-            page = _write(folder, _report(journal, workload))
-        except DcctlError as unwritten:
-            error.add_note(f"and no report: {unwritten}")
-        else:
-            error.add_note(f"report: {page}")
-            if isinstance(error, Interrupted) and not error.next_command:
-                error.next_command = f"{_dcctl(session)} drill show {journal.run}"
-        raise
-
-
-def _report(journal: "FileJournal", workload: "PostgresWorkload") -> "Report":
-    from dcctl.domain.report import decide_report
-
-    return decide_report(workload.history(), journal.events())
-
-
-def _write(folder: Path, report: "Report") -> Path:
-    from dcctl import __version__, resources
-    from dcctl.adapters.report import write_report
-
-    return write_report(folder, report, templates=resources.templates(), version=__version__)
-
-
 def _restore(session: Session, configuration: "Configuration", fault: "Fault | None") -> list[str]:
     """Undo what earlier runs left, as a run of its own; what was done, as sentences."""
     from dcctl import wiring
-    from dcctl.engines.drill import restore as engine
+    from dcctl.engines.drill_undo import restore as engine
+    from dcctl.engines.operator import Operator
     from dcctl.shell import WallClock, perform
 
     pending = wiring.pending_undos(configuration)
     if not pending:
         return []
     clock = WallClock()
-    command = f"{_dcctl(session)} drill restore"
+    command = f"{dcctl(session)} drill restore"
     with (
         wiring.journal(configuration, what="restore", clock=clock) as journal,
         Progress("restore what an earlier drill left") as progress,
@@ -265,11 +206,16 @@ def _restore(session: Session, configuration: "Configuration", fault: "Fault | N
             run: stack.enter_context(wiring.journal_of(configuration, run, clock=clock))
             for run in {run for run, _undo in pending}
         }
+        admit = None
+        if any(undo.what == "admit" for _run, undo in pending):
+            stage = stack.enter_context(any_stage(session, configuration))
+            admit = Operator(stack.enter_context(stage.acting(journal, "drill restore"))).admit
         perform(
             engine(
                 [(journals[run], undo) for run, undo in pending],
                 fault=fault,
                 drop=lambda table: wiring.drop_table(configuration, table, clock=clock),
+                admit=admit,
             ),
             clock=clock,
             journal=journal,
@@ -282,7 +228,7 @@ def _restore(session: Session, configuration: "Configuration", fault: "Fault | N
 
 def _read(session: Session, name: str) -> "tuple[Configuration, Report, Path]":
     from dcctl import wiring
-    from dcctl.adapters.history import read_history
+    from dcctl.adapters.history import read_business, read_history
     from dcctl.adapters.journal import find_run, read_run, runs
     from dcctl.config.load import load
     from dcctl.domain.report import decide_report
@@ -294,12 +240,13 @@ def _read(session: Session, name: str) -> "tuple[Configuration, Report, Path]":
         raise NotFound("find the drill", on=name, saw="no drill was run", next_command="dcctl drill list")
     found = drills[-1] if name == "last" else find_run(state, name)
     folder = wiring.run_folder(configuration, found)
-    report = decide_report(read_history(folder / "history.jsonl"), read_run(state, found))
+    history, told = read_history(folder / HISTORY), read_business(folder / BUSINESS)
+    report = decide_report(history, read_run(state, found), told)
     return configuration, report, folder
 
 
 def _is_drill(state: Path, run: str) -> bool:
-    return (state / "runs" / run / "history.jsonl").exists()
+    return (state / "runs" / run / HISTORY).exists()
 
 
 def _told(state: Path, run: str) -> dict[str, Any]:
@@ -315,7 +262,3 @@ def _told(state: Path, run: str) -> dict[str, Any]:
             "lost": len(report["findings"]["lost"]) if report["findings"]["final_read"] else None
         }
     return {"run": run, "verdict": "active" if is_active(state, run) else "no report yet"}
-
-
-def _dcctl(session: Session) -> str:
-    return f"dcctl -e {session.environment}" if session.environment else "dcctl"

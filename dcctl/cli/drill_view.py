@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dcctl.domain.business_report import BusinessReport
     from dcctl.domain.drill import DrillPlan
     from dcctl.domain.report import Report
+    from dcctl.domain.verdict import Check
 
 STYLES = {"held": "bold green", "deviated": "bold red"}
 
@@ -69,7 +71,7 @@ def draw_report(console: "Console", report: "Report", page: Path) -> None:
         )
     )
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    for check in report.checks[:3] + tuple(each for each in report.checks[3:] if not each.held):
+    for check in _told(report):
         table.add_row(
             Text("  held" if check.held else "  NOT", style="green" if check.held else "bold red"),
             check.name,
@@ -82,7 +84,32 @@ def draw_report(console: "Console", report: "Report", page: Path) -> None:
         f"  writes: {counts.invoked} begun, {counts.ok} acknowledged, {counts.failed} failed, "
         f"{counts.unknown} unknown"
     )
+    if report.business is not None:
+        _draw_business(console, report.business)
     console.print(f"  report: {page}")
+
+
+NUMBERS = 3
+"""Checks of the writer that are shown in any case: its recovery, its silence, its loss."""
+
+
+def _told(report: "Report") -> "tuple[Check, ...]":
+    """The numbers, what the application's clients were promised, and whatever did not hold."""
+    of_business = report.business.checks if report.business is not None else ()
+    quiet = {each.name for each in of_business if each.measured in ("none", "yes")}
+    shown = (*report.checks[:NUMBERS], *(each for each in of_business if each.name not in quiet))
+    return shown + tuple(each for each in report.checks if not each.held and each not in shown)
+
+
+def _draw_business(console: "Console", business: "BusinessReport") -> None:
+    changes, reads = business.changes, business.reads
+    console.print(
+        f"  application: {changes.invoked} changes begun, {changes.ok} acknowledged, "
+        f"{changes.failed} failed, {changes.unknown} unknown; {reads.ok} of {reads.invoked} reads answered"
+    )
+    for each in business.at_risk:
+        later = "arrived after all" if each not in business.unsettled else "NOT at both sites in the end"
+        console.print(f"  document at risk: {each.name}, {later}")
 
 
 def draw_story(console: "Console", report: "Report", page: Path) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainValidator, Strict, ValidationError, model_validator
 
@@ -11,7 +11,7 @@ from dcctl.config import wording
 from dcctl.config.document import read, shown
 from dcctl.config.schema import Bytes, Duration, Name, Objectives, Section, Text
 from dcctl.config.units import parse_duration
-from dcctl.domain.drill import Drill, Tolerances, WorkloadSpec
+from dcctl.domain.drill import BusinessSpec, Drill, Tolerances, WorkloadSpec
 from dcctl.errors import ConfigurationError, UsageError
 
 FOLDER = Path("drills")
@@ -59,11 +59,41 @@ class Client(Section):
     """Goes on for this long after the steady state has returned."""
 
 
+class Application(Section):
+    """The application's clients, who make tenders, bids and documents beside the writer."""
+
+    tenders_per_second: PerSecond = 0.4
+    """Each is five requests, as is a bid; a document is three."""
+    bids_per_second: PerSecond = 0.5
+    documents_per_second: PerSecond = 0.4
+    reads_per_second: PerSecond = 2.0
+    """Of something acknowledged through the other edge."""
+    document_size: Bytes = 2048
+    tendering: Duration = Field(default="10s", validate_default=True)
+    """How long every other tender takes bids; its auction follows at once."""
+    connect_limit: Duration = Field(default="2s", validate_default=True)
+    answer_limit: Duration = Field(default="5s", validate_default=True)
+
+    def spec(self) -> BusinessSpec:
+        return BusinessSpec(
+            tenders_per_s=self.tenders_per_second,
+            bids_per_s=self.bids_per_second,
+            documents_per_s=self.documents_per_second,
+            reads_per_s=self.reads_per_second,
+            document_bytes=self.document_size,
+            tendering_s=self.tendering.total_seconds(),
+            connect_limit_s=self.connect_limit.total_seconds(),
+            answer_limit_s=self.answer_limit.total_seconds(),
+        )
+
+
 class FaultSpec(Section):
     """What is broken."""
 
     cut_site: Name
     """``primary``, ``standby`` (where the database's are then), or a site's name."""
+    holds: tuple[Name, ...] = ()
+    """What must be at that site beforehand: ``primary``, and roles; a switchover brings it there."""
     for_at_most: Duration
     """The fault ends by itself after this, whatever becomes of dcctl."""
 
@@ -99,7 +129,10 @@ class DrillFile(Section):
     purpose: Text
     steady_state: SteadyState = SteadyState()
     workload: Client = Client()
+    application: Application | None = None
     fault: FaultSpec
+    respond: Literal["nothing", "failover"] = "nothing"
+    """``failover``: dcctl gives the site up by its plan, and admits it when it is back."""
     hold: Hold
     settle: Settle
     tolerances: ToleranceSpec = ToleranceSpec()
@@ -114,14 +147,14 @@ class DrillFile(Section):
             )
         return self
 
-    def with_objectives(self, objectives: Objectives) -> Drill:
-        """The drill with the objectives of the environment it will run in."""
+    def with_objectives(self, objectives: Objectives, *, site: str | None = None) -> Drill:
+        """The drill with the objectives of the environment it will run in; ``site`` is cut instead."""
         recovery, loss = self.tolerances.recovery_time, self.tolerances.loss_window
         load = self.workload
         return Drill(
             name=self.drill,
             purpose=self.purpose,
-            cut_site=self.fault.cut_site,
+            cut_site=site or self.fault.cut_site,
             cut_for_at_most_s=self.fault.for_at_most.total_seconds(),
             acknowledged_for_s=self.hold.writes_acknowledged_for.total_seconds(),
             hold_at_most_s=self.hold.at_most.total_seconds(),
@@ -141,6 +174,9 @@ class DrillFile(Section):
                 loss_window_s=(objectives.loss_window if loss is None else loss).total_seconds(),
                 lateness_s=self.tolerances.lateness.total_seconds(),
             ),
+            application=self.application.spec() if self.application else None,
+            respond=self.respond == "failover",
+            holds=self.fault.holds,
         )
 
 

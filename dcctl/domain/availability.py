@@ -18,6 +18,10 @@ BROKEN_GAP_S = 1.0
 recovery can be told from the client's ordinary rhythm, and is fixed so that reports compare."""
 
 
+BUSINESS_GAP_S = 3.0
+"""The same for the application's clients, who ask a few times a second and not fifty times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """No acknowledged write between these two instants."""
@@ -180,17 +184,19 @@ def gaps(acks: Sequence[float], begin_s: float, end_s: float) -> tuple[Gap, ...]
     return tuple(Gap(before, after) for before, after in itertools.pairwise(instants))
 
 
-def recovery_s(acks: Sequence[float], *, fault_s: float, sustained_s: float) -> float | None:
+def recovery_s(
+    acks: Sequence[float], *, fault_s: float, sustained_s: float, broken_gap_s: float = BROKEN_GAP_S
+) -> float | None:
     """From the fault to the first acknowledgement of a run that lasts ``sustained_s``; None: no such run.
 
-    A run is broken by a silence longer than ``BROKEN_GAP_S``. Acknowledgements that were under way when
+    A run is broken by a silence longer than ``broken_gap_s``. Acknowledgements that were under way when
     the fault struck end the run that began before it; only when that run goes on for ``sustained_s``
     after the fault was nothing interrupted, and the answer is 0.
     """
     begin_s: float | None = None
     last_s = -math.inf
     for ack_s in acks:
-        if begin_s is None or ack_s - last_s > BROKEN_GAP_S:
+        if begin_s is None or ack_s - last_s > broken_gap_s:
             begin_s = ack_s
         last_s = ack_s
         if ack_s - max(begin_s, fault_s) >= sustained_s:

@@ -132,7 +132,7 @@ class ActingFindings:
     """What the store's own record says of the scheduler. ``epochs`` are those that were seen, in order."""
 
     epochs: tuple[Look, ...]
-    acts: int
+    rounds: tuple[Act, ...] = ()
     fell: tuple[str, ...] = ()
     """An epoch in force was followed by a lower one, or borne by two holders."""
     overlapped: tuple[str, ...] = ()
@@ -152,7 +152,7 @@ def check_acting(history: BusinessHistory) -> ActingFindings:
         began.setdefault(look.epoch, look)
     return ActingFindings(
         epochs=tuple(began.values()),
-        acts=len(acts),
+        rounds=tuple(acts),
         fell=_sorted(
             f"{_term(before)}, then {_term(after)}"
             for before, after in itertools.pairwise(looks)

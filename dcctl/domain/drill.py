@@ -36,7 +36,7 @@ class WorkloadSpec:
 
 @dataclass(frozen=True, slots=True)
 class BusinessSpec:
-    """The application's clients: journeys on a fixed schedule, whatever the latency, through the edges in turn.
+    """The application's clients: journeys on schedule, whatever the latency, through the edges in turn.
 
     A tender or a bid is five requests, a document three.
     """
@@ -86,6 +86,12 @@ class Drill:
     lag_at_most_bytes: int
     workload: WorkloadSpec
     tolerances: Tolerances
+    application: BusinessSpec | None = None
+    """The application's clients beside the writer; None: only the writer."""
+    respond: bool = False
+    """Whether dcctl fails over and admits, as the person would who is called; else Patroni alone acts."""
+    holds: tuple[str, ...] = ()
+    """What the site must hold when it goes dark: ``primary``, and names of roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +118,23 @@ class DrillPlan:
     radius: BlastRadius
     primary: str
     standby: str
+    sites: tuple[str, ...] = ()
     steps: tuple[str, ...] = field(default=())
 
 
 def decide_drill(
-    drill: Drill, hosts: Sequence[Host], status: Status, *, pending: Sequence[str] = ()
+    drill: Drill,
+    hosts: Sequence[Host],
+    status: Status,
+    *,
+    pending: Sequence[str] = (),
+    leaders: Mapping[str, str] | None = None,
 ) -> DrillPlan | Refusal:
     """Whether ``drill`` may begin now, and what it would do.
 
     It may when nothing needs attention (``status.problems``), no earlier undo is ``pending``, the standby
-    is close behind, its target exists, and what remains still holds a quorum and an edge.
+    is close behind, its target exists and holds what it must, and what remains still holds a quorum and an
+    edge. ``leaders`` are the sites at which roles are held.
     """
     database = status.database
     reasons = [*(f"an earlier undo is pending: {each}" for each in pending), *status.problems]
@@ -135,6 +148,7 @@ def decide_drill(
         known = ", ".join(each.name for each in status.sites)
         reasons.append(f"the site to cut, {drill.cut_site}, is none of {known}")
         return Refusal(tuple(reasons))
+    reasons += decide_misplaced(drill, status, leaders or {})
     radius = decide_blast_radius(site, hosts, status)
     if radius.voters_left < status.quorum_needed:
         reasons.append(
@@ -149,6 +163,7 @@ def decide_drill(
         radius=radius,
         primary=database.primary,
         standby=database.synchronous[0],
+        sites=tuple(each.name for each in status.sites),
         steps=_steps(drill, site),
     )
 
@@ -162,6 +177,18 @@ def decide_site(drill: Drill, status: Status) -> str:
     if drill.cut_site == STANDBY and database.synchronous:
         return places[database.synchronous[0]]
     return drill.cut_site
+
+
+def decide_misplaced(drill: Drill, status: Status, leaders: Mapping[str, str]) -> list[str]:
+    """What the site does not hold although it must, each with where it is. A switchover brings it there."""
+    site = decide_site(drill, status)
+    places = {**leaders, PRIMARY: status.database.primary_place}
+    return [
+        f"{site} does not hold {'the primary' if what == PRIMARY else f'the role {what}'}: "
+        f"{place if (place := places.get(what)) else 'nobody'} does"
+        for what in drill.holds
+        if places.get(what) != site
+    ]
 
 
 def decide_blast_radius(site: str, hosts: Sequence[Host], status: Status) -> BlastRadius:
@@ -181,19 +208,26 @@ def decide_blast_radius(site: str, hosts: Sequence[Host], status: Status) -> Bla
 
 
 def _steps(drill: Drill, site: str) -> tuple[str, ...]:
-    load = drill.workload
-    return (
+    load, whole = drill.workload, drill.application is not None
+    steps = [
         f"write {load.writes_per_s:g} rows a second through every edge in turn, and read them back",
+        "make tenders, bids and documents, and read them back through the other edge" if whole else "",
         f"wait until they are acknowledged for {load.warm_up_s:g} s",
         "write the undo to disk",
         f"cut {site} off the network, its cloud API included, for {drill.cut_for_at_most_s:g} s at most",
+        f"fail over: give {site} up as soon as the evidence allows it" if drill.respond else "",
         f"hold until writes are acknowledged again for {drill.acknowledged_for_s:g} s, "
         f"{drill.hold_at_most_s:g} s at most",
+        "ask the survivor for every acknowledged document" if whole else "",
         f"heal {site}",
+        f"admit {site} when it has caught up" if drill.respond else "",
         f"wait for the steady state, {drill.settle_at_most_s:g} s at most",
+        "wait until every acknowledged document is at both sites" if whole else "",
         "stop writing, read every row back, drop the table",
+        "read every tender, bid and document back" if whole else "",
         "judge what the client saw",
-    )
+    ]
+    return tuple(step for step in steps if step)
 
 
 def table_of(run: str) -> str:
@@ -218,19 +252,19 @@ def payload_of(run: str, row: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """Something a run must leave undone: ``what`` is ``heal`` (a site) or ``drop`` (a table)."""
+    """Something a run must leave undone: ``what`` is ``heal`` or ``admit`` (a site) or ``drop`` (a table)."""
 
     what: str
     target: str
 
     def sentence(self) -> str:
         """For people."""
-        return f"heal site {self.target}" if self.what == "heal" else f"drop table {self.target}"
+        return f"drop table {self.target}" if self.what == "drop" else f"{self.what} site {self.target}"
 
     @property
     def place(self) -> str:
         """Where that is, for people."""
-        return self.target if self.what == "heal" else "database"
+        return "database" if self.what == "drop" else self.target
 
     def fields(self) -> Mapping[str, Any]:
         """As it stands in the journal."""

@@ -6,31 +6,15 @@ journal lacks is reported as not having happened.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dcctl.domain.availability import Measurement, measure
+from dcctl.domain.business import BusinessHistory
+from dcctl.domain.business_report import BusinessReport, decide_business_report
 from dcctl.domain.event import Event, sentence
 from dcctl.domain.history import Findings, History, Phase, check, operations
-
-
-class Verdict(StrEnum):
-    """``held``: every tolerance. ``deviated``: not every one. ``interrupted``: it did not run to its end."""
-
-    HELD = "held"
-    DEVIATED = "deviated"
-    INTERRUPTED = "interrupted"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was wanted, and what was measured. Both are phrases for people."""
-
-    name: str
-    wanted: str
-    measured: str
-    held: bool
+from dcctl.domain.verdict import Check, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +59,8 @@ class Report:
     timeline: tuple[Line, ...]
     started: Mapping[str, Any]
     """What the drill was started with: its numbers, its tolerances, its blast radius."""
+    business: BusinessReport | None = None
+    """What the application's clients saw, where there were any."""
 
     @property
     def deviations(self) -> tuple[Check, ...]:
@@ -82,8 +68,10 @@ class Report:
         return tuple(each for each in self.checks if not each.held)
 
 
-def decide_report(history: History, events: Sequence[Event]) -> Report:
-    """Judge one drill by its ``history`` and its journal's ``events``."""
+def decide_report(
+    history: History, events: Sequence[Event], business: BusinessHistory | None = None
+) -> Report:
+    """Judge one drill by its ``history``, the application's, and its journal's ``events``."""
     course = {event.type: event for event in reversed(events)}
     started = course["drill.started"].fields if "drill.started" in course else {}
     sustained_s = float(started.get("acknowledged_for_s", 5.0))
@@ -91,9 +79,15 @@ def decide_report(history: History, events: Sequence[Event]) -> Report:
     findings = check(history)
     window_s = loss_window_s(history, findings)
     unaided = recovered_unaided(history, measurement)
+    told = None
+    if business is not None:
+        limit_s = float(started.get("tolerances", {}).get("recovery_time_s", 0.0))
+        told = decide_business_report(business, recovery_limit_s=limit_s, sustained_s=sustained_s)
     checks = (
         _recovery_check(started, measurement, unaided=unaided),
         *_checks(started, course, measurement, findings, window_s),
+        *_response_checks(started, course),
+        *(told.checks if told else ()),
     )
     return Report(
         run=history.run,
@@ -113,12 +107,20 @@ def decide_report(history: History, events: Sequence[Event]) -> Report:
         findings=findings,
         measurement=measurement,
         marks=tuple(Mark(mark.at_s, MARKS[mark.name]) for mark in history.marks if mark.name in MARKS),
-        timeline=timeline(history, events, measurement),
+        timeline=timeline(history, events, measurement, business, told),
         started=started,
+        business=told,
     )
 
 
-MARKS = {"fault": "fault", "promoted": "promotion", "healed": "healed", "settled": "steady again"}
+MARKS = {
+    "fault": "fault",
+    "promoted": "promotion",
+    "failed over": "failed over",
+    "healed": "healed",
+    "admitted": "admitted",
+    "settled": "steady again",
+}
 """The client's marks that the picture shows, by what it calls them."""
 
 
@@ -240,9 +242,48 @@ def _settled_check(course: Mapping[str, Event], started: Mapping[str, Any]) -> C
     return Check(name, wanted, f"no{saw}", False)  # noqa: FBT003
 
 
-def timeline(history: History, events: Sequence[Event], measurement: Measurement) -> tuple[Line, ...]:
+def _response_checks(started: Mapping[str, Any], course: Mapping[str, Event]) -> Iterator[Check]:
+    """Whether dcctl did what the person would have who was called, where the drill asks for it."""
+    if not started.get("respond"):
+        return
+    for name, did, did_not in (
+        ("failed over by the plan", "drill.failed_over", "drill.not_failed_over"),
+        ("the returned site admitted", "drill.admitted", ""),
+    ):
+        saw = course[did_not].fields.get("saw", "") if did_not in course else ""
+        yield Check(name, "yes", "yes" if did in course else f"no: {saw}" if saw else "no", did in course)
+
+
+def _of_business(business: BusinessHistory, report: BusinessReport) -> Iterator[tuple[datetime, str]]:
+    """What the store and the clusters said, as lines of the timeline."""
+    for look in report.acting.epochs:
+        since = datetime.fromtimestamp(look.since_epoch_s, UTC)
+        yield (
+            max(since, business.began_at),
+            f"the store: epoch {look.epoch} of the auction scheduler in force, {look.holder}",
+        )
+    arrivals = [
+        max(each.arrived.values()) for each in report.at_risk if each.arrived and each not in report.unsettled
+    ]
+    if arrivals:
+        count = len(arrivals)
+        yield (
+            business.began_at + timedelta(seconds=max(arrivals)),
+            f"{count} document{'s' if count > 1 else ''} at risk: arrived after all",
+        )
+
+
+def timeline(
+    history: History,
+    events: Sequence[Event],
+    measurement: Measurement,
+    business: BusinessHistory | None = None,
+    of_business: BusinessReport | None = None,
+) -> tuple[Line, ...]:
     """The drill as a story, in order: what the journal says, and what the client noticed."""
     told = [(event.at, text) for event in events if (text := sentence(event))]
+    if business is not None and of_business is not None:
+        told += _of_business(business, of_business)
     for gap in measurement.outages:
         begin, end = (history.began_at + timedelta(seconds=each) for each in (gap.begin_s, gap.end_s))
         told.append((begin, "client: the last acknowledged write"))

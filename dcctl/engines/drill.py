@@ -1,35 +1,53 @@
 """A drill as it runs: write, break, hold, mend, settle, read back. And the way back after a crash.
 
 Whatever must be undone is in the journal, on disk, before it is done; the journal is the only record of
-it. ``restore`` reads it there, in the same process or in another one weeks later.
+it. ``drill_undo.restore`` reads it there, in the same process or in another one weeks later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
-from dcctl.domain.availability import recovery_s, unbroken_s
+from dcctl.domain.availability import BUSINESS_GAP_S, recovery_s, unbroken_s
+from dcctl.domain.business_check import check_business
 from dcctl.domain.drill import DrillPlan, Undo, still_cut
 from dcctl.domain.history import History, check
 from dcctl.domain.status import Status, decide_status
 from dcctl.domain.step import Step, Wait, Work
+from dcctl.engines.drill_undo import UNDO_LIMIT_S, heal, raise_if_left, undo, undo_by
 from dcctl.engines.status import System, in_turn, observe
-from dcctl.errors import DcctlError, TimedOut, UndoIncomplete, Unreachable
-from dcctl.ports import Fault, Journal, Workload
+from dcctl.errors import DcctlError, Interrupted, TimedOut, UndoIncomplete, Unreachable
+from dcctl.ports import Business, Fault, Journal, Workload
 
 OUTSIDE = "outside"
 """Where the client is, for people."""
 LOOK_EVERY_S = 0.25
-UNDO_LIMIT_S = 60.0
 GRACE_S = 15.0
 """How much longer than asked for the client's own waits may take."""
+CLIENTS_LIMIT_S = 120.0
+"""For the application's clients to end and to read everything back."""
+SEEK_LIMIT_S = 60.0
+
+
+class Responder(Protocol):
+    """The person who is called when a site is lost, and again when it is back."""
+
+    def fail_over(self, lost: str) -> Work[Any]:
+        """Give ``lost`` up as soon as that is allowed."""
+
+    def admit(self, site: str) -> Work[Any]:
+        """Put ``site`` back into rotation as soon as that is allowed; one that is in it is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """One drill at work. ``keep`` leaves the client's table; it is left anyway when it is evidence."""
+    """One drill at work. ``keep`` leaves the client's table; it is left anyway when it is evidence.
+
+    ``business`` are the application's clients beside the writer, ``responder`` who fails over and admits;
+    without them the writer is alone, and Patroni is.
+    """
 
     environment: str
     plan: DrillPlan
@@ -38,11 +56,13 @@ class Rehearsal:
     workload: Workload
     journal: Journal
     keep: bool = False
+    business: Business | None = None
+    responder: Responder | None = None
     left: list[str] = field(default_factory=list)
     """What could not be undone."""
 
     def run(self) -> Work[History]:
-        """Drill, and return what the client saw. The verdict is ``domain.report``'s.
+        """Drill, and return what the writer saw. The verdict is ``domain.report``'s.
 
         Raises UndoIncomplete when the site could not be healed or the table could not be dropped.
         """
@@ -52,13 +72,26 @@ class Rehearsal:
         try:
             try:
                 yield Step("start the writer", OUTSIDE, UNDO_LIMIT_S, self.workload.start)
+                if self.business is not None:
+                    yield Step("start the application's clients", OUTSIDE, UNDO_LIMIT_S, self.business.start)
                 yield from self._warm_up()
                 yield from self._break_and_mend()
-                yield from self._settle()
+                if not self.left:
+                    yield from self._settle()
             finally:
+                if self.business is not None:
+                    yield Step(
+                        "stop the application's clients and read everything back",
+                        OUTSIDE,
+                        CLIENTS_LIMIT_S,
+                        self._stop_business,
+                        undo=True,
+                    )
                 history = yield Step(
                     "stop writing and read every row back", OUTSIDE, UNDO_LIMIT_S, self._stop, undo=True
                 )
+            if self.business is not None and not self.left:
+                yield from self._converge(self.business)
             self._note("drill.ended")
         finally:
             if history and (self.keep or is_evidence(history)):
@@ -89,7 +122,14 @@ class Rehearsal:
         for_s = self.plan.drill.workload.warm_up_s
 
         def until() -> bool | None:
-            return all(unbroken_s(acks) >= for_s for acks in self.workload.acknowledged_s().values()) or None
+            whole = all(unbroken_s(acks) >= for_s for acks in self.workload.acknowledged_s().values())
+            return (whole and not self._silent_edges()) or None
+
+        def saw() -> str:
+            acknowledged = self.workload.acknowledged_s().items()
+            told = [f"{edge} acknowledged {len(acks)}" for edge, acks in acknowledged]
+            silent = [f"the application acknowledged nothing through {edge}" for edge in self._silent_edges()]
+            return ", ".join([*told, *silent])
 
         yield Wait(
             f"writes acknowledged through every edge for {for_s:g} s",
@@ -97,31 +137,95 @@ class Rehearsal:
             for_s + GRACE_S,
             LOOK_EVERY_S,
             until,
-            lambda: ", ".join(
-                f"{edge} acknowledged {len(acks)}" for edge, acks in self.workload.acknowledged_s().items()
-            ),
+            saw,
         )
         self._note("drill.warm")
 
+    def _silent_edges(self) -> list[str]:
+        if self.business is None:
+            return []
+        return [edge for edge, acks in self.business.acknowledged_s().items() if not acks]
+
     def _break_and_mend(self) -> Work[None]:
         site = self.plan.radius.site
-        heal = Undo("heal", site)
-        yield self._write(heal)
+        cut, out = Undo("heal", site), Undo("admit", site)
+        yield self._write(cut)
+        if self.responder is not None:
+            yield self._write(out)
         try:
-            fault_s = yield Step(f"cut {site} off", site, UNDO_LIMIT_S, self._cut)
-            yield from self._hold(fault_s)
+            try:
+                faults_s = yield Step(f"cut {site} off", site, UNDO_LIMIT_S, self._cut)
+                yield from self._fail_over()
+                yield from self._hold(faults_s)
+                yield from self._seek_survivor()
+            finally:
+                yield from undo(cut, self._heal, self.journal, self.left)
         finally:
-            yield from undo(heal, self._heal, self.journal, self.left)
+            if self.responder is not None and not self.left:
+                yield from undo_by(out, self._admit, self.journal, self.left)
 
-    def _cut(self) -> float:
-        # The mark comes first: the moment that cutting takes counts against us, never for us.
+    def _fail_over(self) -> Work[None]:
+        """As the person would who is called: what stands against it is noted, and the site is healed."""
+        if self.responder is None:
+            return
         site = self.plan.radius.site
+        try:
+            yield from self.responder.fail_over(site)
+        except (Interrupted, UndoIncomplete):
+            raise
+        except DcctlError as error:
+            self._note("drill.not_failed_over", site=site, saw=error.saw or error.sentence())
+        else:
+            self._mark("failed over", site)
+            self._note("drill.failed_over", site=site)
+
+    def _admit(self) -> Work[None]:
+        assert self.responder is not None  # noqa: S101  # asked only then
+        site = self.plan.radius.site
+        yield from self.responder.admit(site)
+        self._mark("admitted", site)
+        self._note("drill.admitted", site=site)
+
+    def _seek_survivor(self) -> Work[None]:
+        """Which acknowledged documents the surviving sites lack: the loss window, by name."""
+        if self.business is None:
+            return
+        for site in self._survivors():
+            try:
+                names = yield Step(
+                    "ask for every acknowledged document",
+                    site,
+                    SEEK_LIMIT_S,
+                    partial(self.business.seek, site),
+                )
+            except (Interrupted, UndoIncomplete):
+                raise
+            except DcctlError as error:
+                self._note("drill.not_sought", site=site, saw=error.saw or error.sentence())
+            else:
+                self._note("drill.sought", site=site, missing=len(names), names=list(names))
+
+    def _survivors(self) -> Iterable[str]:
+        lost = self.plan.radius.site
+        return (site for site in self.plan.sites if site != lost)
+
+    def _mark(self, name: str, target: str) -> float:
+        """In both histories; when, by the writer's."""
+        if self.business is not None:
+            self.business.mark(name, target)
+        return self.workload.mark(name, target)
+
+    def _cut(self) -> tuple[float, float]:
+        # The mark comes first: the moment that cutting takes counts against us, never for us.
+        site, of_business_s = self.plan.radius.site, 0.0
+        if self.business is not None:
+            of_business_s = self.business.mark("fault", site)
         fault_s = self.workload.mark("fault", site)
         self.fault.cut(site, for_s=self.plan.drill.cut_for_at_most_s)
         self._note("drill.fault", site=site)
-        return fault_s
+        return fault_s, of_business_s
 
-    def _hold(self, fault_s: float) -> Work[None]:
+    def _hold(self, faults_s: tuple[float, float]) -> Work[None]:
         """Keep the site dark until the client is served again, and note a promotion when it is seen."""
         for_s = self.plan.drill.acknowledged_for_s
         promoted: list[str] = []
@@ -129,10 +233,9 @@ class Rehearsal:
         def until() -> bool | None:
             if not promoted and (primary := self._new_primary()):
                 promoted.append(primary)
-                self.workload.mark("promoted", self._place(primary))
+                self._mark("promoted", self._place(primary))
                 self._note("drill.promoted", primary=primary, site=self._place(primary))
-            acks = sorted(chain.from_iterable(self.workload.acknowledged_s().values()))
-            return recovery_s(acks, fault_s=fault_s, sustained_s=for_s) is not None or None
+            return (not self._unserved(faults_s, for_s)) or None
 
         try:
             yield Wait(
@@ -141,12 +244,30 @@ class Rehearsal:
                 self.plan.drill.hold_at_most_s,
                 LOOK_EVERY_S,
                 until,
-                lambda: f"the primary is {promoted[0]}" if promoted else "no new primary was seen",
+                lambda: "; ".join(
+                    [
+                        f"the primary is {promoted[0]}" if promoted else "no new primary was seen",
+                        *self._unserved(faults_s, for_s),
+                    ]
+                ),
             )
         except TimedOut as error:
             self._note("drill.not_served", saw=error.saw)
         else:
             self._note("drill.served", for_s=for_s)
+
+    def _unserved(self, faults_s: tuple[float, float], for_s: float) -> list[str]:
+        """Which clients are not served again, those of all edges together."""
+        acks = sorted(chain.from_iterable(self.workload.acknowledged_s().values()))
+        unserved = []
+        if recovery_s(acks, fault_s=faults_s[0], sustained_s=for_s) is None:
+            unserved.append("the writer is not served")
+        if self.business is not None:
+            acks = sorted(chain.from_iterable(self.business.acknowledged_s().values()))
+            begun = {"fault_s": faults_s[1], "sustained_s": for_s, "broken_gap_s": BUSINESS_GAP_S}
+            if recovery_s(acks, **begun) is None:
+                unserved.append("the application's clients are not served")
+        return unserved
 
     def _new_primary(self) -> str | None:
         """Who calls itself primary outside the dark site, when that is not who was."""
@@ -167,7 +288,7 @@ class Rehearsal:
         except DcctlError:
             in_force = False  # what nobody saw is not claimed; healing comes first
         heal(self.fault, site)
-        self.workload.mark("healed", site)
+        self._mark("healed", site)
         self._note("drill.healed", site=site, in_force=in_force)
 
     def _settle(self) -> Work[None]:
@@ -191,9 +312,32 @@ class Rehearsal:
             self._note("drill.not_settled", saw=error.saw)
             return
         database = status.database
-        self.workload.mark("settled", database.primary_place or "")
+        self._mark("settled", database.primary_place or "")
         self._note("drill.settled", primary=database.primary, standby=database.synchronous[0])
         yield from self._cool_down()
+
+    def _converge(self, business: Business) -> Work[None]:
+        """Wait until every acknowledged document is at every site; then all that was at risk has arrived."""
+        missing: dict[str, int] = {}
+
+        def until() -> bool | None:
+            for site in self.plan.sites:
+                missing[site] = len(business.seek(site))
+            return not any(missing.values()) or None
+
+        try:
+            yield Wait(
+                "every acknowledged document is at every site",
+                self.environment,
+                self.plan.drill.settle_at_most_s,
+                1.0,
+                until,
+                lambda: ", ".join(f"{number} are not at {site}" for site, number in missing.items()),
+            )
+        except TimedOut as error:
+            self._note("drill.not_converged", saw=error.saw)
+        else:
+            self._note("drill.converged")
 
     def _cool_down(self) -> Work[None]:
         for_s = self.plan.drill.workload.cool_down_s
@@ -212,6 +356,11 @@ class Rehearsal:
         history = self.workload.stop()
         self._note("drill.read_back", succeeded=check(history).final_read)
         return history
+
+    def _stop_business(self) -> None:
+        if self.business is not None:
+            whole = check_business(self.business.stop()).inventory
+            self._note("drill.business_read_back", succeeded=whole)
 
     def _place(self, name: str) -> str:
         return next((host.place for host in self.system.hosts if host.name == name), "")
@@ -233,74 +382,3 @@ def is_evidence(history: History) -> bool:
     found = check(history)
     suspect = (found.lost, found.vanished, found.phantom, found.altered, found.failed_yet_present)
     return bool(history.records) and (not found.final_read or any(suspect))
-
-
-def heal(fault: Fault, site: str) -> None:
-    """End the cut of ``site`` and read back that it is gone. Raises UndoIncomplete when it is not."""
-    fault.heal(site)
-    if (cut := still_cut(site, fault.observe_cuts())) is not None:
-        raise UndoIncomplete(
-            f"heal site {site}",
-            left=(f"site {site} is cut off; it heals by itself in {cut.heals_in_s:.0f} s",),
-            next_command="dcctl drill restore",
-        )
-
-
-def undo(pending: Undo, effect: Callable[[], None], journal: Journal, left: list[str]) -> Work[None]:
-    """Undo one thing and record that it is done, or add it to what is ``left``; never raises."""
-
-    def done() -> None:
-        effect()
-        journal.append("undo.done", pending.fields())
-
-    try:
-        yield Step(pending.sentence(), pending.place, UNDO_LIMIT_S, done, undo=True)
-    except DcctlError as error:
-        left.append(f"{pending.sentence()}: {error.saw or error.sentence()}")
-
-
-def _undo_when_it_can(
-    pending: Undo, effect: Callable[[], None], journal: Journal, left: list[str]
-) -> Work[None]:
-    """As ``undo``, but again and again: after a site was healed a database may take a while to answer."""
-    seen: list[str] = []
-
-    def until() -> bool | None:
-        try:
-            effect()
-        except Unreachable as error:
-            seen[:] = [error.saw or error.sentence()]
-            return None
-        journal.append("undo.done", pending.fields())
-        return True
-
-    try:
-        yield Wait(
-            pending.sentence(), pending.place, UNDO_LIMIT_S, 2.0, until, lambda: "".join(seen), undo=True
-        )
-    except DcctlError as error:
-        left.append(f"{pending.sentence()}: {error.saw or error.sentence()}")
-
-
-def raise_if_left(left: Sequence[str]) -> None:
-    """Raise UndoIncomplete when something is."""
-    if left:
-        raise UndoIncomplete("undo what the drill did", left=tuple(left), next_command="dcctl drill restore")
-
-
-def restore(
-    pending: Sequence[tuple[Journal, Undo]], *, fault: Fault | None, drop: Callable[[str], None]
-) -> Work[None]:
-    """Undo what earlier runs left, each recorded in the journal of the run that left it.
-
-    Everything is tried. Raises UndoIncomplete with what remains.
-    """
-    left: list[str] = []
-    for journal, each in pending:
-        if each.what == "drop":
-            yield from _undo_when_it_can(each, partial(drop, each.target), journal, left)
-        elif fault is None:
-            left.append(f"{each.sentence()}: this environment has no means to")
-        else:
-            yield from undo(each, partial(heal, fault, each.target), journal, left)
-    raise_if_left(left)

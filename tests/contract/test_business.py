@@ -338,5 +338,5 @@ def await_count(world: World, query: str) -> None:
 
 def test_an_empty_history_is_no_finding(world: World) -> None:
     history = BusinessHistory(RUN, datetime.now(UTC), {}, {})
-    assert check_acting(history) == ActingFindings((), 0)
+    assert check_acting(history) == ActingFindings(())
     assert world.business.seek("east") == ()

@@ -19,9 +19,11 @@ from dcctl.domain.drill import (
 from dcctl.domain.event import Event
 from dcctl.domain.history import History
 from dcctl.domain.refusal import Refusal
-from dcctl.domain.report import Report, Verdict, decide_report
+from dcctl.domain.report import Report, decide_report
 from dcctl.domain.status import decide_status
-from dcctl.engines.drill import Rehearsal, restore
+from dcctl.domain.verdict import Verdict
+from dcctl.engines.drill import Rehearsal
+from dcctl.engines.drill_undo import restore
 from dcctl.engines.status import System, in_turn, observe
 from dcctl.errors import Interrupted, StepFailed, UndoIncomplete, Unreachable
 from dcctl.shell import Interruption, perform
