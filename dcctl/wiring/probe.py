@@ -1,6 +1,8 @@
 """Probes, composed: which ones follow from the configuration, and how a round of them is made."""
 
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcctl.config.schema import OpenstackSite, VmwareSite
@@ -20,14 +22,27 @@ OPERATOR = "operator"
 FRESH_S = 30.0
 """A round that comes later than this after the one before begins its counting anew."""
 
+REACH_LIMIT_S = 2.0
+"""For a connection to a cloud's API."""
+
 
 def probe_specs(configuration: "Configuration", place: str = OPERATOR) -> "tuple[ProbeSpec, ...]":
     """Every probe that can be made from ``place``: a site, ``witness``, or ``OPERATOR``."""
     from dcctl.config import probing
 
+    operator = place == OPERATOR
     found = {site: _api(settings) for site, settings in configuration.sites.items()}
-    apis = {site: api for site, api in found.items() if api is not None}
-    return probing.probes(configuration, apis=apis, operator=place == OPERATOR)
+    apis = {
+        site: api if operator else replace(api, verified=api.verified and _is_file(api.ca_file))
+        for site, api in found.items()
+        if api is not None
+    }
+    return probing.probes(configuration, apis=apis, operator=operator)
+
+
+def _is_file(path: str) -> bool:
+    """A machine's configuration names no authority unless somebody put one there."""
+    return bool(path) and Path(path).is_file()
 
 
 def probe_round(
@@ -68,6 +83,7 @@ def _plain_probers() -> "dict[type[Any], Prober]":
 def _operators_probers(configuration: "Configuration") -> "dict[type[Any], Prober]":
     from dcctl import wiring
     from dcctl.adapters import probes
+    from dcctl.adapters.reach import TcpReach
     from dcctl.config.reference import resolve
     from dcctl.domain import probe
 
@@ -79,7 +95,12 @@ def _operators_probers(configuration: "Configuration") -> "dict[type[Any], Probe
     def remote(name: str) -> "SshRemote":
         return wiring.remote(configuration, name)
 
+    reach = TcpReach(limit_s=REACH_LIMIT_S)
+
     def cloud(site: str) -> str:
+        # A cloud that is dark is told at once, and without loading its library.
+        if (api := wiring._api(configuration.sites[site])) is not None:
+            reach.observe_port(*api)
         with wiring.machines(configuration, site) as machines:
             servers = machines.observe_servers()
         ours = sum(server.owner == configuration.environment for server in servers)
