@@ -117,7 +117,7 @@ def _sites(report: AgentReport) -> Iterator[Family]:
     yield _gauge("dcctl_site_state", "1 for the state that is wanted of a site", wanted, "site", "state")
     rotation = report.applied.rotation if report.applied else {}
     applied = {(site,): float(said) for site, said in rotation.items() if said is not None}
-    yield _gauge("dcctl_edge_in_rotation", "1 where this edge has a site in rotation", applied, "site")
+    yield _gauge("dcctl_site_in_rotation", "1 where this edge has a site in rotation", applied, "site")
 
 
 def _probes(report: AgentReport) -> Iterator[Family]:

@@ -137,6 +137,35 @@ def decide_applied(
     return found
 
 
+def decide_applied_at(
+    plan: "RotationPlan",
+    seen: Sequence[EdgeServer] | str,
+    said: EdgeApplied | None,
+    places: Mapping[str, str],
+) -> str:
+    """Why an edge does not have the plan's site as it is wanted; empty when it has.
+
+    Both must show it: the edge by what it ``seen`` does with the site's servers, and the agent beside it by
+    what it ``said`` it read back, because a server that is down hides on the edge's page that it drains.
+    """
+    wanted = plan.to is Rotation.ACTIVE
+    if isinstance(seen, str):
+        return f"it does not answer: {seen}"
+    if said is None:
+        return "no agent beside it says what it applied"
+    if said.rotation.get(plan.site) is not wanted:
+        return said.problem or "its agent has not applied it yet"
+    wrong = [
+        f"{each.backend}/{each.name}"
+        for each in seen
+        if each.backend in BACKENDS
+        and site_of(each.name, places) == plan.site
+        and each.in_rotation is not wanted
+        and each.up
+    ]
+    return f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not as its agent says" if wrong else ""
+
+
 def in_flight(site: str, servers: Sequence[EdgeServer], places: Mapping[str, str]) -> tuple[EdgeServer, ...]:
     """The servers of ``site`` that work on something for clients."""
     return tuple(
@@ -175,12 +204,23 @@ def decide_serving(
         down = [
             backend
             for backend in BACKENDS
-            if (servers := _of(site, backend, seen, places)) and not any(each.up for each in servers)
+            if (servers := _of(site, backend, seen, places))
+            and not any(each.up or _seen_up(each, edges) for each in servers)
         ]
         if not down:
             return Serving(site, ok=True)
         why.append(f"{name} finds no server of {site} up for {', '.join(down)}")
     return Serving(site, ok=False, why_not="; ".join(why))
+
+
+def _seen_up(server: EdgeServer, edges: Mapping[str, Sequence[EdgeServer] | str]) -> bool:
+    """For one in maintenance, which the edge does not check: whether another edge finds it up."""
+    return server.status.startswith("MAINT") and any(
+        (each.backend, each.name, each.up) == (server.backend, server.name, True)
+        for seen in edges.values()
+        if not isinstance(seen, str)
+        for each in seen
+    )
 
 
 def _of(

@@ -6,12 +6,16 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from dcctl.adapters.haproxy import HaproxyEdges
     from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperSites, ZooKeeperVantages
     from dcctl.config.schema import Configuration
     from dcctl.engines.agent import Agent
+    from dcctl.engines.status import Ask
+    from dcctl.engines.traffic import Means
+    from dcctl.ports import Clock
 
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 10.0
@@ -79,6 +83,33 @@ def edge_traffic(configuration: "Configuration", *, limit_s: float = EDGE_LIMIT_
 
     addresses = {machine.name: machine.address for machine in expand.with_role(configuration, "edge")}
     return HaproxyEdges(addresses, get=http.get, limit_s=limit_s)
+
+
+@contextmanager
+def rotation(
+    configuration: "Configuration", *, clock: "Clock", ask: "Ask"
+) -> "Iterator[Callable[[str], Means]]":
+    """What a run, by its name, changes the sites' rotation with. Raises Unreachable without a quorum.
+
+    ``ask`` bounds a look at all edges, and at what capacity is judged by (``shell.at_once`` with a limit).
+    """
+    import getpass
+
+    from dcctl.engines.traffic import Means
+    from dcctl.wiring.capacity import capacity
+
+    with session(configuration) as begun:
+        yield lambda run: Means(
+            sites=sites_of(configuration, begun),
+            vantages=vantages_of(configuration, begun),
+            edges=edge_traffic(configuration),
+            places=places(configuration),
+            capacity=lambda site: capacity(configuration, site, ask=ask).reasons,
+            ask=ask,
+            now=clock.now,
+            by=f"{getpass.getuser()}@{socket.gethostname()}",
+            run=run,
+        )
 
 
 def agent(

@@ -53,11 +53,11 @@ def test_health_and_metrics() -> None:
         'dcctl_agent_rounds_total{loop="steer"} 7.0',
         'dcctl_site_state{site="east",state="drained"} 1.0',
         'dcctl_site_state{site="east",state="active"} 0.0',
-        'dcctl_edge_in_rotation{site="east"} 0.0',
+        'dcctl_site_in_rotation{site="east"} 0.0',
         'dcctl_probe_success{kind="http",probe="west-app-1/cdb",site="west",target="west-app-1"} 0.0',
     ):
         assert line in text
-    assert 'dcctl_edge_in_rotation{site="west"}' not in text, "unknown is no number"
+    assert 'dcctl_site_in_rotation{site="west"}' not in text, "unknown is no number"
 
 
 def test_an_agent_that_is_cut_off_answers_503_and_says_why() -> None:
