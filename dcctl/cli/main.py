@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "dcctl.cli.drill:drill",
         "Rehearse a failure and report what a client saw: run, plan, show, restore.",
     ),
+    "drain": ("dcctl.cli.traffic:drain", "Take a site out of traffic; its work in flight ends."),
+    "undrain": ("dcctl.cli.traffic:undrain", "Put a drained site back into traffic."),
     "failover": ("dcctl.cli.failover:failover", "Give up a lost site and go on at the other: plan, apply."),
     "switchover": (
         "dcctl.cli.switchover:switchover",

@@ -326,7 +326,8 @@ def _why_none(site: str, states: Sequence[SiteState], able: Mapping[str, Serving
         if each.site == site:
             continue
         if each.state is not Rotation.ACTIVE:
-            said.append(f"{each.site} is {each.state}")
+            by = f" by {each.by}" if each.by else ""
+            said.append(f"{each.site} is {each.state}{by}{f' ({each.reason})' if each.reason else ''}")
         elif each.site not in able:
             said.append(f"nobody looked at {each.site}")
         else:

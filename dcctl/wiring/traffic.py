@@ -2,25 +2,36 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from dcctl.errors import DcctlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from dcctl.adapters.haproxy import HaproxyEdges
-    from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperSites, ZooKeeperVantages
+    from dcctl.adapters.zookeeper import (
+        ZooKeeperRuns,
+        ZooKeeperSession,
+        ZooKeeperSites,
+        ZooKeeperVantages,
+    )
     from dcctl.config.schema import Configuration
     from dcctl.engines.agent import Agent
     from dcctl.engines.status import Ask
     from dcctl.engines.traffic import Means
-    from dcctl.ports import Clock
+    from dcctl.ports import Clock, Journal
 
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 10.0
 REQUEST_LIMIT_S = 3.0
 EDGE_LIMIT_S = 2.0
+BEGIN_LIMIT_S = 30.0
+APPEND_LIMIT_S = 20.0
+"""An ensemble that elects another leader is waited for."""
 
 
 def new_session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "ZooKeeperSession":
@@ -85,31 +96,58 @@ def edge_traffic(configuration: "Configuration", *, limit_s: float = EDGE_LIMIT_
     return HaproxyEdges(addresses, get=http.get, limit_s=limit_s)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Ready to look, and to act: ``means`` is what a run, by its name, changes the sites' rotation with."""
+
+    means: "Callable[[str], Means]"
+    runs: "ZooKeeperRuns"
+
+    @contextmanager
+    def acting(self, journal: "Journal", command: str) -> "Iterator[Journal]":
+        """The journal of the one run that may act in the environment, kept in ZooKeeper as well.
+
+        Raises Refused, which names the run that is active.
+        """
+        from dcctl.adapters.zookeeper import SharedJournal
+
+        self.runs.begin(journal.run, command, limit_s=BEGIN_LIMIT_S)
+        try:
+            yield SharedJournal(journal, self.runs, limit_s=APPEND_LIMIT_S)
+        finally:
+            with suppress(DcctlError):  # the end of our session ends it too
+                self.runs.end(limit_s=REQUEST_LIMIT_S)
+
+
 @contextmanager
-def rotation(
-    configuration: "Configuration", *, clock: "Clock", ask: "Ask"
-) -> "Iterator[Callable[[str], Means]]":
-    """What a run, by its name, changes the sites' rotation with. Raises Unreachable without a quorum.
+def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Iterator[Stage]":
+    """Raises Unreachable without a quorum.
 
     ``ask`` bounds a look at all edges, and at what capacity is judged by (``shell.at_once`` with a limit).
     """
     import getpass
 
+    from dcctl.adapters.zookeeper import ZooKeeperRuns
     from dcctl.engines.traffic import Means
     from dcctl.wiring.capacity import capacity
 
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
     with session(configuration) as begun:
-        yield lambda run: Means(
-            sites=sites_of(configuration, begun),
-            vantages=vantages_of(configuration, begun),
-            edges=edge_traffic(configuration),
-            places=places(configuration),
-            capacity=lambda site: capacity(configuration, site, ask=ask).reasons,
-            ask=ask,
-            now=clock.now,
-            by=f"{getpass.getuser()}@{socket.gethostname()}",
-            run=run,
-        )
+
+        def means(run: str) -> Means:
+            return Means(
+                sites=sites_of(configuration, begun),
+                vantages=vantages_of(configuration, begun),
+                edges=edge_traffic(configuration),
+                places=places(configuration),
+                capacity=lambda site: capacity(configuration, site, ask=ask).reasons,
+                ask=ask,
+                now=clock.now,
+                by=who,
+                run=run,
+            )
+
+        yield Stage(means, ZooKeeperRuns(begun, configuration.environment, who=who))
 
 
 def agent(

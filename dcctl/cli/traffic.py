@@ -1,0 +1,154 @@
+"""``dcctl drain`` and ``dcctl undrain``: a site out of traffic rotation, and back."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from dcctl.cli.output import Progress, console, emit
+from dcctl.cli.provision import choose_sites, confirm
+from dcctl.cli.session import Session, command_options
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.traffic import Rotation, RotationPlan
+from dcctl.errors import Refused
+from dcctl.shell import Interruption, WallClock, at_once, perform
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dcctl.domain.step import Work
+    from dcctl.engines.traffic import Means
+
+LOOK_LIMIT_S = 10.0
+
+site_argument = click.argument("site", metavar="SITE")
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for whoever looks later.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One of the two commands."""
+
+    what: str
+    site: str
+    reason: str
+    decide: "Callable[[Means], RotationPlan | Refusal]"
+    work: "Callable[[Means], Work[RotationPlan]]"
+
+
+@click.command()
+@site_argument
+@reason_option
+@click.option(
+    "--idle-limit",
+    "idle_limit_s",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long work in flight may take; what is left then is named, with code 6.",
+)
+@yes_option
+@command_options
+def drain(session: Session, *, site: str, reason: str, idle_limit_s: float, yes: bool) -> None:
+    """Take SITE out of traffic: no new work goes there, and what is in flight there ends.
+
+    Refused unless another site serves, and can carry both. Its edge tells clients to leave; the database
+    stays where it is. Done when every edge shows it. May be repeated.
+    """
+    from dcctl.engines import traffic
+
+    _turn(
+        session,
+        Turn(
+            "drain",
+            site,
+            reason,
+            decide=lambda means: traffic.observe_drain(site, means),
+            work=lambda means: traffic.take_out(site, means, reason=reason, idle_limit_s=idle_limit_s),
+        ),
+        yes=yes,
+    )
+
+
+@click.command()
+@site_argument
+@reason_option
+@yes_option
+@command_options
+def undrain(session: Session, *, site: str, reason: str, yes: bool) -> None:
+    """Put SITE back into traffic. Refused while it is quarantined, or is not seen to serve."""
+    from dcctl.engines import traffic
+
+    _turn(
+        session,
+        Turn(
+            "undrain",
+            site,
+            reason,
+            decide=lambda means: traffic.observe_undrain(site, means),
+            work=lambda means: traffic.put_back(site, means, reason=reason),
+        ),
+        yes=yes,
+    )
+
+
+def _turn(session: Session, turn: Turn, *, yes: bool) -> None:
+    """Show what would change, ask, and do it as a run of its own."""
+    from dcctl import wiring
+    from dcctl.wiring import traffic
+
+    clock = WallClock()
+    configuration = session.configuration()
+    choose_sites(configuration, (turn.site,))
+    dcctl = f"dcctl -e {session.environment}" if session.environment else "dcctl"
+    again = f"{dcctl} {turn.what} {turn.site}"
+    ask = partial(at_once, limit_s=LOOK_LIMIT_S)
+    with traffic.stage(configuration, clock=clock, ask=ask) as stage:
+        decided = turn.decide(stage.means(""))
+        if isinstance(decided, Refusal):
+            command = f"{dcctl} status"
+            raise Refused(turn.what, on=turn.site, reasons=decided.reasons, next_command=command)
+        _draw(console(sys.stderr if session.json else sys.stdout), decided)
+        if decided.change:
+            confirm(f"{turn.what} {turn.site}", yes=yes, command=f"{again} --yes")
+        with (
+            Interruption() as held,
+            wiring.journal(configuration, what=turn.what, clock=clock) as journal,
+            stage.acting(journal, f"{turn.what} {turn.site}") as shared,
+            Progress(turn.what) as progress,
+        ):
+            done = perform(
+                turn.work(stage.means(journal.run)),
+                clock=clock,
+                journal=shared,
+                seen=progress,
+                about={"command": f"{turn.what} {turn.site}", "environment": configuration.environment},
+                resume=again,
+                interruption=held,
+            )
+            run = journal.run
+    emit(session, {"run": run, **asdict(done)}, lambda out: _told(out, done, run))
+
+
+def _draw(out: "Console", plan: RotationPlan) -> None:
+    left = ", ".join(plan.left) or "none"
+    if plan.change:
+        out.print(f"{plan.site}: {plan.before.state} -> {plan.to}; serving afterwards: {left}")
+    else:
+        said = f" by {plan.before.by}" if plan.before.by else ""
+        why = f" ({plan.before.reason})" if plan.before.reason else ""
+        out.print(f"{plan.site} is {plan.before.state} already{said}{why}; serving: {left}")
+    for edge in plan.dark:
+        out.print(f"  {edge} does not answer: it follows when it is back")
+
+
+def _told(out: "Console", plan: RotationPlan, run: str) -> None:
+    edges = " and ".join(plan.edges)
+    word = "in" if plan.to is Rotation.ACTIVE else "out of"
+    idle = "" if plan.to is Rotation.ACTIVE else ", nothing of it is in flight"
+    out.print(f"done: {plan.site} is {word} rotation at {edges}{idle} (run {run})")
