@@ -5,9 +5,12 @@ namespace. A secret is a file there, which the role that needs it writes.
 """
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from typing import Any
 
+from dcctl.config import expand
 from dcctl.config.schema import REQUIRED_SECRETS, Configuration
+from dcctl.config.units import AddressRange
 
 FOLDER = "/etc/dcctl"
 STATE = "/var/lib/dcctl"
@@ -37,10 +40,29 @@ def machines_configuration(configuration: Configuration) -> dict[str, Any]:
         site.pop("ca_file", None)
         if "password" in site:
             site["password"] = f"file:{FOLDER}/no-password"
+    for name, addresses in _addresses(configuration).items():
+        document["machines"][name]["addresses"] |= addresses
     document["secrets"] = {name: f"file:{secret_file(name)}" for name in configuration.secrets}
     if configuration.replication is not None:
         document["replication"] = _replication(document["replication"], by_reference)
     return document
+
+
+def _addresses(configuration: Configuration) -> dict[str, dict[str, str]]:
+    """Each group's addresses by site, said outright: the order in which groups are written, from which
+    they follow otherwise, does not survive every way in which a document is carried around."""
+    found: dict[str, dict[str, str]] = {}
+    for name, group in configuration.machines.items():
+        for site in group.sites:
+            own = [
+                IPv4Address(each.address)
+                for each in expand.machines(configuration)
+                if (each.group, each.place) == (name, site)
+            ]
+            kept = group.addresses.get(site) or AddressRange(own[0], own[-1])
+            if site in group.addresses or len(kept) == len(own):  # else others' lie between
+                found.setdefault(name, {})[site] = str(kept)
+    return found
 
 
 def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) -> dict[str, Any]:
