@@ -149,9 +149,9 @@ class Rehearsal:
     def _break_and_mend(self) -> Work[None]:
         site = self.plan.radius.site
         cut, out = Undo("heal", site), Undo("admit", site)
-        yield self._write(cut)
         if self.responder is not None:
             yield self._write(out)
+        yield self._write(cut)  # the newest is undone first: a dark site cannot be admitted
         try:
             try:
                 faults_s = yield Step(f"cut {site} off", site, UNDO_LIMIT_S, self._cut)

@@ -22,11 +22,12 @@ from dcctl.domain.refusal import Refusal
 from dcctl.domain.report import Report, decide_report
 from dcctl.domain.status import decide_status
 from dcctl.domain.verdict import Verdict
-from dcctl.engines.drill import Rehearsal
+from dcctl.engines.drill import Rehearsal, Responder
 from dcctl.engines.drill_undo import restore
 from dcctl.engines.status import System, in_turn, observe
 from dcctl.errors import Interrupted, StepFailed, UndoIncomplete, Unreachable
 from dcctl.shell import Interruption, perform
+from dcctl.testing.business import FakeBusiness
 from dcctl.testing.clock import VirtualClock
 from dcctl.testing.journal import MemoryJournal
 from dcctl.testing.machines import FakeCloud, FakeMachines
@@ -69,6 +70,8 @@ class Bench:
         self.journal = MemoryJournal("20260102-030405-drill-ab12", now=self.clock.now)
         self.workload = FakeWorkload(self.system, self.drill.workload, run=self.journal.run)
         self.fault = FakeFault(self.system)
+        self.business: FakeBusiness | None = None
+        self.responder: Responder | None = None
         self.interruption = Interruption()
 
     def ports(self) -> System:
@@ -98,6 +101,8 @@ class Bench:
             workload=self.workload,
             journal=self.journal,
             keep=self.keep,
+            business=self.business,
+            responder=self.responder,
         )
         return perform(
             rehearsal.run(),
@@ -108,7 +113,8 @@ class Bench:
         )
 
     def report(self) -> Report:
-        return decide_report(self.workload.stop(), self.journal.events())
+        told = self.business.history() if self.business is not None else None
+        return decide_report(self.workload.stop(), self.journal.events(), told)
 
     def types(self) -> list[str]:
         return [event.type for event in self.journal.events() if event.type.startswith(("drill", "undo"))]
