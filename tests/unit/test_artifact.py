@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dcctl import resources
+from dcctl.config import expand
 from dcctl.config.load import load_file
 from dcctl.config.on_machines import machines_configuration
 from dcctl.config.schema import Configuration
@@ -99,7 +100,7 @@ def test_the_machines_own_configuration_is_right_and_holds_nothing_of_the_operat
     document = machines_configuration(configuration)
     again = Configuration.model_validate(document)
     assert again.environment == configuration.environment
-    assert again.machines == configuration.machines
+    assert expand.machines(again) == expand.machines(configuration)
     assert again.network_namespace is None
     assert "/run/operator/" not in json.dumps(document)
     (tmp_path / "dcctl.yaml").write_text(json.dumps(document))
