@@ -235,6 +235,10 @@ def _site(site: "SiteStatus") -> "Text":
         text.append(" answers", style=GOOD).append(f", {site.servers} servers")
     else:
         text.append(" is dark", style=BAD).append(f": {site.reason}")
+    style = {"active": GOOD, "unknown": QUIET}.get(site.rotation, DOUBT)
+    text.append(", ").append("in rotation" if site.rotation == "active" else site.rotation, style=style)
+    if site.rotation_reason and site.rotation != "active":
+        text.append(f" {site.rotation_reason}")
     if site.cut:
         text.append(f", cut off on purpose for {site.cut.heals_in_s:.0f} s more", style=DOUBT)
     return text

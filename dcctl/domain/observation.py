@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from dcctl.domain.machine import Server
+from dcctl.domain.traffic import SiteState
 
 T = TypeVar("T")
 
@@ -118,3 +119,5 @@ class View:
     cuts: tuple[Cut, ...] = ()
     documents: Seen[AtRisk] | None = None
     """None where no documents are replicated."""
+    states: Seen[tuple[SiteState, ...]] = field(default_factory=lambda: Seen(None, "not asked"))
+    """What is wanted of each site, as the ensemble has it."""

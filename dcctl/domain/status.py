@@ -18,8 +18,11 @@ from dcctl.domain.observation import (
     VoterMode,
     VoterReport,
 )
+from dcctl.domain.traffic import Rotation, SiteState
 
 UNREACHABLE = "unreachable"
+MENDS = {str(Rotation.DRAINED): "undrain", str(Rotation.QUARANTINED): "admit"}
+"""What puts a site back that is out of rotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,19 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class SiteStatus:
-    """``answers``: whether its cloud's API does; ``reason`` why not. ``cut`` while a drill holds it dark."""
+    """``answers``: whether its cloud's API does; ``reason`` why not. ``cut`` while a drill holds it dark.
+
+    ``rotation`` is ``active``, ``drained``, ``quarantined``, or ``unknown`` where the ensemble does not say;
+    ``rotation_reason`` is who made it so and why, or why nobody says.
+    """
 
     name: str
     answers: bool
     reason: str
     servers: int
     cut: Cut | None
+    rotation: str
+    rotation_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +241,7 @@ def _member(
 
 def _sites(view: View) -> tuple[SiteStatus, ...]:
     cuts = {cut.site: cut for cut in view.cuts}
+    states = {state.site: state for state in view.states.value or ()}
     return tuple(
         SiteStatus(
             name=name,
@@ -239,9 +249,16 @@ def _sites(view: View) -> tuple[SiteStatus, ...]:
             reason=answer.reason,
             servers=len(answer.value or ()),
             cut=cuts.get(name),
+            rotation=str(states[name].state) if name in states else "unknown",
+            rotation_reason=_wanted_by(states[name]) if name in states else view.states.reason,
         )
         for name, answer in view.clouds.items()
     )
+
+
+def _wanted_by(state: SiteState) -> str:
+    by = f"by {state.by}" if state.by else ""
+    return f"{by} ({state.reason})" if by and state.reason else by
 
 
 def _machine(host: Host, view: View) -> MachineStatus:
@@ -341,6 +358,12 @@ def _site_problems(sites: Sequence[SiteStatus]) -> list[str]:
         f"site {site.name} is cut off on purpose and heals by itself in {site.cut.heals_in_s:.0f} s"
         for site in sites
         if site.cut
+    ]
+    problems += [
+        f"site {site.name} is {site.rotation} {site.rotation_reason}".rstrip()
+        + f": dcctl {mends} {site.name}"
+        for site in sites
+        if (mends := MENDS.get(site.rotation))
     ]
     return problems
 

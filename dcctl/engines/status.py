@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from dcctl.domain.machine import Server
 from dcctl.domain.observation import AtRisk, Seen, View
 from dcctl.domain.status import Host
+from dcctl.domain.traffic import SiteState
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import Coordination, Database, Edges, Fault, Reach
 
@@ -31,6 +32,8 @@ class System:
     ssh_port: int = SSH_PORT
     documents: Callable[[], AtRisk] | None = None
     """How many documents are at one site only; None where none are replicated."""
+    states: Callable[[], tuple[SiteState, ...]] | None = None
+    """What is wanted of each site; None where nobody is asked."""
 
 
 Question = Callable[[], Any]
@@ -51,6 +54,7 @@ def observe(system: System, ask: Ask) -> View:
         found[part][name] = _seen(answers[f"{part} {name}"])
     cuts = found.pop("cuts", {}).get("cuts", Seen(()))
     documents = found.pop("documents", {}).get("documents")
+    states = found.pop("states", {}).get("states", Seen(None, "not asked"))
     return View(
         clouds=found.get("clouds", {}),
         reachable=found.get("reachable", {}),
@@ -60,6 +64,7 @@ def observe(system: System, ask: Ask) -> View:
         edges=found.get("edges", {}),
         cuts=cuts.value or (),
         documents=documents,
+        states=states,
     )
 
 
@@ -79,6 +84,7 @@ def _questions(system: System) -> dict[tuple[str, str], Question]:
         **{("edges", name): partial(system.edges.observe_edge, name) for name in system.edges.edges},
         **({("cuts", "cuts"): system.fault.observe_cuts} if system.fault is not None else {}),
         **({("documents", "documents"): system.documents} if system.documents is not None else {}),
+        **({("states", "states"): system.states} if system.states is not None else {}),
     }
 
 

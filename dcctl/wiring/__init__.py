@@ -234,7 +234,7 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
     from dcctl.adapters.haproxy import HaproxyEdges
     from dcctl.adapters.patroni import PatroniMembers
     from dcctl.adapters.reach import TcpReach
-    from dcctl.adapters.zookeeper import ZooKeeperVoters
+    from dcctl.adapters.zookeeper import ZooKeeperVoters, read_states
     from dcctl.config import expand
     from dcctl.domain.status import Host
     from dcctl.engines.status import System
@@ -293,6 +293,7 @@ def _auth_url(settings: OpenstackSite) -> str:
     import yaml
 
         documents=documents_at_risk(configuration, limit_s=limit_s / 2),
+        states=partial(read_states, voters.read, configuration.environment, tuple(configuration.sites)),
     if settings.cloud is None:
         return os.environ.get("OS_AUTH_URL", "")
     try:

@@ -19,6 +19,7 @@ from dcctl.domain.observation import (
     VoterReport,
 )
 from dcctl.domain.status import Host, Status, decide_status
+from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.engines.status import System, in_turn, observe
 from dcctl.errors import ConfigurationError, TimedOut, Unreachable
 from dcctl.shell import at_once
@@ -271,3 +272,19 @@ def test_looking_at_once_leaves_the_late_behind() -> None:
 def test_looking_at_once_hides_no_bug() -> None:
     with pytest.raises(ZeroDivisionError):
         at_once({"bug": lambda: 1 / 0})
+
+
+def test_a_site_out_of_rotation_is_told_with_who_wanted_it_and_what_puts_it_back() -> None:
+    states = (
+        SiteState("east", Rotation.DRAINED, "a new kernel", "ann@ops"),
+        SiteState("west", Rotation.QUARANTINED, by="the failover"),
+    )
+    decided = decide_status("test", HOSTS, replace(WELL, states=Seen(states)))
+    assert [(site.name, site.rotation) for site in decided.sites] == [
+        ("east", "drained"),
+        ("west", "quarantined"),
+    ]
+    assert "site east is drained by ann@ops (a new kernel): dcctl undrain east" in decided.problems
+    assert "site west is quarantined by the failover: dcctl admit west" in decided.problems
+    silent = decide_status("test", HOSTS, replace(WELL, states=Seen(None, "no quorum")))
+    assert {(site.rotation, site.rotation_reason) for site in silent.sites} == {("unknown", "no quorum")}

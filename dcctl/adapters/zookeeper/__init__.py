@@ -3,7 +3,7 @@
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
 from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
-from dcctl.adapters.zookeeper.sites import ZooKeeperSites
+from dcctl.adapters.zookeeper.sites import ZooKeeperSites, read_states
 from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
 from dcctl.adapters.zookeeper.voters import PORT, ZooKeeperVoters, parse_srvr
 from dcctl.adapters.zookeeper.work import ZooKeeperWork
@@ -19,4 +19,5 @@ __all__ = [
     "ZooKeeperVoters",
     "ZooKeeperWork",
     "parse_srvr",
+    "read_states",
 ]

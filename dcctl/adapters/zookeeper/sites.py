@@ -5,7 +5,7 @@ was lost finds its own words there, which is no conflict.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -63,6 +63,17 @@ class ZooKeeperSites:
 
     def _path(self, site: str) -> str:
         return f"{self._folder}/{site}"
+
+
+def read_states(
+    read: Callable[..., tuple[bytes | None, ...]], environment: str, sites: Sequence[str]
+) -> tuple[SiteState, ...]:
+    """The same without a session, for looking only: ``read`` is ``ZooKeeperVoters.read``."""
+    contents = read(*(f"/dcctl/{environment}/sites/{site}" for site in sites))
+    return tuple(
+        SiteState(site) if content is None else _state(site, content, 0)
+        for site, content in zip(sites, contents, strict=True)
+    )
 
 
 def _note(state: SiteState) -> bytes:

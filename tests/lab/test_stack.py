@@ -1,0 +1,169 @@
+"""Both sites serve one application, on machines: what is done at one is seen at both, and one schedules."""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+from stack import API, Buyer, Stack, joined
+
+from dcctl import resources
+from dcctl.lab import operator
+from dcctl.lab.process import run
+
+pytestmark = pytest.mark.lab
+
+EAST, WEST = "198.18.1.21", "198.18.2.21"
+OPENS, CLOSES = timedelta(seconds=3), timedelta(seconds=40)
+PATIENCE_S = 120.0
+"""For what takes seconds on a machine that has nothing else to do."""
+UNIT = "procurement-auction"
+REUSE_VARIABLE = "DCCTL_TEST_RUNNING_LAB"
+"""See conftest.py; with it, what is deployed is taken as it is."""
+
+
+@pytest.fixture(scope="module")
+def stack(lab: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    here = resources.inventories() / "lab"
+    if os.environ.get(REUSE_VARIABLE):
+        with joined("dcctl-operator"):
+            yield Stack(here)
+        return
+    folder = tmp_path_factory.mktemp("stack")
+    document = yaml.safe_load((here / "dcctl.yaml").read_text())
+    document["state_directory"] = str(folder / ".dcctl")
+    (folder / "dcctl.yaml").write_text(yaml.safe_dump(document))
+    (folder / "group_vars").symlink_to(here / "group_vars")
+    with joined("dcctl-operator"):
+        made = Stack(folder)
+        made.dcctl("provision", "apply", "--yes")
+        made.dcctl("deploy")
+        yield made
+
+
+@dataclass(frozen=True)
+class Sale:
+    """A tender that was made through the east edge, its two bids, and who made them."""
+
+    buyer: Buyer
+    tender: str
+    bids: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def sale(stack: Stack) -> Sale:
+    """Made first of all: its auction begins when the other tests are done."""
+    buyer = stack.buyer()
+    tender = buyer.tender(EAST, opens=OPENS, closes=CLOSES)
+    wait_for(lambda: buyer.done(WEST, "GET", f"{API}/{tender}")["status"] == "active.tendering")
+    return Sale(buyer, tender, (buyer.bid(EAST, tender, 400), buyer.bid(WEST, tender, 300)))
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    ends = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < ends, "it did not come about"
+        time.sleep(0.3)
+
+
+def on(machine: str, command: str) -> str:
+    return run(operator.ssh(operator.find(machine), (command,)))
+
+
+def test_what_is_written_at_one_site_is_read_at_the_other(stack: Stack, sale: Sale) -> None:
+    path = f"{API}/{sale.tender}"
+    seen = [sale.buyer.done(edge, "GET", path) for edge in (EAST, WEST)]
+    assert seen[0]["id"] == seen[1]["id"] == sale.tender
+    assert seen[0]["dateModified"] == seen[1]["dateModified"]
+    for bid, amount in zip(sale.bids, (400, 300), strict=True):
+        for edge in (EAST, WEST):
+            read = sale.buyer.done(edge, "GET", f"{path}/bids/{bid}?acc_token={sale.buyer.tokens[bid]}")
+            assert read["value"]["amount"] == amount
+
+
+def test_the_bytes_of_a_document_come_from_either_site(stack: Stack, sale: Sale) -> None:
+    """At once, wherever they are; and from this site's own Swift when they were carried there."""
+    record = sale.buyer.done(WEST, "GET", f"{API}/{sale.tender}/documents")[0]
+    path = record["url"][record["url"].index("/get/") :]
+
+    def download(edge: str) -> str:
+        sent = sale.buyer.ask(edge, "GET", path)
+        assert sent.status == 302, sent.content
+        where: str = sent.headers["Location"]
+        bytes_ = sale.buyer.ask(edge, "GET", where).content
+        assert f"md5:{hashlib.md5(bytes_, usedforsecurity=False).hexdigest()}" == record["hash"]
+        return where
+
+    assert download(EAST).startswith(f"http://{EAST}:8000/v1/")
+    download(WEST)
+    wait_for(lambda: download(WEST).startswith(f"http://{WEST}:8000/v1/"))
+
+
+def test_the_holder_hands_over_and_exactly_one_schedules(stack: Stack, sale: Sale) -> None:
+    before = stack.leader()
+    stack.dcctl("leader", "resign", "auction")
+    wait_for(lambda: (after := stack.leader())["epoch"] > before["epoch"] and after["holder"])
+    after = stack.leader()
+    assert after["host"] != before["host"], "the one that waited has it next"
+    wait_for(lambda: acting(stack) == [after["host"]])
+
+
+def test_a_holder_that_is_killed_leaves_exactly_one(stack: Stack, sale: Sale) -> None:
+    """dcctl itself: what it started does not outlive it, and systemd starts no second one beside it."""
+    before = stack.leader()
+    on(before["host"], f"sudo systemctl kill --kill-who=main --signal=KILL {UNIT}")
+    wait_for(lambda: (after := stack.leader())["epoch"] > before["epoch"] and after["holder"])
+    wait_for(lambda: acting(stack) == [stack.leader()["host"]])
+    wait_for(lambda: epoch_in_force(stack) == stack.leader()["epoch"])
+
+
+def test_a_holder_that_is_frozen_in_an_auction_is_followed_by_one(stack: Stack, sale: Sale) -> None:
+    """Every process of its unit: when they run again the lease is another's, and the database knows it."""
+    wait_for(lambda: stages(stack, sale))
+    frozen = stack.leader()
+    with stopped(frozen["host"]):
+        wait_for(lambda: (now := stack.leader())["epoch"] > frozen["epoch"] and now["holder"])
+        wait_for(lambda: epoch_in_force(stack) == stack.leader()["epoch"])
+        assert stack.leader()["host"] != frozen["host"]
+    wait_for(lambda: acting(stack) == [stack.leader()["host"]])
+    path = f"{API}/{sale.tender}"
+    wait_for(lambda: sale.buyer.done(EAST, "GET", path)["status"] == "active.qualification")
+    epochs = [epoch for _stage, epoch in stages(stack, sale)]
+    assert [stage for stage, _epoch in stages(stack, sale)] == [1, 2, 3], "each round was started once"
+    assert epochs == sorted(epochs), "no round was started under an epoch that was over"
+    assert epochs[-1] == epoch_in_force(stack)
+    for edge in (EAST, WEST):
+        auction = sale.buyer.done(edge, "GET", f"/auctions/{sale.tender}")[0]
+        assert (auction["finished"], len(auction["rounds"])) == (True, 3)
+
+
+@contextlib.contextmanager
+def stopped(machine: str) -> Iterator[None]:
+    on(machine, f"sudo systemctl kill --kill-who=all --signal=STOP {UNIT}")
+    try:
+        yield
+    finally:
+        on(machine, f"sudo systemctl kill --kill-who=all --signal=CONT {UNIT}")
+
+
+def acting(stack: Stack) -> list[str]:
+    """The machines on which a scheduler runs."""
+    find = "pgrep --full --exact --count '[^ ]*/python[^ ]* [^ ]*/procurement serve auction' || true"
+    return [name for name in ("east-app-1", "west-app-1") if on(name, find) != "0"]
+
+
+def epoch_in_force(stack: Stack) -> Any:
+    return stack.query("SELECT epoch FROM role_epoch WHERE role = 'auction'")[0][0]
+
+
+def stages(stack: Stack, sale: Sale) -> list[tuple[int, int]]:
+    """Each round that was started, and the epoch that started it, in the order in which they were."""
+    return stack.query(
+        "SELECT stage, epoch FROM auction_stage WHERE tender_id = %s ORDER BY started_at", sale.tender
+    )
