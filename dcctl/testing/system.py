@@ -107,6 +107,11 @@ class FakeSystem:
             dark = {EDGES[edge], place} & set(self.cuts)
             return not (dark or edge in self.broken_edges or self.database_is_down) and confirmed
 
+    def forgotten(self, place: str) -> bool:
+        """Whether the quorum has not heard of ``place`` for a session, which ends as Patroni's ttl does."""
+        cut_at_s = self._cut_at.get(place)
+        return cut_at_s is not None and self.clock.monotonic() >= cut_at_s + self.promote_after_s
+
     def voters_up(self) -> list[str]:
         return [name for name, place in VOTERS.items() if place not in self.cuts and name not in self.down]
 
@@ -179,8 +184,12 @@ class FakeDatabase:
             system.advance(system.clock.monotonic())
             if not system.has_quorum():
                 raise Unreachable("read ZooKeeper", on="leader", saw="no quorum")
+            alive = [name for name, place in DATABASES.items() if not system.forgotten(place)]
             return ClusterReport(
-                system.primary, (system.synchronous,) if system.synchronous is not None else ()
+                None if system.forgotten(DATABASES[system.primary]) else system.primary,
+                (system.synchronous,) if system.synchronous is not None else (),
+                system.primary,
+                tuple(alive),
             )
 
 

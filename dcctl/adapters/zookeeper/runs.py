@@ -27,7 +27,7 @@ from dcctl.adapters.zookeeper.session import Answer, ZooKeeperSession
 from dcctl.domain.event import Event
 from dcctl.domain.run import ActiveRun
 from dcctl.errors import LeadershipLost, Refused, Rejected, TimedOut, Unreachable
-from dcctl.ports import Journal
+from dcctl.ports import Journal, Runs
 
 ATTEMPT_S = 3.0
 """For one request; a call tries until its own limit, as an ensemble that elects its leader answers nobody."""
@@ -218,7 +218,7 @@ class SharedJournal:
     ``append`` raises where the right was lost, so that nothing is begun any more.
     """
 
-    def __init__(self, journal: Journal, runs: ZooKeeperRuns, *, limit_s: float) -> None:
+    def __init__(self, journal: Journal, runs: Runs, *, limit_s: float) -> None:
         self.run = journal.run
         self._journal = journal
         self._runs = runs
