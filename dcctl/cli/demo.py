@@ -53,8 +53,11 @@ class Outcome:
 PHASES = (
     Phase("lab: two clouds, a witness and the networks between them", ("lab", "up")),
     Phase("provision: machines on both clouds", ("provision", "apply", "--yes")),
-    Phase("deploy: ZooKeeper, PostgreSQL with Patroni, and the edges", ("deploy",)),
-    Phase("drill: cut the primary's site while a client writes, bring it back", ("drill", "run", "site-cut")),
+    Phase("deploy: the database, the documents, the application and the edges, at both sites", ("deploy",)),
+    Phase(
+        "drill: the OpenStack site goes dark under its clients, dcctl fails over, the site comes back",
+        ("drill", "run", "site-power-loss"),
+    ),
 )
 REMOVE = Phase("remove the lab", ("lab", "down"))
 
@@ -62,7 +65,7 @@ REMOVE = Phase("remove the lab", ("lab", "down"))
 @click.command()
 @command_options
 def demo(session: Session) -> int:
-    """Build the lab, lose the primary's site while a client writes, show what the client saw.
+    """Build the lab, lose a whole site while clients work, fail over, bring it back, show what they saw.
 
     After Ctrl-C the lab is removed; after a failure it is left for looking.
     """
@@ -195,7 +198,8 @@ NEXT = (
     ("dcctl status", "everything on one screen"),
     ("dcctl lab ssh east-db-1", "a shell on a machine"),
     ("dcctl run list", "what was done, and when"),
-    ("dcctl drill run site-cut", "once more; the primary has moved"),
+    ("dcctl drill show last", "the drill again, as a story"),
+    ("dcctl drill run site-power-loss --site west", "lose the other site"),
     ("make lab-down", "remove the lab"),
 )
 
