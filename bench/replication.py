@@ -261,7 +261,9 @@ class Bench:
 
             async def carrier() -> None:
                 while time.monotonic() < stop + 1:
-                    if not await carry_told(replication, feed, lags, clock, patience_s=30):
+                    if not await carry_told(
+                        replication, feed, lambda _site, lag_s: lags.append(lag_s), clock, patience_s=30
+                    ):
                         await asyncio.sleep(0.05)
 
             await asyncio.gather(writer(a), writer(b), carrier())

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dcctl.domain.replication_feed import Lag
+from dcctl.domain.replication_lag import Lag
 from dcctl.domain.replication_pass import Tally
 from dcctl.errors import Unreachable
 
@@ -21,7 +21,7 @@ class ReplicationMetrics(Collector):
         self._guard = threading.Lock()
         self._passes: dict[str, Tally] = {}
         self._done: dict[tuple[str, str], int] = {}
-        self._lag: Lag | None = None
+        self._lags: dict[str, Lag] = {}
         self._failures = 0
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -41,7 +41,7 @@ class ReplicationMetrics(Collector):
                         key = (result.container, kind)
                         self._done[key] = self._done.get(key, 0) + count
                 case Lag():
-                    self._lag = result
+                    self._lags[result.site] = result
                 case _:
                     self._failures += 1
 
@@ -78,13 +78,24 @@ class ReplicationMetrics(Collector):
         away = CounterMetricFamily("dcctl_replication_away", "Passes that a cluster's absence ended")
         away.add_metric([], self._failures)
         yield from (rows, pending, oldest, took, outcomes, away)
-        if self._lag is not None:
-            lag = GaugeMetricFamily("dcctl_replication_lag_seconds", "Lag of told changes", labels=["rank"])
-            for rank, value in (
-                ("p50", self._lag.p50_s),
-                ("p99", self._lag.p99_s),
-                ("oldest", self._lag.oldest_s),
-            ):
+        yield from self._lag_families()
+
+    def _lag_families(self) -> Iterator[Family]:
+        lag = GaugeMetricFamily(
+            "dcctl_replication_lag_seconds",
+            "Seconds from a change to its arrival at the other side; oldest: the age of what has not arrived",
+            labels=["rank", "from"],
+        )
+        objects = GaugeMetricFamily(
+            "dcctl_replication_behind_objects", "Objects the other side does not have yet", labels=["from"]
+        )
+        size = GaugeMetricFamily(
+            "dcctl_replication_behind_bytes", "Their bytes, as far as known", labels=["from"]
+        )
+        for site, one in self._lags.items():
+            for rank, value in (("p50", one.p50_s), ("p99", one.p99_s), ("oldest", one.oldest_s or 0.0)):
                 if value is not None:
-                    lag.add_metric([rank], value)
-            yield lag
+                    lag.add_metric([rank, site], value)
+            objects.add_metric([site], one.pending)
+            size.add_metric([site], one.bytes)
+        yield from (lag, objects, size)

@@ -197,7 +197,7 @@ def follow(
     """
     from contextlib import nullcontext
 
-    from dcctl.domain.replication_feed import Lag
+    from dcctl.domain.replication_lag import Lag
     from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication_follow import follow as follow_changes
     from dcctl.wiring import replication_metrics, replication_outbox
@@ -216,7 +216,8 @@ def follow(
                 if not result.quiet:
                     err.print(tally_line(result))
             case Lag():
-                err.print(lag_line(result))
+                if result.pending or result.p50_s is not None:
+                    err.print(lag_line(result))
             case _:
                 err.print(f"waiting: {result}")
 
@@ -233,6 +234,7 @@ def follow(
             every_s=every_s,
             feed=feed,
             work=work,
+            heartbeat=stage.settings.heartbeat,
             seen=seen,
             paused=lambda: stage.paused,
         )

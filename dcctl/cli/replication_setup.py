@@ -22,21 +22,31 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="Names to show.")
 @command_options
 def report(session: Session, *, limit: int) -> None:
-    """Name the documents that the application told of and that have not arrived at the other side.
+    """Name the documents that have not arrived at the other side. After a site is lost: what it took along.
 
-    After a failover they are what the lost site took with it; it needs the outbox, and no cluster.
+    From the outbox, from what the last pass saw, and from the heartbeats at whichever site still answers,
+    which say until when everything had arrived. A cluster that does not answer is no error here.
     """
+    from dcctl.engines.replication_lag import read_heartbeats
+    from dcctl.engines.replication_run import run_to_end
     from dcctl.wiring import replication_outbox
 
     stage = enter_stage(session)
+    sites = sorted(stage.settings.stores)
     with replication_outbox(stage.settings) as outbox:
-        if outbox is None:
-            raise Refused(
-                "name what has not arrived",
-                reasons=("no replication.outbox is configured: nobody told what was written",),
-                next_command="dcctl replication plan, when both clusters answer",
-            )
-        pending = outbox.pending(limit)
+        told = outbox.pending(limit) if outbox is not None else None
+    with stage.base(exclusive=False) as base:
+        seen = {name: base.outcome(name) for name in stage.containers}
+    beats = run_to_end(read_heartbeats(stage.stores(), stage.settings.heartbeat))
+    if told is None and all(isinstance(one, str) for one in beats.values()) and not any(seen.values()):
+        raise Refused(
+            "name what has not arrived",
+            reasons=(
+                "no replication.outbox is configured: nobody told what was written",
+                "no pass was made from here, and no heartbeat can be read",
+            ),
+            next_command="dcctl replication plan, when both clusters answer",
+        )
     documents = [
         {
             "site": one.site,
@@ -45,16 +55,38 @@ def report(session: Session, *, limit: int) -> None:
             "begun": one.begun,
             "acknowledged": one.done,
         }
-        for one in pending
+        for one in told or ()
+    ]
+    known = {(one["site"], one["container"], one["name"]) for one in documents}
+    listed = [
+        {"site": site, "container": container, "name": name, "seen": at.instant}
+        for container, outcome in seen.items()
+        if outcome is not None
+        for at, tally in [outcome]
+        for site, side in zip(sites, ("a", "b"), strict=True)
+        for name in tally.get("behind", {}).get(side, {}).get("names", ())[:limit]
+        if (site, container, name) not in known
     ]
 
     def draw(out: Any) -> None:
-        for one in pending:
-            what = one.done.isoformat() if one.done else "not known to be acknowledged"
-            out.print(f"{one.site:<8} {one.container}/{one.name}  {what}")
-        out.print(f"{len(pending)} documents have not arrived")
+        for source, beat in beats.items():
+            if isinstance(beat, str):
+                out.print(f"{source:<8} until when its documents have arrived is not known: {beat}")
+            else:
+                out.print(
+                    f"{source:<8} everything acknowledged there before {beat.until.isoformat()} has arrived"
+                )
+        for one in documents:
+            what = one["acknowledged"] or "not known to be acknowledged"
+            out.print(f"{one['site']:<8} {one['container']}/{one['name']}  {what}")
+        for one in listed:
+            out.print(f"{one['site']:<8} {one['container']}/{one['name']}  seen there alone at {one['seen']}")
+        out.print(f"{len(documents) + len(listed)} documents have not arrived")
 
-    emit(session, {"documents": documents}, draw)
+    heartbeats = {
+        source: beat if isinstance(beat, str) else beat.document() for source, beat in beats.items()
+    }
+    emit(session, {"documents": documents, "listed": listed, "heartbeats": heartbeats}, draw)
 
 
 @click.command("import")
@@ -115,7 +147,7 @@ def init(session: Session) -> None:
 
     stage = enter_stage(session)
     key = resolve(stage.settings.container_key)
-    names = (*stage.settings.containers, stage.settings.trash, stage.settings.conflicts)
+    names = stage.settings.all_containers
     done = []
     for administrator in _administrators(stage):
         for name in names:
@@ -140,7 +172,7 @@ def check(session: Session) -> None:
 
     stage = enter_stage(session)
     key = resolve(stage.settings.container_key)
-    names = (*stage.settings.containers, stage.settings.trash, stage.settings.conflicts)
+    names = stage.settings.all_containers
     findings: list[Finding] = []
     for administrator in _administrators(stage):
         findings += decide_cluster(administrator.observe_cluster(), realm=stage.settings.realm)

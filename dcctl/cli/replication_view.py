@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dcctl.domain.replication_check import Finding
-    from dcctl.domain.replication_feed import Lag
+    from dcctl.domain.replication_lag import Lag
     from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication_verify import Verdict
 
@@ -27,7 +27,8 @@ def lag_line(lag: "Lag") -> str:
     p50 = f"{lag.p50_s:.2f}" if lag.p50_s is not None else "-"
     p99 = f"{lag.p99_s:.2f}" if lag.p99_s is not None else "-"
     oldest = f", the oldest for {lag.oldest_s:.1f} s" if lag.oldest_s is not None else ""
-    return f"lag: p50 {p50} s, p99 {p99} s, {lag.pending} pending{oldest}"
+    pending = f"{lag.pending} pending ({lag.bytes} bytes)"
+    return f"lag from {lag.site}: p50 {p50} s, p99 {p99} s, {pending}{oldest}"
 
 
 def draw_tallies(out: "Console", tallies: "Sequence[Tally]") -> None:

@@ -99,6 +99,8 @@ class Replication(_Section):
     """A libpq connection string: the database in which the application tells of its writes."""
     trash: _Container = "dcctl-trash"
     conflicts: _Container = "dcctl-conflicts"
+    heartbeat: _Container = "dcctl-heartbeat"
+    """Where each side is told until when it has what was made at the other."""
     trash_kept: _Duration = timedelta(days=30)
     reclaim_age: _Duration = timedelta(days=7)
     """The clusters' own, which they do not tell: ``reclaim_age`` of the object servers."""
@@ -110,11 +112,16 @@ class Replication(_Section):
     at_once: Annotated[int, Strict(), Field(ge=1, le=512)] = 32
     """Objects in flight at most; how many are is adapted to what is fastest."""
 
+    @property
+    def all_containers(self) -> tuple[str, ...]:
+        """Those to replicate and our own."""
+        return (*self.containers, self.trash, self.conflicts, self.heartbeat)
+
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        own = {self.trash, self.conflicts}
-        if len(own) < 2 or own & set(self.containers):  # noqa: PLR2004
-            raise ValueError("trash, conflicts and containers must not name the same container")
+        own = {self.trash, self.conflicts, self.heartbeat}
+        if len(own) < 3 or own & set(self.containers):  # noqa: PLR2004
+            raise ValueError("trash, conflicts, heartbeat and containers must not name the same container")
         if self.margin >= self.reclaim_age:
             raise ValueError("margin must be shorter than reclaim_age")
         return self

@@ -29,25 +29,3 @@ def decide_ready(changes: tuple[Told, ...], *, now: datetime, patience_s: float)
         for change in changes
         if change.done is not None or (now - change.begun).total_seconds() > patience_s
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """Seconds from a change to its arrival at the other side, of the changes that arrived; ``oldest_s`` of
-    those that have not."""
-
-    p50_s: float | None
-    p99_s: float | None
-    oldest_s: float | None
-    pending: int
-
-
-def measure_lag(arrived_s: list[float], pending_since: list[datetime], now: datetime) -> Lag:
-    """Lag by rank, nothing interpolated."""
-    ranked = sorted(arrived_s)
-
-    def rank(share: float) -> float | None:
-        return ranked[min(int(len(ranked) * share), len(ranked) - 1)] if ranked else None
-
-    oldest = max(((now - since).total_seconds() for since in pending_since), default=None)
-    return Lag(rank(0.5), rank(0.99), oldest, len(pending_since))

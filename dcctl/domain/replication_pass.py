@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dcctl.domain.replication import Row, Side, Stamp
+from dcctl.domain.replication_lag import Behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Tally:
     """What a pass did, by kind of outcome; bytes moved; what it could not do, in sentences."""
 
     container: str
+    after: str = ""
     rows: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
@@ -42,7 +44,8 @@ class Tally:
     reasons: list[str] = field(default_factory=list)
     seconds: float = 0.0
     resumed: bool = False
-    oldest_pending: Stamp | None = None
+    behind: dict[Side, Behind] = field(default_factory=lambda: {side: Behind() for side in Side})
+    began: Stamp | None = None
 
     def count(self, kind: str) -> int:
         return self.kinds.get(kind, 0)
@@ -66,6 +69,11 @@ class Tally:
         )
 
     @property
+    def oldest_pending(self) -> Stamp | None:
+        """The oldest change that is on one side only."""
+        return min((one.oldest for one in self.behind.values() if one.oldest is not None), default=None)
+
+    @property
     def pending(self) -> int:
         """Names that a later pass has to look at again."""
         return sum(self.count(kind) for kind in PENDING) + self.deletes_held
@@ -81,6 +89,7 @@ class Tally:
             "deletes_held": self.deletes_held,
             "pending": self.pending,
             "oldest_pending": self.oldest_pending.instant.isoformat() if self.oldest_pending else None,
+            "behind": {side.value: one.document() for side, one in self.behind.items()},
             "reasons": self.reasons,
             "seconds": round(self.seconds, 3),
             "resumed": self.resumed,

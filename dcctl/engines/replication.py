@@ -44,6 +44,7 @@ Divide: TypeAlias = Callable[[str, int], Awaitable[bool]]
 PAGE_ROWS = 10_000
 MAX_SENTENCES = 20
 MAX_FAILURES = 1000
+CARRIED = ("copied", "refreshed", "resolved")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Options:
     keep: Keep = field(default_factory=Keep)
     limits: Limits = field(default_factory=Limits)
     progress: Callable[[Tally], None] | None = None
+    arrived: Callable[[str, float], None] | None = None
 
 
 class Replication:
@@ -177,8 +179,7 @@ class _Walk:
         self._doomed: list[Doomed] = []
         self._last_seen: Stamp | None = None
         self._known_rows = 0
-        self.began = Stamp(0)
-        self.tally = Tally(container)
+        self.tally = Tally(container, share.after)
 
     async def run(self) -> Tally:
         pages = await self._pages(self._after)  # also the first look at both clocks
@@ -192,7 +193,7 @@ class _Walk:
         if marker:
             self.tally.resumed = True
             pages = await self._pages(marker)
-        self.began = began
+        self.tally.began = began
         await self._walk(marker or self._after, pages)
         if self._options.plan is None:
             await self._deletes(known[1] if known else None, empty)
@@ -267,8 +268,10 @@ class _Walk:
             outcome = await self._carry(name, witness, decision)
             if outcome.kind != "same":
                 self.tally.add(outcome.kind, bytes=outcome.bytes, conflict=outcome.conflict)
+            if outcome.kind in CARRIED and self._last_seen is not None:
+                self._arrived(decision, witness)
             if outcome.kind in PENDING:
-                self._left_pending(witness)
+                self._left_pending(decision, witness)
             if outcome.doomed is not None:
                 self._doom(outcome.doomed)
             if isinstance(decision, Undecided) and outcome.kind == "undecided":
@@ -298,10 +301,18 @@ class _Walk:
             self._container, current.after, current.upto, rows, digest=digest, beyond=current.beyond
         )
 
-    def _left_pending(self, witness: Witness) -> None:
-        """The age of the oldest change that is not on both sides is the lag."""
-        latest = max(row.stamp for row in (witness.a, witness.b) if row is not None)
-        self.tally.oldest_pending = min(latest, self.tally.oldest_pending or latest)
+    def _left_pending(self, decision: Decision, witness: Witness) -> None:
+        """The age of the oldest change that is not on both sides is the lag of the side that made it."""
+        side = made_at(decision, witness)
+        self.tally.behind[side].add(witness.row(side))
+
+    def _arrived(self, decision: Decision, witness: Witness) -> None:
+        """Changes made since the last complete pass count for the lag; older ones are a copy's, not lag."""
+        side = made_at(decision, witness)
+        stamp = witness.row(side).stamp
+        if self._last_seen is not None and stamp > self._last_seen and self._options.arrived is not None:
+            now = self._stores[side.other].now()
+            self._options.arrived(self._stores[side].site, max(0.0, (now.ticks - stamp.ticks) / TICKS_PER_S))
 
     def _doom(self, doomed: Doomed) -> None:
         """Keep a delete for the end of the pass; beyond the cap only their number matters."""
@@ -360,6 +371,19 @@ class _Walk:
             self.tally.add(outcome.kind)
 
         await _each(one, self._doomed, self._options.limits.highest * 2)
+
+
+def made_at(decision: Decision, witness: Witness) -> Side:
+    """Where the change was made that the other side lacks."""
+    match decision:
+        case Copy(side) | Refresh(side) | Offer(side) | Undecided(side):
+            return side
+        case Later(side):
+            return side.other
+        case _:
+            if witness.a is None or witness.b is None:
+                return Side.A if witness.b is None else Side.B
+            return Side.A if witness.a.stamp >= witness.b.stamp else Side.B
 
 
 async def act(  # noqa: PLR0911  # a table

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from dcctl.domain.replication_feed import Lag, Told, decide_ready, measure_lag
+from dcctl.domain.replication_feed import Told, decide_ready
+from dcctl.domain.replication_lag import Lag
 from dcctl.domain.replication_pass import PENDING, Tally
 from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication_lag import LagMeter, write_heartbeat
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_run import LATER_S, OpenStores, run_to_end
 from dcctl.engines.replication_share import Worker
@@ -18,7 +21,7 @@ from dcctl.ports import ChangeFeed, ReplicationBase, SharedWork
 FEED_PAGE = 500
 FEED_EVERY_S = 0.1
 FEED_PATIENCE_S = 30.0
-LAG_EVERY_S = 10.0
+LAG_EVERY_S = 5.0
 
 
 def follow(
@@ -32,11 +35,13 @@ def follow(
     work: SharedWork | None = None,
     seen: Callable[[Tally | Unreachable | Lag], None],
     paused: Callable[[], bool] = lambda: False,
+    heartbeat: str | None = None,
     clock: Time | None = None,
 ) -> None:
     """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``.
 
-    ``work``: shared with everybody else who works on the same.
+    ``work``: shared with everybody else who works on the same. ``heartbeat``: the container in which each
+    side is told until when it has what was made at the other.
     """
     time = clock or Time()
 
@@ -46,16 +51,21 @@ def follow(
         ours: Callable[[Told], bool]
         with _stopped_by(signal.SIGTERM, stop):
             async with stores() as opened, asyncio.TaskGroup() as group:
-                replication = Replication(opened, base, options, time)
+                sites = {side: store.site for side, store in opened.items()}
+                meter = LagMeter(sites, containers)
+                replication = Replication(opened, base, replace(options, arrived=meter.arrived), time)
+                noted = _noting(meter, seen)
+                worker = None
                 if work is None:
                     told, ours = replication, _everything
-                    group.create_task(_passes(replication, containers, seen, paused, stop, every_s))
+                    group.create_task(_passes(replication, containers, noted, paused, stop, every_s))
                 else:
                     worker = Worker(replication, work, containers, every_s=every_s, clock=time)
                     told, ours = worker.told, worker.ours
-                    group.create_task(_turns(worker, seen, paused, stop, every_s))
+                    group.create_task(_turns(worker, noted, paused, stop, every_s))
+                group.create_task(_tell(replication, meter, worker, feed, heartbeat, seen, stop, time))
                 if feed is not None:
-                    group.create_task(_told(told, feed, seen, paused, stop, time, ours))
+                    group.create_task(_told(told, feed, seen, paused, stop, time, ours, meter))
 
     run_to_end(run())
 
@@ -97,26 +107,70 @@ async def _told(  # noqa: PLR0917
     stop: asyncio.Event,
     time: Time,
     ours: Callable[[Told], bool],
+    meter: LagMeter,
 ) -> None:
-    lags_s: list[float] = []
-    told_at = time.monotonic()
     while not stop.is_set():
         settled = 0
         if not paused():
             try:
                 settled = await carry_told(
-                    replication, feed, lags_s, time, patience_s=FEED_PATIENCE_S, ours=ours
+                    replication, feed, meter.arrived, time, patience_s=FEED_PATIENCE_S, ours=ours
                 )
             except Unreachable as error:
                 seen(error)
                 await _wait(stop, LATER_S)
-        if time.monotonic() - told_at > LAG_EVERY_S and lags_s:
-            pending = [one.begun for one in await asyncio.to_thread(feed.pending, FEED_PAGE)]
-            seen(measure_lag(lags_s, pending, datetime.fromtimestamp(time.now(), UTC)))
-            lags_s.clear()
-            told_at = time.monotonic()
         if not settled:
             await _wait(stop, FEED_EVERY_S)
+
+
+def _noting(
+    meter: LagMeter, seen: Callable[[Tally | Unreachable | Lag], None]
+) -> Callable[[Tally | Unreachable | Lag], None]:
+    def noted(result: Tally | Unreachable | Lag) -> None:
+        if isinstance(result, Tally):
+            meter.passed(result)
+        seen(result)
+
+    return noted
+
+
+async def _tell(  # noqa: PLR0917
+    replication: Replication,
+    meter: LagMeter,
+    worker: Worker | None,
+    feed: ChangeFeed | None,
+    heartbeat: str | None,
+    seen: Callable[[Tally | Unreachable | Lag], None],
+    stop: asyncio.Event,
+    time: Time,
+) -> None:
+    """The lag of each direction to ``seen``, and to the other side as a heartbeat."""
+    while not stop.is_set():
+        await _wait(stop, LAG_EVERY_S)
+        try:
+            told = await asyncio.to_thread(feed.pending, FEED_PAGE) if feed is not None else ()
+            if worker is not None:
+                meter.keep(worker.walked_last)
+            for lag in meter.lags(told, time.now()):
+                seen(lag)
+            await _beat(replication, meter, worker, heartbeat, time)
+        except Unreachable as error:
+            seen(error)
+
+
+async def _beat(
+    replication: Replication, meter: LagMeter, worker: Worker | None, heartbeat: str | None, time: Time
+) -> None:
+    if heartbeat is None:
+        return
+    settled_s = replication.options.settled_s
+    there = {store.site: replication.stores[side.other] for side, store in replication.stores.items()}
+    if worker is not None:
+        beats = worker.heartbeats(list(there), settled_s)
+    else:
+        beats = list(meter.heartbeats(settled_s, time.now()))
+    for beat in beats:
+        await write_heartbeat(there[beat.source], heartbeat, beat)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
@@ -131,7 +185,7 @@ def _everything(_change: Told) -> bool:
 async def carry_told(
     replication: Replication,
     feed: ChangeFeed,
-    lags_s: list[float],
+    arrived: Callable[[str, float], None],
     time: Time,
     *,
     patience_s: float,
@@ -155,11 +209,11 @@ async def carry_told(
             return
         if outcome.kind in PENDING or outcome.kind == "doomed":
             return
-        arrived = time.now()
+        now_s = time.now()
         for change in by_name[key]:
             settled.append(change.number)
             if change.done is not None:
-                lags_s.append(arrived - change.done.timestamp())
+                arrived(site, now_s - change.done.timestamp())
 
     await asyncio.gather(*(one(key) for key in by_name))
     if settled:

@@ -333,6 +333,11 @@ async def _stored(store: DocumentStore, container: str, name: str, stamp: Stamp,
         raise Unreachable("keep a copy", on=f"{store.site}:{container}/{name}", saw=answer.value)
 
 
+def hash_of(content: bytes) -> str:
+    """The hash by which Swift knows these bytes."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def _weight(head: Head | None) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(head.headers.items())) if head is not None else ()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dcctl.domain.replication import TICKS_PER_S, Stamp
 from dcctl.domain.replication_feed import Told
+from dcctl.domain.replication_lag import Heartbeat
 from dcctl.domain.replication_pass import Held, Tally
 from dcctl.domain.replication_share import (
     ContainerWork,
@@ -133,6 +134,23 @@ class Worker:
         """Whether this change is for us: each name is for one of those who work now."""
         return is_ours(change.container, change.name, self._work.who, self._workers)
 
+    def walked_last(self, container: str, after: str) -> bool:
+        """Whether nobody else has walked the share that begins there since we did."""
+        known = self._known.get(container)
+        states = known.shares if known is not None else ()
+        return any(one.share.after == after and _by(one) in ("", self._work.who) for one in states)
+
+    def heartbeats(self, sites: Sequence[str], settled_s: float) -> list[Heartbeat]:
+        """By all workers together: one for each site, while nothing at all is pending."""
+        works = [self._known.get(name) for name in self._containers]
+        complete = [work.complete for work in works if work is not None]
+        began = [one[0] for one in complete if one is not None]
+        shares = [one for work in works if work is not None for one in work.shares]
+        if len(began) < len(works) or any(one.worked is None or one.worked.pending for one in shares):
+            return []
+        until, now = min(began).plus(-settled_s).instant, self._now().instant
+        return [Heartbeat(site, until, now, 0, 0) for site in sites]
+
     async def turn(self) -> Tally | Unreachable | None:
         """A pass over the most urgent share that nobody has; None when nothing is due.
 
@@ -219,3 +237,7 @@ class Worker:
 
     def _now(self) -> Stamp:
         return Stamp(round(self._time.now() * TICKS_PER_S))
+
+
+def _by(state: ShareState) -> str:
+    return state.worked.by if state.worked is not None else ""

@@ -113,14 +113,15 @@ replication:
   containers: [docs]
   {outbox}
   stores:
-    east: {{url: "https://192.0.2.1/v1/AUTH_x"}}
-    west: {{url: "https://192.0.2.2/v1/AUTH_x"}}
+    east: {{url: "http://127.0.0.1:1/v1/AUTH_x", plaintext: true}}
+    west: {{url: "http://127.0.0.1:1/v1/AUTH_x", plaintext: true}}
 """
 
 
 def _environment(folder: Path, outbox: str) -> str:
     lab = Path(__file__).parents[2] / "inventories/lab/dcctl.yaml"
     (folder / "key").write_text("k")
+    (folder / "key").chmod(0o600)
     (folder / "dcctl.yaml").write_text(CONFIGURATION.format(lab=lab, outbox=outbox))
     return str(folder)
 

@@ -36,6 +36,7 @@ replication:
   containers: [{containers}]
   trash: {trash}
   conflicts: {conflicts}
+  heartbeat: {heartbeat}
   settled: 1s
   stores:
     east:
@@ -59,7 +60,7 @@ class Environment:
         self.folder = folder
         self.containers = [f"docs{number}-{each}" for each in range(containers)]
         self.docs = self.containers[0]
-        self.trash, self.conflicts = f"trash{number}", f"conflicts{number}"
+        self.trash, self.conflicts, self.heartbeat = (f"{what}{number}" for what in ("trash", "kept", "beat"))
         for name, secret in (("realm-key", REALM_KEY), ("container-key", SYNC_KEY), ("password", PASSWORD)):
             (folder / name).write_text(secret)
             (folder / name).chmod(0o600)
@@ -70,6 +71,7 @@ class Environment:
                 containers=", ".join(self.containers),
                 trash=self.trash,
                 conflicts=self.conflicts,
+                heartbeat=self.heartbeat,
                 east=pair.east.url,
                 west=pair.west.url,
                 east_auth=pair.east.auth_url,
@@ -342,19 +344,38 @@ def test_a_quota_that_is_used_up_is_told_and_nothing_else_suffers(env: Environme
     assert len(env.assert_same()) == 2
 
 
-def test_follow_carries_changes_until_it_is_told_to_stop(env: Environment, dcctl: Dcctl) -> None:
+def test_follow_carries_changes_tells_its_lag_waits_when_told_to_and_stops(
+    env: Environment, dcctl: Dcctl
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", "--every", "0.2")],
         stderr=subprocess.PIPE,
         text=True,
     )
+
+    def wait_for(what: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not what():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     try:
         as_client(env.pair.west, "PUT", f"{env.docs}/o", b"1")
-        deadline = time.monotonic() + 20
-        while env.objects(env.pair.east) == {} and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for(lambda: env.objects(env.pair.east))
         env.assert_same()
         assert run(env.argv("once")) == 5, "a second replicator of one base is refused"
+        wait_for(lambda: env.objects(env.pair.west, env.heartbeat))
+        wait_for(lambda: env.objects(env.pair.east, env.heartbeat))
+        beats = dcctl("report")["heartbeats"]
+        assert {site: beat["pending"] for site, beat in beats.items()} == {"east": 0, "west": 0}
+        assert dcctl("pause")["paused"]
+        time.sleep(1)  # a pass that was under way ends
+        as_client(env.pair.west, "PUT", f"{env.docs}/later", b"1")
+        time.sleep(1.5)
+        assert "later" not in env.objects(env.pair.east)
+        assert dcctl("status")["paused"]
+        assert not dcctl("resume")["paused"]
+        wait_for(lambda: "later" in env.objects(env.pair.east))
     finally:
         process.terminate()
         _out, err = process.communicate(timeout=20)

@@ -9,11 +9,13 @@ import pytest
 from test_replication_pass import World
 
 from dcctl.adapters.replication_metrics import ReplicationMetrics
-from dcctl.domain.replication import Side
-from dcctl.domain.replication_feed import Told, decide_ready, measure_lag
+from dcctl.domain.replication import Row, Side, Stamp
+from dcctl.domain.replication_feed import Told, decide_ready
+from dcctl.domain.replication_lag import Behind, Heartbeat, decide_until, measure_lag
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Replication
 from dcctl.engines.replication_follow import carry_told
+from dcctl.engines.replication_lag import LagMeter, read_heartbeat, write_heartbeat
 from dcctl.engines.replication_manners import Time
 from dcctl.testing.documents import MemoryFeed, MemoryStore
 
@@ -44,7 +46,9 @@ class Telling:
 
         async def run() -> int:
             replication = Replication({Side.A: world.a, Side.B: world.b}, world.base, world.options, clock)
-            return await carry_told(replication, self.feed, self.lags, clock, patience_s=30)
+            return await carry_told(
+                replication, self.feed, lambda _site, lag_s: self.lags.append(lag_s), clock, patience_s=30
+            )
 
         return asyncio.run(run())
 
@@ -119,10 +123,65 @@ def test_which_changes_are_ready(done: bool, age_s: float, ready: bool) -> None:
     assert bool(decide_ready((told,), now=NOW, patience_s=30)) is ready
 
 
-def test_lag_is_measured_by_rank() -> None:
-    lag = measure_lag([float(number) for number in range(100)], [NOW - timedelta(seconds=7)], NOW)
+def behind(*rows: Row) -> Behind:
+    made = Behind()
+    for row in rows:
+        made.add(row)
+    return made
+
+
+def test_lag_is_measured_by_rank_per_direction() -> None:
+    told = [Told(1, "east", "docs", "o", NOW - timedelta(seconds=7), None)]
+    lag = measure_lag("east", [float(number) for number in range(100)], told, [], NOW)
     assert (lag.p50_s, lag.p99_s, lag.oldest_s, lag.pending) == (50.0, 99.0, 7.0, 1)
-    assert measure_lag([], [], NOW).p50_s is None
+    other = measure_lag("west", [], told, [], NOW)
+    assert (other.p50_s, other.oldest_s, other.pending) == (None, None, 0)
+
+
+def test_what_was_told_and_what_a_pass_saw_is_counted_once() -> None:
+    old, new = Stamp.at(NOW - timedelta(seconds=90)), Stamp.at(NOW - timedelta(seconds=5))
+    seen = behind(Row("o", "h", new, 70), Row("p", "h", old, 30))
+    told = [
+        Told(1, "east", "docs", "o", NOW - timedelta(seconds=6), NOW),
+        Told(2, "east", "docs", "q", NOW - timedelta(seconds=2), NOW),
+        Told(3, "west", "docs", "o", NOW - timedelta(seconds=500), NOW),
+    ]
+    lag = measure_lag("east", [], told, [("docs", seen)], NOW)
+    assert (lag.pending, lag.bytes, lag.oldest_s) == (3, 100, 90.0)
+
+
+def test_a_heartbeat_speaks_until_the_oldest_change_that_was_left() -> None:
+    began, old = Stamp.at(NOW), Stamp.at(NOW - timedelta(seconds=90))
+    assert decide_until(began, 10, []).instant == NOW - timedelta(seconds=10)
+    assert decide_until(began, 10, [behind(Row("o", "h", old))]).instant < old.instant
+    beat = Heartbeat("east", NOW, NOW, 1, 2)
+    assert Heartbeat.of(beat.document()) == beat
+    with pytest.raises(ValueError, match="not a heartbeat"):
+        Heartbeat.of({"source": "east"})
+
+
+def test_each_side_keeps_until_when_it_has_what_was_made_at_the_other(telling: Telling) -> None:
+    world = telling.world
+    world.a.client_put("docs", "o", b"12345")
+    world.b.skew_s = -30  # it cannot be written there yet
+    tally = world.once()
+    meter = LagMeter({Side.A: "east", Side.B: "west"}, ["docs"])
+    assert list(meter.heartbeats(10, world.time())) == []
+    meter.passed(tally)
+    east, west = meter.lags((), world.time())
+    assert (east.pending, east.bytes, west.pending) == (1, 5, 0)
+
+    async def beat() -> tuple[Heartbeat | None, Heartbeat | None]:
+        for store in (world.a, world.b):
+            store.containers["beats"] = {}
+        for one in meter.heartbeats(10, world.time()):
+            await write_heartbeat(world.b if one.source == "east" else world.a, "beats", one)
+        return await read_heartbeat(world.b, "beats", "east"), await read_heartbeat(world.b, "beats", "x")
+
+    found, nothing = asyncio.run(beat())
+    assert found is not None
+    assert (found.pending, found.until < world.a.containers["docs"]["o"].body.instant) == (1, True)
+    assert nothing is None
 
 
 def test_metrics_say_what_was_seen() -> None:
@@ -131,8 +190,9 @@ def test_metrics_say_what_was_seen() -> None:
     tally.add("copied")
     metrics.seen(tally)
     metrics.seen(tally)
-    metrics.seen(measure_lag([0.5], [], NOW))
+    metrics.seen(measure_lag("east", [0.5], [], [("docs", behind(Row("o", "h", Stamp.at(NOW), 9)))], NOW))
     value: Callable[..., float | None] = metrics.registry.get_sample_value
     assert value("dcctl_replication_objects", {"container": "docs"}) == 7
     assert value("dcctl_replication_outcomes_total", {"container": "docs", "kind": "copied"}) == 2
-    assert value("dcctl_replication_lag_seconds", {"rank": "p99"}) == 0.5
+    assert value("dcctl_replication_lag_seconds", {"rank": "p99", "from": "east"}) == 0.5
+    assert value("dcctl_replication_behind_bytes", {"from": "east"}) == 9
