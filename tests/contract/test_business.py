@@ -39,6 +39,7 @@ from dcctl.domain.drill import BusinessSpec
 from dcctl.domain.history import Phase
 from dcctl.domain.replication import Stamp
 from dcctl.errors import DcctlError
+from dcctl.testing.contracts.business import BusinessContract
 
 HERE = Path(__file__)
 PACKAGE = HERE.parents[2] / "procurement"
@@ -217,8 +218,8 @@ def sites(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         sites.end([*sites.schedulers(), *SITES])
 
 
-@pytest.fixture
-def world(sites: Sites) -> Iterator[World]:
+@contextlib.contextmanager
+def at_work(sites: Sites) -> Iterator[World]:
     sites.server.query("TRUNCATE tender, bid, auction, auction_stage, document, document_outbox, role_epoch")
     world = World(sites)
     try:
@@ -227,6 +228,32 @@ def world(sites: Sites) -> Iterator[World]:
         with contextlib.suppress(AssertionError):
             sites.server.start()
         world.close()
+
+
+@pytest.fixture
+def world(sites: Sites) -> Iterator[World]:
+    with at_work(sites) as world:
+        yield world
+
+
+class Contracted:
+    """``BusinessWorld`` over the real application."""
+
+    sites = ("east", "west")
+
+    def __init__(self, world: World) -> None:
+        self.business = world.business
+
+    def pass_time(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class TestHttpBusiness(BusinessContract):
+    @pytest.fixture
+    def world(self, sites: Sites) -> Iterator[Contracted]:
+        with at_work(sites) as world:
+            world.lead(1)
+            yield Contracted(world)
 
 
 def test_a_system_that_works_is_clean_and_a_successor_takes_over(world: World) -> None:
