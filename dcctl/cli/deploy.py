@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dcctl.config.schema import Configuration
     from dcctl.domain.deploy import Applied
     from dcctl.engines.deploy import Deployed, Means
-    from dcctl.ports import Journal
+    from dcctl.ports import Accepted, Journal
 
 
 @click.command()
@@ -39,12 +39,21 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Only this machine, or all of this site; may be repeated.",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Configure all places at once, and take none out of traffic: clients may notice.",
+)
 @command_options
-def deploy(session: Session, *, roles: tuple[str, ...], check: bool, limit: tuple[str, ...]) -> None:
+def deploy(
+    session: Session, *, roles: tuple[str, ...], check: bool, limit: tuple[str, ...], together: bool
+) -> None:
     """Configure the machines, and examine them afterwards.
 
-    Without a ROLE: all roles, on every machine that carries them. May be repeated at any time: what is
-    as configured is left alone, and a deploy that failed goes on by deploying again.
+    Without a ROLE: all roles, on every machine that carries them. While clients are served, one site at a
+    time is taken out of traffic, configured, proven healthy and put back; one that does not come well is
+    brought back to what was accepted there before. May be repeated at any time: what is as configured is
+    left alone, and a deploy that failed goes on by deploying again.
     """
     stage = prepare(session, roles=roles, limit=limit)
     if check:
@@ -59,7 +68,7 @@ def deploy(session: Session, *, roles: tuple[str, ...], check: bool, limit: tupl
                 next_command=stage.command,
             )
         return
-    deployed = do_deploy(stage)
+    deployed = do_deploy(stage, together="asked for with --together" if together else "")
     applied, findings = deployed.applied, deployed.findings
     emit(session, document(stage, applied, findings), lambda console: draw(console, stage, applied, findings))
 
@@ -89,21 +98,27 @@ def prepare(session: Session, *, roles: tuple[str, ...] = (), limit: tuple[str, 
     return Stage(configuration, find(session.environment).resolve().parent, decided, command)
 
 
-def do_deploy(stage: Stage, progress: Progress | None = None) -> "Deployed":
-    """Deploy as a run of its own, with progress on standard error. Raises StepFailed, Interrupted."""
+def do_deploy(stage: Stage, progress: Progress | None = None, *, together: str = "") -> "Deployed":
+    """Deploy as a run of its own, with progress on standard error. ``together``: why all places at once.
+
+    Raises StepFailed, UndoIncomplete, Interrupted; Refused when a site cannot be taken out of traffic.
+    """
     from dcctl import wiring
-    from dcctl.engines.deploy import deploy as engine
+    from dcctl.cli.rollout import prepared
     from dcctl.shell import Interruption, WallClock, perform
 
     clock = WallClock()
     with (
-        wiring.journal(stage.configuration, what="deploy", clock=clock) as journal,
         _shown(progress) as shown,
         Interruption() as interruption,
-        _means(stage, Watch(shown, journal), interruption) as means,
+        _means(stage, watch := Watch(shown), interruption) as (means, accepted),
+        prepared(stage, means, accepted, together, clock) as ready,
+        wiring.journal(stage.configuration, what="deploy", clock=clock) as journal,
+        ready.acting(journal),
     ):
+        watch.journal = journal
         return perform(
-            engine(stage.deployment, means),
+            ready.work(journal.run),
             clock=clock,
             journal=journal,
             seen=shown,
@@ -121,13 +136,13 @@ def do_compare(stage: Stage) -> "Applied":
     with (
         _shown(None, "compare") as shown,
         Interruption() as interruption,
-        _means(stage, Watch(shown), interruption) as means,
+        _means(stage, Watch(shown), interruption) as (means, _accepted),
     ):
         return compare(stage.deployment, means)
 
 
 @contextmanager
-def _means(stage: Stage, watch: "Watch", interruption: Any) -> Iterator["Means"]:
+def _means(stage: Stage, watch: "Watch", interruption: Any) -> Iterator["tuple[Means, Accepted]"]:
     from dcctl import wiring
     from dcctl.cli.inventory import build
     from dcctl.engines.deploy import Means
@@ -136,15 +151,10 @@ def _means(stage: Stage, watch: "Watch", interruption: Any) -> Iterator["Means"]
     inventory = build(stage.configuration)
     with wiring.deployment(
         stage.configuration, inventory, folder=stage.folder, roles=stage.deployment.roles
-    ) as (playbooks, acceptance):
+    ) as (playbooks, acceptance, accepted):
+        made = artifacts(stage.configuration)
         try:
-            yield Means(
-                artifacts(stage.configuration),
-                playbooks,
-                acceptance,
-                watch=watch,
-                asked_to_end=interruption.asked,
-            )
+            yield Means(made, playbooks, acceptance, watch, interruption.asked), accepted
         finally:
             watch.rest()
 
@@ -164,9 +174,9 @@ class Watch:
     Changes and failures are journalled too. Safe to call from several threads.
     """
 
-    def __init__(self, progress: Progress, journal: "Journal | None" = None) -> None:
+    def __init__(self, progress: Progress) -> None:
+        self.journal: Journal | None = None
         self._progress = progress
-        self._journal = journal
         self._began = time.monotonic()
         self._rows: dict[str, str] = {}
         self._roles: set[str] = set()
@@ -210,8 +220,8 @@ class Watch:
         self._progress.say(f"{took_s:7.1f} s  {word:<6}  {machine:<14}  {text}")
 
     def _note(self, type: str, machine: str, text: str) -> None:
-        if self._journal is not None:
-            self._journal.append(type, {"target": machine, "saw": text})
+        if self.journal is not None:
+            self.journal.append(type, {"target": machine, "saw": text})
 
 
 def _row_event(type: str, machine: str, text: str) -> Event:

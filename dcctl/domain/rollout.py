@@ -16,8 +16,8 @@ from dcctl.domain.observation import DatabaseReport, Seen, View, VoterMode
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import Rotation
 
-TAKEN_OUT: Final = "deploy"
-"""What a site's state says in ``by`` while a deploy has taken it out; the next deploy may put it back."""
+TAKEN_OUT: Final = "a deploy configures it"
+"""The reason that a site's state gives while a deploy has taken it out; the next deploy may put it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,8 @@ class Sources:
     survivor: str
     groups: Sequence[Group]
     headroom: float
-    servers: Callable[[], tuple[Server, ...]]
-    """The survivor's, from its cloud; so are the hypervisors."""
-    hypervisors: Callable[[], tuple[Hypervisor, ...]]
+    cloud: Callable[[], tuple[tuple[Server, ...], tuple[Hypervisor, ...] | Unreachable]]
+    """The survivor's servers and hypervisors; of the latter perhaps only why its cloud does not tell."""
     edges: Mapping[str, Sequence[str]]
     traffic: EdgeLoad
     memory: LoadMemory
@@ -49,12 +48,12 @@ def observe_figures(sources: Sources, ask: Ask) -> Figures:
     names = [edge for edges in sources.edges.values() for edge in edges]
     answers = ask(
         {
-            "servers": sources.servers,
-            "hypervisors": sources.hypervisors,
+            "cloud": sources.cloud,
             **{f"edge {edge}": partial(sources.traffic.observe_load, edge) for edge in names},
         }
     )
-    cloud, at = f"{sources.survivor}'s cloud", sources.now()
+    cloud, at, answer = f"{sources.survivor}'s cloud", sources.now(), answers["cloud"]
+    servers, hypervisors = (answer, answer) if isinstance(answer, DcctlError) else answer
     edges = {
         site: {edge: _traffic(sources, edge, answers[f"edge {edge}"], at) for edge in own}
         for site, own in sources.edges.items()
@@ -63,8 +62,8 @@ def observe_figures(sources: Sources, ask: Ask) -> Figures:
         lost=sources.lost,
         survivor=sources.survivor,
         groups=sources.groups,
-        servers=_reading(answers["servers"], cloud, at),
-        hypervisors=_reading(answers["hypervisors"], cloud, at),
+        servers=_reading(servers, cloud, at),
+        hypervisors=_reading(hypervisors, cloud, at),
         traffic=decide_traffic(sources.groups, edges),
         headroom=sources.headroom,
     )

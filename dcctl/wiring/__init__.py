@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dcctl.adapters.acceptance import TestinfraAcceptance
+    from dcctl.adapters.accepted import AcceptedCopies
     from dcctl.adapters.ansible import AnsiblePlaybooks
     from dcctl.adapters.epoch import PostgresEpochs
     from dcctl.adapters.file_tree import DirectoryTree
@@ -170,7 +171,7 @@ def targets(configuration: Configuration) -> "tuple[Target, ...]":
 @contextmanager
 def deployment(
     configuration: Configuration, inventory: "Mapping[str, Any]", *, folder: Path, roles: "Sequence[str]"
-) -> "Iterator[tuple[AnsiblePlaybooks, TestinfraAcceptance]]":
+) -> "Iterator[tuple[AnsiblePlaybooks, TestinfraAcceptance, AcceptedCopies]]":
     """What a deploy works with; it shares one connection per machine, which leaving ends.
 
     ``inventory`` is the dynamic one, ``folder`` the environment's own (for ``group_vars``). Only the secrets
@@ -178,46 +179,75 @@ def deployment(
     """
     from dcctl import resources
     from dcctl.adapters.acceptance import TestinfraAcceptance
+    from dcctl.adapters.accepted import AcceptedCopies
     from dcctl.adapters.ansible import AnsiblePlaybooks
     from dcctl.adapters.openssh import SharedConnections
     from dcctl.adapters.workspace import workspace
-    from dcctl.config.reference import resolve
-    from dcctl.domain.deploy import as_static_inventory, decide_unusable
-    from dcctl.errors import ConfigurationError, Problem
+    from dcctl.domain.deploy import as_static_inventory
 
     machines = targets(configuration)
-    names = [name for role in roles for name in REQUIRED_SECRETS.get(role, ())]
-    secrets = {name: resolve(configuration.secret(name)) for name in names}
-    problems = [
-        Problem(str(configuration.secret(name)), 0, 0, why)
-        for name, secret in secrets.items()
-        if (why := decide_unusable(secret))
-    ]
-    if problems:
-        raise ConfigurationError(tuple(problems))
+    secrets = _usable_secrets(configuration, roles)
     if (witness := witness_host(configuration)) is not None:
         known_hosts(configuration).record(witness)
     with workspace() as ours:
         addresses = {machine.name: machine.address for machine in machines}
         connections = SharedConnections(ours, addresses, login(configuration))
-        with closing(connections):
-            yield (
+
+        def prepared(
+            playbooks: Path, hosts: "Mapping[str, Any]", variables: Path, own: Path
+        ) -> "tuple[AnsiblePlaybooks, TestinfraAcceptance]":
+            own.mkdir(mode=0o700, exist_ok=True)
+            return (
                 AnsiblePlaybooks(
-                    playbooks=resources.playbooks(),
-                    workspace=ours,
+                    playbooks=playbooks,
+                    workspace=own,
                     control_path=connections.control_path,
-                    inventory=as_static_inventory(inventory),
+                    inventory=hosts,
                     secrets=secrets,
-                    variables=folder,
+                    variables=variables,
                 ),
                 TestinfraAcceptance(
-                    folder=resources.playbooks() / "acceptance",
-                    workspace=ours,
+                    folder=playbooks / "acceptance",
+                    workspace=own,
                     ssh_config=connections.config,
                     environment=configuration.environment,
                     machines=machines,
                 ),
             )
+
+        now = as_static_inventory(inventory)
+        with closing(connections):
+            yield (
+                *prepared(resources.playbooks(), now, folder, ours),
+                AcceptedCopies(
+                    configuration.state_directory / "accepted",
+                    machines,
+                    playbooks=resources.playbooks(),
+                    inventory=now,
+                    variables=folder,
+                    prepared=lambda copy, hosts: prepared(
+                        copy / "playbooks", hosts, copy, ours / f"back-{copy.name}"
+                    ),
+                ),
+            )
+
+
+def _usable_secrets(configuration: Configuration, roles: "Sequence[str]") -> dict[str, str]:
+    """The secrets of ``roles``. Raises ConfigurationError for one that is missing or cannot be used."""
+    from dcctl.config.reference import resolve
+    from dcctl.domain.deploy import decide_unusable
+    from dcctl.errors import ConfigurationError, Problem
+
+    names = [name for role in roles for name in REQUIRED_SECRETS.get(role, ())]
+    secrets = {name: resolve(configuration.secret(name)) for name in names}
+    problems = [
+        Problem(str(configuration.secret(name)), 0, 0, why)
+        for name, secret in secrets.items()
+        if (why := decide_unusable(secret, name))
+    ]
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    return secrets
 
 
 APPLICATION = "app"
@@ -238,6 +268,7 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
     from dcctl.config import expand
     from dcctl.domain.status import Host
     from dcctl.engines.status import System
+    from dcctl.wiring.documents import documents_at_risk
 
     def addresses(role: str) -> dict[str, str]:
         return {machine.name: machine.address for machine in expand.with_role(configuration, role)}
@@ -261,6 +292,8 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
         edges=HaproxyEdges(addresses("edge"), get=http.get, limit_s=limit_s),
         fault=fault,
         ssh_port=configuration.ssh.port,
+        documents=documents_at_risk(configuration, limit_s=limit_s / 2),
+        states=partial(read_states, voters.read, configuration.environment, tuple(configuration.sites)),
     )
 
 
@@ -268,7 +301,6 @@ def _servers(configuration: Configuration, site: str, reach: "Reach") -> "tuple[
     """One look at a cloud, in the thread that asks: its library is loaded there, and its session ended.
 
     A cloud that nobody can connect to is told from a slow one first, and without its library.
-    from dcctl.wiring.documents import documents_at_risk
     """
     if (api := _api(configuration.sites[site])) is not None:
         reach.observe_port(*api)
@@ -292,8 +324,6 @@ def _auth_url(settings: OpenstackSite) -> str:
     """Keystone's address where it is written plainly: in the given ``clouds.yaml`` or in ``OS_AUTH_URL``."""
     import yaml
 
-        documents=documents_at_risk(configuration, limit_s=limit_s / 2),
-        states=partial(read_states, voters.read, configuration.environment, tuple(configuration.sites)),
     if settings.cloud is None:
         return os.environ.get("OS_AUTH_URL", "")
     try:

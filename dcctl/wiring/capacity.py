@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from dcctl.config.schema import Configuration
 from dcctl.engines.capacity import Sources, observe_capacity
 from dcctl.engines.status import Ask, in_turn
+from dcctl.errors import Unreachable
 
 if TYPE_CHECKING:
     from dcctl.domain.capacity import Capacity, Group
-    from dcctl.domain.machine import Hypervisor
+    from dcctl.domain.machine import Hypervisor, Server
     from dcctl.ports import Reach
 
 LIMIT_S = 1.5
@@ -26,7 +27,6 @@ def capacity(configuration: Configuration, lose: str, *, ask: Ask = in_turn) -> 
 
 
 def sources(configuration: Configuration, lose: str) -> Sources:
-    from dcctl import wiring
     from dcctl.adapters import http
     from dcctl.adapters.haproxy_load import HaproxyLoad
     from dcctl.adapters.reach import TcpReach
@@ -42,8 +42,7 @@ def sources(configuration: Configuration, lose: str) -> Sources:
         survivor=survivor,
         groups=_groups(configuration),
         headroom=configuration.rules.survivor_has_headroom,
-        servers=partial(wiring._servers, configuration, survivor, reach),
-        hypervisors=partial(_hypervisors, configuration, survivor, reach),
+        cloud=partial(_cloud, configuration, survivor, reach),
         edges={site: [each.name for each in edges if each.place == site] for site in configuration.sites},
         traffic=HaproxyLoad({each.name: each.address for each in edges}, get=http.get, limit_s=LIMIT_S),
         memory=LoadFiles(configuration.state_directory / "observations"),
@@ -72,10 +71,17 @@ def _groups(configuration: Configuration) -> "tuple[Group, ...]":
     )
 
 
-def _hypervisors(configuration: Configuration, site: str, reach: "Reach") -> "tuple[Hypervisor, ...]":
+def _cloud(
+    configuration: Configuration, site: str, reach: "Reach"
+) -> "tuple[tuple[Server, ...], tuple[Hypervisor, ...] | Unreachable]":
+    """Both in one session. Who may not see the hypervisors sees the servers all the same."""
     from dcctl import wiring
 
     if (api := wiring._api(configuration.sites[site])) is not None:
         reach.observe_port(*api)
     with wiring.machines(configuration, site) as cloud:
-        return cloud.observe_hypervisors()
+        servers = cloud.observe_servers()
+        try:
+            return servers, cloud.observe_hypervisors()
+        except Unreachable as error:
+            return servers, error

@@ -135,17 +135,16 @@ class World:
         self.memory = FakeMemory()
         self.now = AT
         self.cloud_error: Exception | None = None
+        self.hypervisors_error: Unreachable | None = None
 
-    def servers(self) -> tuple[Server, ...]:
+    def cloud(self) -> tuple[tuple[Server, ...], tuple[Hypervisor, ...] | Unreachable]:
         if self.cloud_error:
             raise self.cloud_error
         names = ("west-edge-1", "west-app-1")
-        return tuple(Server(n, n, "west", "lab", Power.ON, "", "h", None, SMALL, "") for n in names)
-
-    def hypervisors(self) -> tuple[Hypervisor, ...]:
-        if self.cloud_error:
-            raise self.cloud_error
-        return (Hypervisor("h", "west", True, "", 4, 2, 2**32, 2**31, 0, 2),)
+        servers = tuple(Server(n, n, "west", "lab", Power.ON, "", "h", None, SMALL, "") for n in names)
+        if self.hypervisors_error:
+            return servers, self.hypervisors_error
+        return servers, (Hypervisor("h", "west", True, "", 4, 2, 2**32, 2**31, 0, 2),)
 
     def sources(self) -> Sources:
         return Sources(
@@ -156,8 +155,7 @@ class World:
                 for name in ("edge", "app")
             ),
             headroom=0.2,
-            servers=self.servers,
-            hypervisors=self.hypervisors,
+            cloud=self.cloud,
             edges={"east": ["east-edge-1"], "west": ["west-edge-1"]},
             traffic=self.load,
             memory=self.memory,
@@ -196,6 +194,11 @@ class TestFigures:
         decided = observe_capacity(world.sources(), in_turn)
         assert decided.fit is Fit.UNKNOWN
         assert "connection refused" in "; ".join(decided.reasons)
+
+    def test_who_may_not_see_the_hypervisors_sees_what_runs(self) -> None:
+        world = World()
+        world.hypervisors_error = Unreachable("list hypervisors", saw="HTTP 403")
+        assert observe_capacity(world.sources(), in_turn).fit is Fit.FITS
 
     def test_what_is_no_silence_is_raised(self) -> None:
         world = World()

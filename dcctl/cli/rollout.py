@@ -1,0 +1,95 @@
+"""How ``dcctl deploy`` goes about it: place by place where clients are served, all at once where none is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dcctl.domain.deploy import Doing
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.rollout import TAKEN_OUT, decide_rollout
+from dcctl.errors import Refused
+
+if TYPE_CHECKING:
+    from dcctl.cli.deploy import Stage
+    from dcctl.domain.step import Work
+    from dcctl.engines.deploy import Deployed, Means
+    from dcctl.ports import Accepted, Clock, Journal
+
+LOOK_LIMIT_S = 30.0
+"""One look at edges, databases and a cloud, each within its own limit; what takes longer counts as silent."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a deploy will do: ``work``, for a run's name. Entering ``acting`` takes the right to do it."""
+
+    work: "Callable[[str], Work[Deployed]]"
+    acting: "Callable[[Journal], AbstractContextManager[object]]" = lambda _journal: nullcontext()
+
+
+@contextmanager
+def prepared(
+    stage: "Stage", means: "Means", accepted: "Accepted", together: str, clock: "Clock"
+) -> Iterator[Prepared]:
+    """Decided from how the system stands. Nothing is changed before its work begins.
+
+    Raises Refused when a site would have to be taken out of traffic and cannot be, Unreachable when a
+    machine cannot be compared or the ensemble lets nobody in; ``--together`` needs neither.
+    """
+    from dcctl import wiring
+    from dcctl.engines import rollout
+    from dcctl.engines.traffic import put_back, take_out
+    from dcctl.shell import at_once
+    from dcctl.wiring import rollout as wired
+    from dcctl.wiring import traffic as wired_traffic
+
+    ask = partial(at_once, limit_s=LOOK_LIMIT_S)
+    configuration, targets = stage.configuration, wiring.targets(stage.configuration)
+    together = together or wired.why_together(configuration)
+    sites = () if together else wired.sites_now(configuration, ask)
+    if together or not any(site.serves for site in sites):
+        yield Prepared(lambda _run: _together(stage, means, accepted))
+        return
+    quiet = replace(means, watch=lambda what: means.watch(what) if isinstance(what, Doing) else None)
+    compared, changed = rollout.observe_changed(stage.deployment, quiet)
+    plan = decide_rollout(stage.deployment, targets, changed, sites)
+    if isinstance(plan, Refusal):
+        raise Refused(
+            "deploy",
+            on=configuration.environment,
+            reasons=plan.reasons,
+            next_command=f"{stage.command} --together",
+        )
+    with wired_traffic.stage(configuration, clock=clock, ask=ask) as traffic:
+
+        def work(run: str) -> "Work[Deployed]":
+            rotation = traffic.means(run)
+            rolling = rollout.Means(
+                deploy=means,
+                accepted=accepted,
+                ready=wired.ready(configuration, ask),
+                health=wired.health(configuration),
+                drain=lambda site: take_out(site, rotation, reason=TAKEN_OUT),
+                undrain=lambda site: put_back(site, rotation, reason="a deploy has configured it"),
+            )
+            return rollout.roll_out(plan, stage.deployment, compared, rolling)
+
+        # Of its steps the ensemble keeps none: they end with this process, and no later run waits for them.
+        yield Prepared(work, acting=lambda journal: traffic.acting(journal, stage.command))
+
+
+def _together(stage: "Stage", means: "Means", accepted: "Accepted") -> "Work[Deployed]":
+    from dcctl.domain.step import Step
+    from dcctl.engines.deploy import deploy
+    from dcctl.engines.rollout import KEEP_LIMIT_S
+
+    deployed: Deployed = yield from deploy(stage.deployment, means)
+    yield Step(
+        "remember as accepted",
+        stage.configuration.environment,
+        KEEP_LIMIT_S,
+        lambda: accepted.keep(stage.deployment),
+    )
+    return deployed
