@@ -49,10 +49,11 @@ SERVED: Mapping[str, Mapping[str, str]] = {
         "auction": "http://{address}:8082/readyz",
     },
     "swift": {"proxy": "http://{address}:8090/healthcheck"},
-    "replication": {"replication": "http://{address}:8406/metrics"},
     "prometheus": {"prometheus": "http://{address}:9090/-/ready"},
 }
-"""What the roles of our playbooks serve over HTTP."""
+"""What the roles of our playbooks serve over HTTP, on every machine that carries them."""
+UNITS: Mapping[str, str] = {"replication": "dcctl-replication"}
+"""What runs on every machine with a role, and serves where it leads only."""
 DATED = {"swift": "http://{address}:8090/healthcheck", "postgresql": "http://{address}:8008/patroni"}
 """Where an answer carries a date, by role."""
 CLIENTS = "http://{address}:8000/api/2.5/tenders?limit=1"

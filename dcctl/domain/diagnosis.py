@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dcctl.domain.capacity import Capacity, Fit
-from dcctl.domain.observation import AtRisk, Seen, VoterMode
+from dcctl.domain.observation import AtRisk, ReplicationLag, Seen, VoterMode
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.status import Status
@@ -103,6 +103,8 @@ class Examined:
     active_run: Seen[ActiveRun]
     capacity: Mapping[str, Seen[Capacity]]
     documents: Seen[AtRisk] | None = None
+    replication: Seen[ReplicationLag] | None = None
+    """As ``documents``."""
     drills: tuple[str, ...] = ()
     rehearsals: tuple[Rehearsal, ...] = ()
     undos: tuple[str, ...] = ()
@@ -207,12 +209,28 @@ def _documents(seen: Examined) -> Iterator[Finding]:
         yield _ok(subject, "every acknowledged one is at both sites")
     else:
         evidence = f"{told.sentence()}, for {told.oldest_s:.0f} s at most"
-        waiting = timedelta(seconds=told.oldest_s)
-        if waiting <= AT_RISK_FOR:
-            yield _ok(subject, evidence)
-        else:
-            readiness = Readiness.NOT_READY if waiting > STUCK_FOR else Readiness.ATTENTION
-            yield Finding(subject, readiness, evidence, mend)
+        yield _waiting(subject, told.oldest_s, evidence, mend)
+
+
+def _replication(seen: Examined) -> Iterator[Finding]:
+    """The replicator's own word, which also knows what nobody was told about."""
+    if seen.replication is None:
+        return
+    subject, mend = "document replication", f"{seen.dcctl} probe replication"
+    told = seen.replication.value
+    if told is None:
+        yield Finding(subject, Readiness.UNKNOWN, seen.replication.reason, mend)
+    else:
+        evidence = f"{told.oldest_s:.0f} s behind, {told.behind} to carry"
+        yield _waiting(subject, told.oldest_s, evidence, mend)
+
+
+def _waiting(subject: str, for_s: float, evidence: str, mend: str) -> Finding:
+    waiting = timedelta(seconds=for_s)
+    if waiting <= AT_RISK_FOR:
+        return _ok(subject, evidence)
+    readiness = Readiness.NOT_READY if waiting > STUCK_FOR else Readiness.ATTENTION
+    return Finding(subject, readiness, evidence, mend)
 
 
 def _capacity(seen: Examined) -> Iterator[Finding]:
@@ -377,6 +395,7 @@ EXAMINATIONS: tuple[Callable[[Examined], Iterator[Finding]], ...] = (
     _standby,
     _lag,
     _documents,
+    _replication,
     _capacity,
     _clouds,
     _services,

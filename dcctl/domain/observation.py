@@ -62,12 +62,14 @@ class DatabaseReport:
 @dataclass(frozen=True, slots=True)
 class ClusterReport:
     """What the quorum knows: who holds the leader key (None: nobody), and which standbys are named
-    synchronous, sorted, to which primary. ``members`` are those whose session with the quorum lives."""
+    synchronous, sorted, to which primary. ``members`` are those whose session with the quorum lives.
+    ``ended`` is the last timeline that a promotion ended, and the position in the log at which."""
 
     leader: str | None
     synchronous: tuple[str, ...]
     synchronous_to: str | None = None
     members: tuple[str, ...] = ()
+    ended: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,15 @@ class AtRisk:
     def sentence(self) -> str:
         what = "1 document is" if self.count == 1 else f"{self.count} documents are"
         return f"{what} acknowledged and not yet at the other site"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationLag:
+    """What the replicator said last: how long the oldest document waits that one site alone has, and how
+    many there are."""
+
+    oldest_s: float
+    behind: int
 
 
 @dataclass(frozen=True, slots=True)

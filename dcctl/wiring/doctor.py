@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 PROBE_LIMIT_S = 4.0
 """No probe may take longer here, whatever its own limit is: a diagnosis is asked for in a hurry."""
 PART_LIMIT_S = 1.5
-LOOK_LIMIT_S = 6.0
-"""For everything together; what took longer counts as silent."""
+SYSTEM_LIMIT_S = 6.0
+"""For what a status looks at, and for the figures of a capacity."""
+LOOK_LIMIT_S = 12.0
+"""For everything together; what took longer counts as silent. Its parts end sooner by themselves, unless
+this very host has no time for them."""
 ENSEMBLE_LIMIT_S = 4.0
 
 
@@ -43,15 +46,18 @@ def examine(configuration: "Configuration", *, dcctl: str = "dcctl") -> "Examine
     from dcctl.domain.status import decide_status
     from dcctl.engines.status import observe
     from dcctl.shell import at_once
+    from dcctl.wiring.documents import replication_lag
 
     system = wiring.system(configuration, limit_s=PART_LIMIT_S)
     within = partial(at_once, limit_s=LOOK_LIMIT_S)
     questions: dict[str, Callable[[], Any]] = {
         "probes": lambda: _probes(configuration),
-        "view": lambda: observe(system, partial(at_once, limit_s=LOOK_LIMIT_S - 0.5)),
+        "view": lambda: observe(system, partial(at_once, limit_s=SYSTEM_LIMIT_S)),
         "ensemble": lambda: _ensemble(configuration),
         **{site: partial(_capacity, configuration, site) for site in configuration.sites},
     }
+    if (lag := replication_lag(configuration, limit_s=PART_LIMIT_S)) is not None:
+        questions["replication"] = lag
     answers = within(questions)
     view = answers["view"]
     if isinstance(view, DcctlError):
@@ -72,6 +78,7 @@ def examine(configuration: "Configuration", *, dcctl: str = "dcctl") -> "Examine
         active_run=ensemble.active_run,
         capacity={site: _seen(answers[site]) for site in configuration.sites},
         documents=view.documents,
+        replication=_seen(answers["replication"]) if lag is not None else None,
         drills=tuple(known_drills()),
         rehearsals=_rehearsals(configuration),
         undos=tuple(f"{run}: {undo.sentence()}" for run, undo in wiring.pending_undos(configuration)),
@@ -92,7 +99,7 @@ def _capacity(configuration: "Configuration", site: str) -> "Capacity":
     from dcctl.shell import at_once
     from dcctl.wiring.capacity import capacity
 
-    return capacity(configuration, site, ask=partial(at_once, limit_s=LOOK_LIMIT_S - 0.5))
+    return capacity(configuration, site, ask=partial(at_once, limit_s=SYSTEM_LIMIT_S))
 
 
 def _ensemble(configuration: "Configuration") -> _Ensemble:

@@ -21,7 +21,7 @@ from dcctl.domain.diagnosis import (
     Rehearsal,
     decide_diagnosis,
 )
-from dcctl.domain.observation import AtRisk, Seen
+from dcctl.domain.observation import AtRisk, ReplicationLag, Seen
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.status import DatabaseStatus, MemberStatus, Status, VoterStatus
@@ -103,6 +103,7 @@ READY = Examined(
     active_run=Seen(None),
     capacity={site: capacity(site) for site in SITES},
     documents=Seen(AtRisk(0)),
+    replication=Seen(ReplicationLag(0, 0)),
     drills=("site-power-loss",),
     rehearsals=(Rehearsal("20260228-x", "site-power-loss", "east", NOW - timedelta(days=1), "held"),),
 )
@@ -207,6 +208,27 @@ ROWS: list[tuple[str, Examined, str, Readiness, str]] = [
     ),
     ("documents are stuck", but(documents=Seen(AtRisk(1, 301))), "documents", NOT_READY, "1 document is"),
     ("documents that nobody counts", but(documents=Seen(None, "dark")), "documents", UNKNOWN, "dark"),
+    (
+        "documents are carried slowly",
+        but(replication=Seen(ReplicationLag(45, 12))),
+        "document replication",
+        ATTENTION,
+        "45 s behind, 12 to carry",
+    ),
+    (
+        "no document is carried",
+        but(replication=Seen(ReplicationLag(301, 12))),
+        "document replication",
+        NOT_READY,
+        "301 s behind",
+    ),
+    (
+        "no replicator tells",
+        but(replication=Seen(None, "east-app-1: Connection refused")),
+        "document replication",
+        UNKNOWN,
+        "east-app-1: Connection refused",
+    ),
     (
         "a survivor without headroom",
         but(capacity={**READY.capacity, "east": capacity("east", Fit.SHORT)}),
@@ -350,7 +372,7 @@ def test_a_system_that_is_ready() -> None:
     diagnosis = decide_diagnosis(READY)
     assert diagnosis.ready
     assert without_ok(READY) == []
-    assert len(diagnosis.findings) == 18
+    assert len(diagnosis.findings) == 19
 
 
 @pytest.mark.parametrize(
@@ -378,6 +400,7 @@ def test_nothing_seen_is_nothing_ready() -> None:
         active_run=nothing,
         capacity=dict.fromkeys(SITES, nothing),
         documents=nothing,
+        replication=nothing,
         rehearsals=(),
     )
     diagnosis = decide_diagnosis(blind)
