@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import console, emit
+from dcctl.cli.replication_plan import apply, plan
 from dcctl.cli.replication_setup import check, import_, init, keep, pause, remove, report, resume, settings
-from dcctl.cli.replication_stage import Stage, enter_stage
+from dcctl.cli.replication_stage import Stage, container_option, enter_stage, prefix_option
 from dcctl.cli.replication_view import (
     draw_shared,
     draw_status,
     draw_tallies,
     draw_verdicts,
     lag_line,
+    progress_line,
     tally_line,
 )
 from dcctl.cli.session import Session, command_options
@@ -25,12 +27,6 @@ if TYPE_CHECKING:
     from dcctl.adapters.replication_base import SqliteBase
     from dcctl.errors import Unreachable
 
-container_option = click.option(
-    "--container", "containers", multiple=True, metavar="NAME", help="Only this container; repeatable."
-)
-prefix_option = click.option(
-    "--prefix", default="", metavar="TEXT", help="Only names that begin so; the base is not renewed."
-)
 deletes_option = click.option(
     "--max-deletes", type=click.IntRange(min=0), metavar="N", help="Carry up to N deletes in this pass."
 )
@@ -59,7 +55,7 @@ def replication() -> None:
     """Keep the documents of two Swift clusters the same, whichever side changes them."""
 
 
-for _command in (init, check, settings, keep, remove, import_, report, pause, resume):
+for _command in (plan, apply, init, check, settings, keep, remove, import_, report, pause, resume):
     replication.add_command(_command)
 
 
@@ -111,53 +107,6 @@ def once(
             saw=f"{pending} names are not yet",
             next_command="dcctl replication status",
         )
-
-
-@replication.command()
-@container_option
-@prefix_option
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Names to show.")
-@command_options
-def plan(session: Session, *, containers: tuple[str, ...], prefix: str, limit: int) -> None:
-    """Show what a pass would do, name by name. Changes nothing."""
-    from dcctl.engines.replication_run import replicate_once
-
-    stage = enter_stage(session, containers)
-    decisions: list[dict[str, Any]] = []
-
-    def note(name: str, witness: Any, decision: Any) -> None:
-        if len(decisions) < limit:
-            decisions.append(_planned(stage, name, witness, decision))
-
-    with stage.base(exclusive=False) as base:
-        tallies = replicate_once(
-            stage.stores(), base, stage.containers, stage.options(prefix=prefix, plan=note)
-        )
-    total = sum(tally.count("planned") for tally in tallies)
-
-    def draw(out: Any) -> None:
-        for one in decisions:
-            out.print(f"{one['decision']:<10} {one['from']:<8} {one['name']}")
-        out.print(f"{total} names would be looked at" if total else "both sides list the same")
-
-    emit(session, {"total": total, "names": decisions}, draw)
-
-
-def _planned(stage: Stage, name: str, witness: Any, decision: Any) -> dict[str, Any]:
-    from dcctl.domain.replication import Side
-
-    sites = dict(zip(Side, sorted(stage.settings.stores), strict=True))
-    side = next(
-        (getattr(decision, word) for word in ("source", "present", "side") if hasattr(decision, word)), None
-    )
-    row = witness.a or witness.b
-    return {
-        "name": name,
-        "decision": type(decision).__name__.lower(),
-        "from": sites[side] if side is not None else "",
-        "bytes": row.bytes,
-        "stamp": row.stamp.instant.isoformat(),
-    }
 
 
 @replication.command()
@@ -348,4 +297,4 @@ def _progress() -> "Callable[[Any], None] | None":
     if not sys.stderr.isatty():
         return None
     err = console(sys.stderr)
-    return lambda tally: err.print(tally_line(tally))
+    return lambda tally: err.print(progress_line(tally))

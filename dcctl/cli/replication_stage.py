@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from dcctl.cli.session import Session
 from dcctl.errors import ConfigurationError, Problem, UsageError
 
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     from dcctl.config.schema import Configuration
     from dcctl.engines.replication import Options
     from dcctl.engines.replication_run import OpenStores
+
+container_option = click.option(
+    "--container", "containers", multiple=True, metavar="NAME", help="Only this container; repeatable."
+)
+prefix_option = click.option(
+    "--prefix", default="", metavar="TEXT", help="Only names that begin so; the base is not renewed."
+)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,17 @@ def tally_line(tally: "Tally") -> str:
     )
 
 
+def progress_line(tally: "Tally") -> str:
+    """A pass under way: what was done, at which rate, and when it will be over."""
+    done, per_s = sum(tally.kinds.values()), max(tally.seconds, 0.001)
+    left = f", about {tally.left_s:.0f} s left" if tally.left_s is not None else ""
+    expected = f" of about {tally.expected}" if tally.expected else ""
+    return (
+        f"{tally.container}: {tally.rows}{expected} looked at, {done} carried ({done / per_s:.0f}/s),"
+        f" {tally.todo} to do on this page, {tally.bytes} bytes ({tally.bytes / per_s:.0f}/s){left}"
+    )
+
+
 def lag_line(lag: "Lag") -> str:
     """How far behind the other side is, by what the application told."""
     p50 = f"{lag.p50_s:.2f}" if lag.p50_s is not None else "-"

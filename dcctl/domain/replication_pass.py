@@ -32,7 +32,11 @@ PENDING = ("later", "moved", "failed", "undecided")
 
 @dataclass
 class Tally:
-    """What a pass did, by kind of outcome; bytes moved; what it could not do, in sentences."""
+    """What a pass did, by kind of outcome; bytes moved; what it could not do, in sentences.
+
+    ``expected`` rows were there at the last complete pass (0: not known); ``todo`` are the names of the
+    present page that are not done yet.
+    """
 
     container: str
     after: str = ""
@@ -46,6 +50,8 @@ class Tally:
     resumed: bool = False
     behind: dict[Side, Behind] = field(default_factory=lambda: {side: Behind() for side in Side})
     began: Stamp | None = None
+    expected: int = 0
+    todo: int = 0
 
     def count(self, kind: str) -> int:
         return self.kinds.get(kind, 0)
@@ -67,6 +73,13 @@ class Tally:
             seconds=self.seconds + later.seconds,
             resumed=self.resumed or later.resumed,
         )
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the end of the pass at its rate so far; None while that cannot be said."""
+        done = self.rows + sum(self.kinds.values())
+        left = max(self.expected - self.rows, self.todo)
+        return self.seconds * left / done if done and self.seconds else None
 
     @property
     def oldest_pending(self) -> Stamp | None:

@@ -33,7 +33,7 @@ from dcctl.domain.replication import (
 from dcctl.domain.replication_merge import Range, Witness, cut_range, range_end, same_range, split_page
 from dcctl.domain.replication_pass import PENDING, DeleteCap, Doomed, Held, Tally, decide_deletes
 from dcctl.domain.replication_share import Share
-from dcctl.engines.replication_manners import Limits, Manners, Time
+from dcctl.engines.replication_manners import Limits, Manners, Pace, Time
 from dcctl.engines.replication_move import Keep, Mover, Outcome
 from dcctl.engines.replication_verify import Difference
 from dcctl.errors import DcctlError, Unreachable
@@ -44,6 +44,7 @@ Divide: TypeAlias = Callable[[str, int], Awaitable[bool]]
 PAGE_ROWS = 10_000
 MAX_SENTENCES = 20
 MAX_FAILURES = 1000
+SHOWN_EVERY_S = 2.0
 CARRIED = ("copied", "refreshed", "resolved")
 
 
@@ -79,9 +80,16 @@ class Replication:
         self.stores = stores
         self.base = base
         self.options = options
-        self._time = clock or Time()
-        self.manners = Manners(options.limits, self._time)
+        self.time = self._time = clock or Time()
+        self._pace = Pace(options.limits, self._time)
+        self._manners: dict[str, Manners] = {}
         self.moved = False
+
+    def manners_of(self, container: str) -> Manners:
+        """How hard to push this container: each backs off for itself."""
+        if container not in self._manners:
+            self._manners[container] = Manners(self.options.limits, self._time, self._pace)
+        return self._manners[container]
 
     def over(self, base: ReplicationBase) -> "Replication":
         """The same, remembering in ``base``; both keep to the same limits."""
@@ -95,12 +103,11 @@ class Replication:
         ``share``: over these names only. ``divide`` is asked, with the end of a range and the rows before it,
         whether the pass may end there.
         """
-        began_s = self._time.monotonic()
         walk = _Walk(self, container, share or Share(container), divide)
         try:
             tally = await walk.run()
         finally:
-            walk.tally.seconds = self._time.monotonic() - began_s
+            walk.tally.seconds = self._time.monotonic() - walk.began_s
             self.moved = self.moved or bool(walk.tally.kinds)
         if self.options.plan is None:
             self.base.ended(container, Stamp(round(self._time.now() * TICKS_PER_S)), tally.document())
@@ -112,7 +119,8 @@ class Replication:
         Else both sides are asked and it is decided as in a pass, deletes included: each is proven by the
         other side's tombstone.
         """
-        mover = Mover(self.stores, container, self.options.keep, self.manners)
+        manners = self.manners_of(container)
+        mover = Mover(self.stores, container, self.options.keep, manners)
         source = next(side for side, store in self.stores.items() if store.site == site)
 
         async def work() -> Outcome:
@@ -124,16 +132,21 @@ class Replication:
                 return await mover.remove(outcome.doomed, self.rules(container))
             return outcome
 
-        return await self.manners.attempt(work)
+        return await manners.attempt(work)
 
-    async def look(self, mover: Mover, container: str, name: str) -> Outcome:
-        """What a name needs by what both sides answer to HEAD, where no listing can be relied on."""
+    async def rows(self, container: str, name: str) -> tuple[Row | None, Row | None]:
+        """What both sides answer to HEAD."""
 
         async def row(side: Side) -> Row | None:
             head = await self.stores[side].head(container, name)
             return Row(name, head.hash, head.stamp, head.length_bytes) if head is not None else None
 
         a, b = await asyncio.gather(row(Side.A), row(Side.B))
+        return a, b
+
+    async def look(self, mover: Mover, container: str, name: str) -> Outcome:
+        """What a name needs by what both sides answer to HEAD, where no listing can be relied on."""
+        a, b = await self.rows(container, name)
         decision = decide_replication(None, a, b, self.rules(container))
         if isinstance(decision, Same | Forget):
             return Outcome("gone" if a is None else "late")
@@ -141,10 +154,11 @@ class Replication:
 
     async def mend(self, container: str, differences: Sequence[Difference], tally: Tally) -> None:
         """Differences between objects whose listings agree: metadata, and bytes that rotted on one side."""
-        mover = Mover(self.stores, container, self.options.keep, self.manners)
+        manners = self.manners_of(container)
+        mover = Mover(self.stores, container, self.options.keep, manners)
         for one in differences:
             if one.kind in ("metadata", "damaged", "unreadable"):
-                tally.add(await self.manners.attempt(partial(mover.mend, one.name, one.side)))
+                tally.add(await manners.attempt(partial(mover.mend, one.name, one.side)))
 
     def rules(self, container: str) -> Rules:
         """What decisions about ``container`` may rely on at this moment."""
@@ -174,11 +188,14 @@ class _Walk:
         self._options = replication.options
         self._stores = replication.stores
         self._container = container
-        self._mover = Mover(self._stores, container, self._options.keep, replication.manners)
+        self._manners = replication.manners_of(container)
+        self._mover = Mover(self._stores, container, self._options.keep, self._manners)
         self._writes_base = self._options.plan is None and not self._options.prefix
         self._doomed: list[Doomed] = []
         self._last_seen: Stamp | None = None
         self._known_rows = 0
+        self.began_s = replication.time.monotonic()
+        self._shown_s = self.began_s
         self.tally = Tally(container, share.after)
 
     async def run(self) -> Tally:
@@ -186,7 +203,7 @@ class _Walk:
         empty = tuple(self._stores[side].site for side, page in pages.items() if page == b"[]")
         known = self._base.complete(self._container)
         self._last_seen = known[0].plus(-self._options.settled_s) if known else None
-        self._known_rows = known[1] if known else 0
+        self._known_rows = self.tally.expected = known[1] if known else 0
         marker, began = "", min(store.now() for store in self._stores.values())
         if self._writes_base:
             marker, began = self._base.begin(self._container, began)
@@ -226,7 +243,7 @@ class _Walk:
 
     async def _pages(self, marker: str) -> dict[Side, bytes]:
         async def page(side: Side) -> bytes:
-            return await self._replication.manners.attempt(
+            return await self._manners.attempt(
                 lambda: self._stores[side].list_page(
                     self._container,
                     marker=marker,
@@ -266,6 +283,8 @@ class _Walk:
             base = witness.base if self._options.trust_base else None
             decision = decide_replication(base, witness.a, witness.b, rules)
             outcome = await self._carry(name, witness, decision)
+            self.tally.todo -= 1
+            self._show(often=False)
             if outcome.kind != "same":
                 self.tally.add(outcome.kind, bytes=outcome.bytes, conflict=outcome.conflict)
             if outcome.kind in CARRIED and self._last_seen is not None:
@@ -282,12 +301,20 @@ class _Walk:
             if text is not None:
                 agreed.append(text)
 
+        self.tally.todo = len(current.witnesses)
         await _each(one, current.witnesses, self._options.limits.highest * 2)
         self.tally.rows += current.rows + len(agreed)
         if self._writes_base:
             self._remember(current, agreed, held)
-        if self._options.progress is not None:
-            self._options.progress(self.tally)
+        self._show(often=True)
+
+    def _show(self, *, often: bool) -> None:
+        """Tell of the progress, between pages once in a while."""
+        now_s = self._replication.time.monotonic()
+        if self._options.progress is None or not (often or now_s - self._shown_s > SHOWN_EVERY_S):
+            return
+        self._shown_s, self.tally.seconds = now_s, now_s - self.began_s
+        self._options.progress(self.tally)
 
     def _remember(self, current: Range, agreed: Sequence[bytes], held: Sequence[Held]) -> None:
         if held:
@@ -326,7 +353,7 @@ class _Walk:
                 return Outcome("planned")
             return Outcome("same", agreed=True)
         try:
-            return await self._replication.manners.attempt(partial(self._act, name, witness, decision))
+            return await self._manners.attempt(partial(self._act, name, witness, decision))
         except DcctlError as error:
             if len(self.tally.reasons) < MAX_SENTENCES:
                 self.tally.reasons.append(str(error))
@@ -362,9 +389,7 @@ class _Walk:
 
         async def one(doomed: Doomed) -> None:
             try:
-                outcome = await self._replication.manners.attempt(
-                    lambda: self._mover.remove(doomed, rules), cost=5
-                )
+                outcome = await self._manners.attempt(lambda: self._mover.remove(doomed, rules), cost=5)
             except DcctlError as error:
                 outcome = Outcome("failed")
                 self.tally.reasons.append(str(error))

@@ -40,12 +40,43 @@ class Limits:
     window_s: float = 1.0
 
 
-class Manners:
-    """Slots to work in. ``attempt`` runs a piece of work, again when the clusters were busy or away."""
+class Pace:
+    """What all of a replicator keeps to together: its limits of requests and bytes in a second."""
 
     def __init__(self, limits: Limits, clock: Time) -> None:
         self._limits = limits
         self._time = clock
+        self._free_at = 0.0
+
+    def transferred(self, size_bytes: int) -> None:
+        """Account for bytes; later work waits until the bandwidth limit allows it."""
+        if self._limits.bytes_per_s is not None:
+            self._free_at = max(self._free_at, self._time.monotonic()) + size_bytes / self._limits.bytes_per_s
+
+    async def wait(self, cost: float) -> None:
+        """Until ``cost`` more requests are allowed."""
+        rate = self._limits.requests_per_s
+        if rate is None and self._limits.bytes_per_s is None:
+            return
+        now = self._time.monotonic()
+        start = max(self._free_at, now)
+        if rate is not None:
+            self._free_at = start + cost / rate
+        if start > now:
+            await self._time.sleep(start - now)
+
+
+class Manners:
+    """Slots to work in. ``attempt`` runs a piece of work, again when the clusters were busy or away.
+
+    One for each container: Swift limits a container's requests (498), and one that is asked to be patient
+    must not slow the others down. ``pace`` is what all of them share.
+    """
+
+    def __init__(self, limits: Limits, clock: Time, pace: Pace | None = None) -> None:
+        self._limits = limits
+        self._time = clock
+        self.pace = pace or Pace(limits, clock)
         self.in_flight_limit = limits.start
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -53,7 +84,6 @@ class Manners:
         self._finished = 0
         self._last_rate = 0.0
         self._direction = 2
-        self._free_at = 0.0
         self.busy_answers = 0
 
     async def attempt(self, work: Callable[[], Awaitable[T]], *, cost: float = 2.0) -> T:
@@ -64,7 +94,7 @@ class Manners:
         await self._enter()
         try:
             for tries in range(1, self._limits.attempts + 1):
-                await self._pace(cost)
+                await self.pace.wait(cost)
                 try:
                     return await work()
                 except (Rejected, CredentialsRefused):
@@ -78,9 +108,8 @@ class Manners:
             self._leave()
 
     def transferred(self, size_bytes: int) -> None:
-        """Account for bytes; later work waits until the bandwidth limit allows it."""
-        if self._limits.bytes_per_s is not None:
-            self._free_at = max(self._free_at, self._time.monotonic()) + size_bytes / self._limits.bytes_per_s
+        """Account for bytes."""
+        self.pace.transferred(size_bytes)
 
     async def _enter(self) -> None:
         if self._in_flight < self.in_flight_limit and not self._waiting:
@@ -124,14 +153,3 @@ class Manners:
             self.in_flight_limit = max(self.in_flight_limit // 2, self._limits.lowest)
             wait_s = max(wait_s, error.retry_after_s)
         await self._time.sleep(wait_s)
-
-    async def _pace(self, cost: float) -> None:
-        rate = self._limits.requests_per_s
-        if rate is None and self._limits.bytes_per_s is None:
-            return
-        now = self._time.monotonic()
-        start = max(self._free_at, now)
-        if rate is not None:
-            self._free_at = start + cost / rate
-        if start > now:
-            await self._time.sleep(start - now)

@@ -1,0 +1,133 @@
+"""A plan is carried out as it was read: its names and no others, and none that changed since."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_replication_pass import World
+
+from dcctl.domain.replication import Side
+from dcctl.domain.replication_pass import Tally
+from dcctl.domain.replication_plan import Planned, Version, plan_document, read_plan
+from dcctl.engines.replication_manners import Limits, Manners, Pace, Time
+from dcctl.engines.replication_plan import apply_plan
+from dcctl.errors import Busy
+from dcctl.ports import DocumentStore
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.base.close()
+
+
+def planned(world: World) -> list[Planned]:
+    found: list[Planned] = []
+
+    def note(name: str, witness: Any, decision: Any) -> None:
+        kind = type(decision).__name__.lower()
+        found.append(Planned("docs", name, kind, "", 1, Version.of(witness.a), Version.of(witness.b)))
+
+    options, world.options = world.options, replace(world.options, plan=note)
+    world.step()
+    world.options = options
+    return found
+
+
+def applied(world: World, entries: list[Planned]) -> dict[str, int]:
+    @contextlib.asynccontextmanager
+    async def stores() -> AsyncIterator[Mapping[Side, DocumentStore]]:
+        yield {Side.A: world.a, Side.B: world.b}
+
+    text = json.dumps(plan_document("pair", datetime(2026, 1, 1, tzinfo=UTC), entries))
+    _pair, read = read_plan(json.loads(text))
+    clock = Time(now=world.time, monotonic=world.time)
+    tallies = apply_plan(stores, world.base, read, world.options, clock=clock)
+    return tallies[0].kinds if tallies else {}
+
+
+def test_only_what_is_in_the_plan_is_done_and_nothing_that_changed_since(world: World) -> None:
+    for name in ("deleted", "same"):
+        world.a.client_put("docs", name, b"1")
+    world.settle()
+    for name in ("copied", "struck", "changed"):
+        world.a.client_put("docs", name, b"1")
+    world.b.client_delete("docs", "deleted")
+    entries = [one for one in planned(world) if one.name != "struck"]
+    assert sorted(one.name for one in entries) == ["changed", "copied", "deleted"]
+    world.a.client_put("docs", "changed", b"2")
+    assert applied(world, entries) == {"copied": 1, "deleted": 1, "stale": 1}
+    assert sorted(world.b.listing("docs")) == ["copied", "same"]
+    assert applied(world, entries) == {"stale": 3}, "carried out, it is of the past"
+
+
+@pytest.mark.parametrize("content", [None, [], {"version": 2}, {"version": 1, "entries": [{"name": "x"}]}])
+def test_what_is_no_plan_is_said_so(content: Any) -> None:
+    with pytest.raises(ValueError, match=r"not a plan|entry 0"):
+        read_plan(content)
+
+
+def test_a_container_that_asks_for_patience_does_not_slow_the_others_down() -> None:
+    async def sleep(_seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    clock = Time(monotonic=lambda: 0.0, sleep=sleep)
+    limits = Limits(attempts=3)
+    pace = Pace(limits, clock)
+    busy, calm = Manners(limits, clock, pace), Manners(limits, clock, pace)
+
+    async def refuse() -> None:
+        raise Busy("PUT", on="east:docs", saw="HTTP 498", retry_after_s=30)
+
+    async def run() -> None:
+        with pytest.raises(Busy):
+            await busy.attempt(refuse)
+
+    asyncio.run(run())
+    assert (busy.in_flight_limit, calm.in_flight_limit) == (limits.lowest, limits.start)
+
+
+@pytest.mark.parametrize(
+    ("limits", "work", "seconds"),
+    [
+        (Limits(requests_per_s=10), 50, 9.8),
+        (Limits(bytes_per_s=1000), 20, 19.0),
+    ],
+)
+def test_all_containers_keep_to_one_limit_of_requests_and_bytes(
+    limits: Limits, work: int, seconds: float
+) -> None:
+    now = 0.0
+
+    async def sleep(for_s: float) -> None:
+        nonlocal now
+        now += for_s
+
+    clock = Time(monotonic=lambda: now, sleep=sleep)
+    pace = Pace(limits, clock)
+    both = [Manners(limits, clock, pace) for _ in range(2)]
+
+    async def run() -> None:
+        for number in range(work):
+            manners = both[number % 2]
+
+            async def piece(manners: Manners = manners) -> None:
+                manners.transferred(1000)
+
+            await manners.attempt(piece, cost=2)
+
+    asyncio.run(run())
+    assert now == pytest.approx(seconds, abs=0.5)
+
+
+def test_the_time_left_follows_from_the_rate_so_far() -> None:
+    tally = Tally("docs", rows=200, expected=1000, seconds=4.0)
+    assert tally.left_s == 16.0
+    assert Tally("docs").left_s is None
