@@ -108,6 +108,8 @@ class Examined:
     drills: tuple[str, ...] = ()
     rehearsals: tuple[Rehearsal, ...] = ()
     undos: tuple[str, ...] = ()
+    unprobed: str = "not asked"
+    """Why a probe that should be here is not."""
     dcctl: str = field(default="dcctl")
     """How the next command begins."""
 
@@ -128,7 +130,7 @@ def _clouds(seen: Examined) -> Iterator[Finding]:
         subject, mend = f"credentials of {site}", f"{seen.dcctl} probe {site}/cloud"
         found = [each for each in seen.probes if each.kind == "cloud" and each.site == site]
         if not found or found[0].ok is None:
-            yield Finding(subject, Readiness.UNKNOWN, found[0].saw if found else "not asked", mend)
+            yield Finding(subject, Readiness.UNKNOWN, found[0].saw if found else seen.unprobed, mend)
         elif found[0].ok:
             yield _ok(subject, found[0].saw)
         else:
@@ -281,7 +283,7 @@ def _by_kind(
     if wrong:
         yield Finding(subject, Readiness.NOT_READY, _some(wrong), mend)
     elif blind or not found:
-        yield Finding(subject, Readiness.UNKNOWN, _some(blind) if blind else "not asked", mend)
+        yield Finding(subject, Readiness.UNKNOWN, _some(blind) if blind else seen.unprobed, mend)
     else:
         yield _ok(subject, told(found))
 
@@ -301,7 +303,7 @@ def _services(seen: Examined) -> Iterator[Finding]:
         if wrong:
             yield Finding(subject, Readiness.NOT_READY, _some(wrong), f"{seen.dcctl} deploy --limit {site}")
         elif blind or not found:
-            yield Finding(subject, Readiness.UNKNOWN, _some(blind) if blind else "not asked", mend)
+            yield Finding(subject, Readiness.UNKNOWN, _some(blind) if blind else seen.unprobed, mend)
         else:
             yield _ok(subject, f"{len(found)} probes are right")
 

@@ -82,6 +82,7 @@ def examine(configuration: "Configuration", *, dcctl: str = "dcctl") -> "Examine
         drills=tuple(known_drills()),
         rehearsals=_rehearsals(configuration),
         undos=tuple(f"{run}: {undo.sentence()}" for run, undo in wiring.pending_undos(configuration)),
+        unprobed=_why(probes) if isinstance(probes, DcctlError) else "not asked",
         dcctl=dcctl,
     )
 

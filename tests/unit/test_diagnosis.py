@@ -126,9 +126,6 @@ def databased(**fields: Any) -> Examined:
     return replace(READY, status=status(replace(DATABASE, **fields)))
 
 
-NOT_YET = {"undrain"}
-
-
 def but(**fields: Any) -> Examined:
     """READY, but for this."""
     return replace(READY, **fields)
@@ -418,8 +415,6 @@ def test_gravest_first() -> None:
 def test_what_mends_it_is_a_command_that_there_is(seen: Examined) -> None:
     for finding in without_ok(seen):
         words = shlex.split(finding.mend)
-        if words[1] in NOT_YET:
-            continue
         assert words[0] == "dcctl"
         command: click.Command = dcctl
         context = click.Context(dcctl, info_name="dcctl")
