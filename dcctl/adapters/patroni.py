@@ -56,9 +56,12 @@ class PatroniMembers:
 
     def observe_cluster(self) -> ClusterReport:
         keys = [f"{self._keys}/members/{name}" for name in self.members]
-        leader, sync, *members = self._read(f"{self._keys}/leader", f"{self._keys}/sync", *keys)
+        own = [f"{self._keys}/{key}" for key in ("leader", "sync", "history")]
+        leader, sync, history, *members = self._read(*own, *keys)
         alive = [name for name, value in zip(self.members, members, strict=True) if value is not None]
-        return replace(parse_cluster(leader, sync), members=tuple(sorted(alive)))
+        return replace(
+            parse_cluster(leader, sync), members=tuple(sorted(alive)), ended=parse_history(history)
+        )
 
 
 def parse_member(name: str, own: Any) -> DatabaseReport:
@@ -93,6 +96,18 @@ def parse_cluster(leader: bytes | None, sync: bytes | None) -> ClusterReport:
         synchronous=tuple(sorted(name for name in names.split(",") if name)),
         synchronous_to=str(to) if to else None,
     )
+
+
+def parse_history(history: bytes | None) -> tuple[int, int] | None:
+    """The last line of Patroni's key ``history``: ``[timeline, position, why, …]`` per ended timeline.
+
+    None where it says nothing that can be read: it is for people, and decides nothing.
+    """
+    try:
+        rows = json.loads(history) if history else []
+        return (int(rows[-1][0]), int(rows[-1][1])) if rows else None
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 class PatroniSwitch:

@@ -143,6 +143,13 @@ def _plan(site: str, situation: Situation) -> Plan:
         for each in mine
         if each.name != database.primary
     ]
+    cluster = situation.cluster.value
+    if mine and cluster is not None and cluster.ended is not None:
+        timeline, position = cluster.ended
+        notes.append(
+            f"timeline {timeline} ended at {position >> 32:X}/{position & 0xFFFFFFFF:X}:"
+            " what was written on it beyond that is rewound"
+        )
     if situation.documents is not None and situation.documents.value is not None:
         notes.append("documents: nothing is pending, nothing waits for a person")
     notes += [
