@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-FORM = 2
+FORM = 3
 """Of the archive; a change of what ``adapters.artifact`` makes of the same input needs another number."""
 
 ROOT = "/opt/dcctl"

@@ -3,6 +3,7 @@
 Playbooks configure and never decide; what their outcome means is decided here.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -171,11 +172,14 @@ def decide_missing(deployment: Deployment, findings: Sequence[Finding]) -> tuple
     return tuple(name for name in deployment.machines if name not in seen)
 
 
-def decide_unusable(secret: str) -> str:
-    """Why a secret cannot be used on the machines; empty when it can.
+def decide_unusable(secret: str, name: str = "") -> str:
+    """Why the secret ``name`` cannot be used on the machines; empty when it can.
 
-    Patroni 3.0.2 quotes passwords as Latin-1 and reads them back as UTF-8 (its psycopg.py).
+    Patroni 3.0.2 quotes passwords as Latin-1 and reads them back as UTF-8 (its psycopg.py). Swift's
+    configuration splits at blanks, interpolates ``%`` and begins comments with ``#`` and ``;``.
     """
+    if name.startswith("swift_") and re.fullmatch(r"[A-Za-z0-9_.~+/=-]+", secret) is None:
+        return "has a character other than letters, digits and _.~+/=-, and Swift's files cannot hold it"
     if not secret.isascii() or not secret.isprintable():
         return "has a character that is not printable ASCII, and Patroni cannot set such a password"
     return ""

@@ -42,6 +42,9 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "procurement_brokers": _brokers,
 }
 """What the configured roles need, and how each is made."""
+
+OUTBOX = "host=198.18.1.21,198.18.2.21 port=5432 user=app dbname=app connect_timeout=3 password={}"
+"""How the operator reads what the application tells of documents, through either edge of inventories/lab."""
 USER = "dcctl"
 PRIVATE_KEY = OPERATOR / "id_ed25519"
 PUBLIC_KEY = OPERATOR / "id_ed25519.pub"
@@ -59,6 +62,9 @@ def ensure_operator() -> None:
         path = OPERATOR / "secrets" / name
         if not path.exists():
             _write_secret(path, make())
+    outbox = OPERATOR / "secrets" / "outbox"
+    if not outbox.exists():
+        _write_secret(outbox, OUTBOX.format((OPERATOR / "secrets" / "postgresql_app").read_text().strip()))
 
 
 def new_key(comment: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -115,6 +115,7 @@ class Module:
     """What an Ansible module has of Ansible."""
 
     check_mode = False
+    params: ClassVar = {"sync": False}
 
     def fail_json(self, msg: str) -> None:
         raise Failed(msg)

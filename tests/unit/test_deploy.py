@@ -105,6 +105,12 @@ def test_any_other_secret_is_refused_before_anything_is_changed(secret: str) -> 
     assert "not printable ASCII" in decide_unusable(secret)
 
 
+@pytest.mark.parametrize(("secret", "usable"), [("aZ0_.~+/=-", True), ("two words", False), ("100%", False)])
+def test_swift_cannot_be_given_every_secret(secret: str, usable: bool) -> None:
+    assert (decide_unusable(secret, "swift_admin") == "") == usable
+    assert decide_unusable(secret, "postgresql_app") == ""
+
+
 @dataclass
 class World:
     """Machines in memory and what a watcher saw."""
@@ -235,3 +241,14 @@ class TestCompare:
         with pytest.raises(kind) as caught:
             compare(whole, world.means())
         assert type(caught.value) is kind
+
+
+def test_artifacts_are_built_before_a_machine_is_touched_and_only_those_needed() -> None:
+    targets = (Target("east-app-1", "east", "192.0.2.1", ("base", "swift", "replication")),)
+    world = World(FakeEstate(targets))
+    deployment = decide_deployment(targets)
+    assert isinstance(deployment, Deployment)
+    perform(deploy(deployment, world.means()), clock=VirtualClock(), journal=world.journal, resume="")
+    assert world.artifacts.made == ["swift", "dcctl"]
+    steps = [event.fields["step"] for event in world.journal.events() if event.type == "step.started"]
+    assert steps == ["build", "configure", "examine"]
