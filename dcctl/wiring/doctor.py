@@ -51,7 +51,7 @@ def examine(configuration: "Configuration", *, dcctl: str = "dcctl") -> "Examine
     system = wiring.system(configuration, limit_s=PART_LIMIT_S)
     within = partial(at_once, limit_s=LOOK_LIMIT_S)
     questions: dict[str, Callable[[], Any]] = {
-        "probes": lambda: _probes(configuration),
+        "probes": _probe_round(configuration),  # what it needs is loaded here, before time runs
         "view": lambda: observe(system, partial(at_once, limit_s=SYSTEM_LIMIT_S)),
         "ensemble": lambda: _ensemble(configuration),
         **{site: partial(_capacity, configuration, site) for site in configuration.sites},
@@ -87,13 +87,13 @@ def examine(configuration: "Configuration", *, dcctl: str = "dcctl") -> "Examine
     )
 
 
-def _probes(configuration: "Configuration") -> "tuple[ProbeResult, ...]":
+def _probe_round(configuration: "Configuration") -> "Callable[[], tuple[ProbeResult, ...]]":
     from dcctl.wiring.probe import probe_round, probe_specs
 
     specs = [
         replace(spec, timeout_s=min(spec.timeout_s, PROBE_LIMIT_S)) for spec in probe_specs(configuration)
     ]
-    return probe_round(configuration, specs=specs)()
+    return probe_round(configuration, specs=specs)
 
 
 def _capacity(configuration: "Configuration", site: str) -> "Capacity":
