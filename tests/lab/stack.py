@@ -18,9 +18,12 @@ from typing import Any
 import psycopg
 from procurement_world import organization, tender
 
+from dcctl import wiring
 from dcctl.config.load import load
 from dcctl.config.reference import resolve
+from dcctl.domain.leadership import Term
 from dcctl.network_namespace import CLONE_NEWNET, enter
+from dcctl.ports import Leases
 
 API = "/api/2.5/tenders"
 BOUNDARY = "----document"
@@ -38,11 +41,20 @@ def joined(namespace: str) -> Iterator[None]:
         os.close(home)
 
 
+@contextlib.contextmanager
+def opened(folder: Path) -> "Iterator[Stack]":
+    """The environment in ``folder``, from inside the operator's network (``joined``)."""
+    with contextlib.closing(wiring.leases(load(str(folder)), session_s=10)) as leases:
+        leases.connect(limit_s=60)
+        yield Stack(folder, leases)
+
+
 @dataclass(frozen=True)
 class Stack:
-    """The environment in ``folder``; its methods are used inside the operator's network (``joined``)."""
+    """An environment that is deployed; its methods are used inside the operator's network."""
 
     folder: Path
+    leases: Leases
 
     def dcctl(self, *arguments: str, expect: int = 0, limit_s: float = 900) -> str:
         done = subprocess.run(
@@ -69,12 +81,9 @@ class Stack:
         ) as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
-    def leader(self) -> dict[str, Any]:
-        """The role of the scheduler, as it is now."""
-        roles: list[dict[str, Any]] = json.loads(self.dcctl("leader", "show", "auction", "-o", "json"))[
-            "roles"
-        ]
-        return roles[0]
+    def leader(self) -> Term | None:
+        """Who leads the role of the scheduler now."""
+        return self.leases.observe_role("auction", limit_s=30).term
 
     def buyer(self) -> "Buyer":
         return Buyer(next(iter(json.loads(self.secret("procurement_brokers")).values())))
@@ -100,8 +109,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Buyer:
     """A party that may use the API. ``edge`` is an address; tokens of what it made are remembered."""
 
-    token: str
-    tokens: dict[str, str] = field(default_factory=dict)
+    token: str = field(repr=False)
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
     def ask(self, edge: str, method: str, path: str, data: Any = None, **more: Any) -> Answer:
         """One request through ``edge``; a redirect is an answer."""
