@@ -22,6 +22,7 @@ from dcctl.cli.replication_view import (
 )
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DriftFound
+from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
     from dcctl.adapters.replication_base import SqliteBase
@@ -124,6 +125,20 @@ def once(
     "--metrics-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve Prometheus metrics there."
 )
 @click.option(
+    "--hot",
+    multiple=True,
+    metavar="PREFIX",
+    help="Look at names that begin so every second; %Y %m %d %H are today's (UTC). Repeatable.",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Read and hash N objects at both sides in each pass, others every time.",
+)
+@click.option(
     "--shared",
     is_flag=True,
     help="Share the work, through ZooKeeper, with every other --shared of this environment.",
@@ -136,6 +151,8 @@ def follow(
     containers: tuple[str, ...],
     every_s: float,
     metrics_port: int | None,
+    hot: tuple[str, ...],
+    sample: int,
     shared: bool,
     hosts: str | None,
 ) -> None:
@@ -149,8 +166,8 @@ def follow(
     from dcctl.domain.replication_lag import Lag
     from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication_follow import follow as follow_changes
-    from dcctl.wiring import replication_metrics, replication_outbox
-    from dcctl.wiring.replication import shared_work, worker_base
+    from dcctl.wiring import replication_metrics
+    from dcctl.wiring.replication import change_feed, shared_work, worker_base
 
     stage = enter_stage(session, containers)
     err = console(sys.stderr)
@@ -172,18 +189,19 @@ def follow(
 
     with (
         worker_base(stage.configuration, stage.settings) if shared else stage.base() as base,
-        replication_outbox(stage.settings) as feed,
+        change_feed(stage.settings) as feed,
         shared_work(stage.configuration, hosts) if shared else nullcontext() as work,
     ):
         follow_changes(
             stage.stores(),
             base,
             stage.containers,
-            stage.options(),
+            stage.options(sample=sample),
             every_s=every_s,
             feed=feed,
             work=work,
             heartbeat=stage.settings.heartbeat,
+            hot=lambda: [WallClock().now().strftime(prefix) for prefix in hot],
             seen=seen,
             paused=lambda: stage.paused,
         )

@@ -97,6 +97,8 @@ class Replication(_Section):
     containers: Annotated[tuple[_Container, ...], Field(min_length=1)]
     outbox: _Secret | None = None
     """A libpq connection string: the database in which the application tells of its writes."""
+    proxy_feed: Annotated[bool, Strict()] = False
+    """Whether the proxies tell of writes (templates/swift/dcctl_feed.py); for where there is no outbox."""
     trash: _Container = "dcctl-trash"
     conflicts: _Container = "dcctl-conflicts"
     heartbeat: _Container = "dcctl-heartbeat"
@@ -122,6 +124,8 @@ class Replication(_Section):
         own = {self.trash, self.conflicts, self.heartbeat}
         if len(own) < 3 or own & set(self.containers):  # noqa: PLR2004
             raise ValueError("trash, conflicts, heartbeat and containers must not name the same container")
+        if self.proxy_feed and self.outbox is not None:
+            raise ValueError("outbox and proxy_feed exclude each other: the outbox forgets nothing")
         if self.margin >= self.reclaim_age:
             raise ValueError("margin must be shorter than reclaim_age")
         return self

@@ -52,6 +52,7 @@ class Tally:
     began: Stamp | None = None
     expected: int = 0
     todo: int = 0
+    sampled: int = 0
 
     def count(self, kind: str) -> int:
         return self.kinds.get(kind, 0)
@@ -99,6 +100,7 @@ class Tally:
             "kinds": dict(sorted(self.kinds.items())),
             "bytes": self.bytes,
             "conflicts": self.conflicts,
+            "sampled": self.sampled,
             "deletes_held": self.deletes_held,
             "pending": self.pending,
             "oldest_pending": self.oldest_pending.instant.isoformat() if self.oldest_pending else None,

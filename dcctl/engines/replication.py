@@ -8,6 +8,7 @@ the last page that was finished.
 import asyncio
 import copy
 import hashlib
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,7 +36,7 @@ from dcctl.domain.replication_pass import PENDING, DeleteCap, Doomed, Held, Tall
 from dcctl.domain.replication_share import Share
 from dcctl.engines.replication_manners import Limits, Manners, Pace, Time
 from dcctl.engines.replication_move import Keep, Mover, Outcome
-from dcctl.engines.replication_verify import Difference
+from dcctl.engines.replication_verify import Difference, Level, Verification
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import DocumentStore, ReplicationBase
 
@@ -50,7 +51,10 @@ CARRIED = ("copied", "refreshed", "resolved")
 
 @dataclass(frozen=True)
 class Options:
-    """What a pass is told. ``plan`` only says what it would do; nothing is written to either cluster."""
+    """What a pass is told. ``plan`` only says what it would do; nothing is written to either cluster.
+
+    ``sample``: so many objects, others in each pass, are read and hashed at both sides at its end.
+    """
 
     prefix: str = ""
     plan: Callable[[str, Witness, Decision], None] | None = None
@@ -65,6 +69,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     progress: Callable[[Tally], None] | None = None
     arrived: Callable[[str, float], None] | None = None
+    sample: int = 0
 
 
 class Replication:
@@ -109,7 +114,7 @@ class Replication:
         finally:
             walk.tally.seconds = self._time.monotonic() - walk.began_s
             self.moved = self.moved or bool(walk.tally.kinds)
-        if self.options.plan is None:
+        if self.options.plan is None and not self.options.prefix:
             self.base.ended(container, Stamp(round(self._time.now() * TICKS_PER_S)), tally.document())
         return tally
 
@@ -194,6 +199,8 @@ class _Walk:
         self._doomed: list[Doomed] = []
         self._last_seen: Stamp | None = None
         self._known_rows = 0
+        self._sample: dict[int, bytes] = {}
+        self._pages_seen = 0
         self.began_s = replication.time.monotonic()
         self._shown_s = self.began_s
         self.tally = Tally(container, share.after)
@@ -213,6 +220,7 @@ class _Walk:
         self.tally.began = began
         await self._walk(marker or self._after, pages)
         if self._options.plan is None:
+            await self._read_sample()
             await self._deletes(known[1] if known else None, empty)
         if self._writes_base:
             self._base.finish(self._container, began, self.tally.rows)
@@ -222,6 +230,7 @@ class _Walk:
         """Range by range to the end; the next pages are fetched while a range is being settled."""
         while True:
             current = self._cut(marker, pages)
+            self._draw_sample(current, pages[Side.A])
             if current.upto is None or await self._ends_at(current):
                 await self._settle(current)
                 return
@@ -233,6 +242,33 @@ class _Walk:
                 ahead.cancel()
                 await asyncio.gather(ahead, return_exceptions=True)
             marker = current.upto
+
+    def _draw_sample(self, current: Range, page: bytes) -> None:
+        """Each page has the same chance for each place in the sample."""
+        self._pages_seen += 1
+        wanted = [place for place in range(self._options.sample) if random.random() * self._pages_seen < 1]  # noqa: S311
+        texts = (split_page(page) if current.unchanged else current.common) if wanted else ()
+        for place in wanted:
+            if texts:
+                self._sample[place] = random.choice(texts)  # noqa: S311  # chance, not secrets
+
+    async def _read_sample(self) -> None:
+        """Bytes rot where nobody looks: say so; ``verify`` and ``repair`` are for a person to start."""
+        if not self._sample:
+            return
+        replication, container = self._replication, self._container
+        verification = Verification(
+            self._stores, self._manners, lambda: replication.rules(container), level=Level.FULL
+        )
+        self.tally.sampled = len(set(self._sample.values()))
+        for one in await verification.sample(container, sorted(set(self._sample.values()))):
+            if one.kind == "expired":
+                continue
+            self.tally.add(one.kind)
+            site = self._stores[one.side].site if one.side is not None else "both sides"
+            self.tally.reasons.append(
+                f"{one.kind} at {site}: {one.name}: {one.saw} (dcctl replication repair)"
+            )
 
     async def _ends_at(self, current: Range) -> bool:
         """Whether what follows is left to others; asked before the range is carried, so they may begin."""

@@ -22,6 +22,7 @@ FEED_PAGE = 500
 FEED_EVERY_S = 0.1
 FEED_PATIENCE_S = 30.0
 LAG_EVERY_S = 5.0
+HOT_EVERY_S = 1.0
 
 
 def follow(
@@ -36,12 +37,14 @@ def follow(
     seen: Callable[[Tally | Unreachable | Lag], None],
     paused: Callable[[], bool] = lambda: False,
     heartbeat: str | None = None,
+    hot: Callable[[], Sequence[str]] = tuple,
     clock: Time | None = None,
 ) -> None:
     """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``.
 
     ``work``: shared with everybody else who works on the same. ``heartbeat``: the container in which each
-    side is told until when it has what was made at the other.
+    side is told until when it has what was made at the other. ``hot`` gives prefixes that are looked at
+    between passes, every second.
     """
     time = clock or Time()
 
@@ -63,6 +66,7 @@ def follow(
                     worker = Worker(replication, work, containers, every_s=every_s, clock=time)
                     told, ours = worker.told, worker.ours
                     group.create_task(_turns(worker, noted, paused, stop, every_s))
+                group.create_task(_hot(replication, containers, hot, seen, paused, stop))
                 group.create_task(_tell(replication, meter, worker, feed, heartbeat, seen, stop, time))
                 if feed is not None:
                     group.create_task(_told(told, feed, seen, paused, stop, time, ours, meter))
@@ -82,6 +86,23 @@ async def _passes(  # noqa: PLR0917
         if not paused():
             await _pass_all(replication, containers, seen)
         await _wait(stop, every_s)
+
+
+async def _hot(  # noqa: PLR0917
+    replication: Replication,
+    containers: Sequence[str],
+    hot: Callable[[], Sequence[str]],
+    seen: Callable[[Tally | Unreachable | Lag], None],
+    paused: Callable[[], bool],
+    stop: asyncio.Event,
+) -> None:
+    """Names that begin with a hot prefix; what the base knows of them is left to whole passes."""
+    while not stop.is_set():
+        for prefix in () if paused() else hot():
+            part = replication.over(replication.base)
+            part.options = replace(replication.options, prefix=prefix, sample=0)
+            await _pass_all(part, containers, seen)
+        await _wait(stop, HOT_EVERY_S)
 
 
 async def _turns(

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from dcctl.errors import Refused
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperWork
     from dcctl.config.replication import Replication
     from dcctl.config.schema import Configuration
+    from dcctl.ports import ChangeFeed
 
 SESSION_S = 10.0
 REQUEST_LIMIT_S = 3.0
@@ -74,3 +75,21 @@ def worker_base(configuration: "Configuration", settings: "Replication") -> "Ite
         with closing(base):
             yield base
         return
+
+
+def change_feed(settings: "Replication") -> "AbstractContextManager[ChangeFeed | None]":
+    """Who tells of writes: the application's outbox, or else the proxies; None where nobody does."""
+    from dcctl.wiring import replication_outbox
+
+    if not settings.proxy_feed:
+        return replication_outbox(settings)
+    from dcctl.adapters.swift import Keys
+    from dcctl.adapters.swift_feed import ProxyFeed, Source
+    from dcctl.config.reference import resolve
+
+    keys = Keys(settings.realm, resolve(settings.realm_key), resolve(settings.container_key))
+    sources = [
+        Source(site, store.url, str(store.ca_file) if store.ca_file else None)
+        for site, store in sorted(settings.stores.items())
+    ]
+    return closing(ProxyFeed(sources, settings.containers, keys.sign))

@@ -147,5 +147,5 @@ def test_report_names_what_has_not_arrived_without_any_cluster(
 
 
 def test_report_without_an_outbox_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["-e", _environment(tmp_path, ""), "replication", "report"]) == 5
+    assert run(["-e", _environment(tmp_path, "outbox:"), "replication", "report"]) == 5
     assert "no replication.outbox is configured" in capsys.readouterr().err

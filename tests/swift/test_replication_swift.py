@@ -38,6 +38,7 @@ replication:
   conflicts: {conflicts}
   heartbeat: {heartbeat}
   settled: 1s
+  outbox:
   stores:
     east:
       url: "{east}"

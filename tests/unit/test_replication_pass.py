@@ -1,6 +1,7 @@
 """Passes over two clusters in memory: what happens to names, in virtual time."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -376,3 +377,20 @@ def test_a_killed_pass_goes_on_from_its_last_page(make: Callable[..., World]) ->
     world.once()
     assert world.b.calls.count("put") - before <= 10 - done + 2
     world.assert_same()
+
+
+def test_a_sample_is_read_at_both_sides_and_rotten_bytes_are_told(world: World) -> None:
+    for number in range(3):
+        world.a.client_put("docs", f"o{number}", b"precious")
+    world.settle()
+    world.options = replace(world.options, sample=30)
+    tally = world.step()
+    assert (tally.sampled > 0, tally.kinds) == (True, {})
+    stored = world.b.containers["docs"]
+    for name, one in stored.items():
+        stored[name] = replace(one, content=b"rotten!!")
+    world.b.hash_kept = hashlib.md5(b"precious", usedforsecurity=False).hexdigest()
+    tally = world.step()
+    assert tally.count("damaged") == tally.sampled
+    assert "damaged at west: o" in tally.reasons[0]
+    assert "repair" in tally.reasons[0]
