@@ -117,6 +117,7 @@ def do_deploy(stage: Stage, progress: Progress | None = None, *, together: str =
         ready.acting(journal),
     ):
         watch.journal = journal
+        shown.say(ready.says)
         return perform(
             ready.work(journal.run),
             clock=clock,

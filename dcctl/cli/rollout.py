@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcctl.domain.deploy import Doing
 from dcctl.domain.refusal import Refusal
-from dcctl.domain.rollout import TAKEN_OUT, decide_rollout
+from dcctl.domain.rollout import TAKEN_OUT, Rollout, decide_rollout
 from dcctl.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ LOOK_LIMIT_S = 30.0
 class Prepared:
     """What a deploy will do: ``work``, for a run's name. Entering ``acting`` takes the right to do it."""
 
+    says: str
     work: "Callable[[str], Work[Deployed]]"
     acting: "Callable[[Journal], AbstractContextManager[object]]" = lambda _journal: nullcontext()
 
@@ -49,8 +50,9 @@ def prepared(
     configuration, targets = stage.configuration, wiring.targets(stage.configuration)
     together = together or wired.why_together(configuration)
     sites = () if together else wired.sites_now(configuration, ask)
-    if together or not any(site.serves for site in sites):
-        yield Prepared(lambda _run: _together(stage, means, accepted))
+    at_most = decide_rollout(stage.deployment, targets, stage.deployment.machines, sites, together=together)
+    if isinstance(at_most, Rollout) and at_most.together:
+        yield Prepared(at_most.sentence(), lambda _run: _together(stage, means, accepted))
         return
     quiet = replace(means, watch=lambda what: means.watch(what) if isinstance(what, Doing) else None)
     compared, changed = rollout.observe_changed(stage.deployment, quiet)
@@ -77,7 +79,7 @@ def prepared(
             return rollout.roll_out(plan, stage.deployment, compared, rolling)
 
         # Of its steps the ensemble keeps none: they end with this process, and no later run waits for them.
-        yield Prepared(work, acting=lambda journal: traffic.acting(journal, stage.command))
+        yield Prepared(plan.sentence(), work, acting=lambda journal: traffic.acting(journal, stage.command))
 
 
 def _together(stage: "Stage", means: "Means", accepted: "Accepted") -> "Work[Deployed]":

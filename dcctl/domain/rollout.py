@@ -51,10 +51,18 @@ class Rollout:
     waves: tuple[Wave, ...]
     together: str = ""
 
-    @property
-    def rolls(self) -> bool:
-        """Whether any site is taken out."""
-        return any(wave.drain or wave.undrain for wave in self.waves)
+    def sentence(self) -> str:
+        """What will happen, for people."""
+        if self.together:
+            return f"all places at once: {self.together}"
+        told = [
+            f"{wave.place} (out of traffic meanwhile)" if wave.undrain else wave.place for wave in self.waves
+        ]
+        return (
+            f"one place at a time: {', '.join(told)}"
+            if told
+            else "nothing would change: only checks are made"
+        )
 
 
 def decide_rollout(

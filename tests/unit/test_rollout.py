@@ -122,6 +122,19 @@ class TestDecideRollout:
         of = deployment(limit=["east"])
         assert shape(decide(of=of, changed=of.machines)) == [("east", True, True)]
 
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ({}, "one place at a time: witness, west (out of traffic meanwhile), east (out of traffic"),
+            ({"changed": ()}, "nothing would change: only checks are made"),
+            ({"together": "asked for"}, "all places at once: asked for"),
+        ],
+    )
+    def test_what_will_happen_is_said(self, given: dict[str, Any], told: str) -> None:
+        decided = decide(**given)
+        assert isinstance(decided, Rollout)
+        assert decided.sentence().startswith(told)
+
 
 def view(
     *, voters: dict[str, VoterMode | str] | None = None, primary: str = "east-db-1", sync: str = "west-db-1"
