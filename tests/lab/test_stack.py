@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 import yaml
+from clients import asking
 from guests import dcctl
 from stack import API, Buyer, Stack, joined, opened
 
@@ -153,6 +155,32 @@ def acts_after(stack: Stack, before: Term) -> bool:
     now = stack.leader()
     in_force = stack.query("SELECT epoch FROM role_epoch WHERE role = 'auction'")[0][0]
     return now is not None and now.epoch.number > before.epoch.number and in_force == now.epoch.number
+
+
+def test_a_site_leaves_traffic_and_comes_back_without_an_error(stack: Stack) -> None:
+    with asking(stack, (EAST, WEST)) as clients:
+        wait_for(lambda: {each.served_by for each in clients.asked} == {"east-app-1", "west-app-1"})
+        stack.dcctl("drain", "east", "--yes", "--reason", "a new kernel")
+        drained_s = time.monotonic()
+        wait_for(lambda: clients.served_since(drained_s, EAST) and clients.served_since(drained_s, WEST))
+        assert clients.served_since(drained_s, EAST) == {"west-app-1"}
+        health = {edge: clients.buyer.ask(edge, "GET", "/healthz").status for edge in (EAST, WEST)}
+        assert health == {EAST: 503, WEST: 200}, "clients and DNS are told to leave"
+        stack.dcctl("drain", "west", "--yes", expect=5)
+        again = json.loads(stack.dcctl("drain", "east", "-o", "json"))
+        assert not again["change"], "it asks nobody and writes nothing"
+        wait_for(lambda: rotation(stack) == {"east": "drained", "west": "active"})
+        stack.dcctl("undrain", "east", "--yes")
+        back_s = time.monotonic()
+        wait_for(lambda: "east-app-1" in clients.served_since(back_s, EAST))
+        assert clients.served_since(drained_s, WEST) == {"west-app-1"}
+        assert clients.errors() == []
+
+
+def rotation(stack: Stack) -> dict[str, str]:
+    """What `dcctl status` says of each site."""
+    sites = json.loads(stack.dcctl("status", "-o", "json"))["sites"]
+    return {site["name"]: site["rotation"] for site in sites}
 
 
 @contextlib.contextmanager
