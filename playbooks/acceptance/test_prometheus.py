@@ -33,12 +33,12 @@ def test_it_asks_every_machine_of_both_sites(host):
     eventually(holds)
 
 
-def test_edges_and_databases_answer_it(host):
+def test_edges_agents_and_databases_answer_it(host):
     def holds():
         silent = [
             f"{each['labels']['job']} on {each['labels']['machine']} ({each['lastError'] or each['health']})"
             for each in ask(host, "targets?state=active")["activeTargets"]
-            if each["labels"]["job"] in ("edge", "patroni") and each["health"] != "up"
+            if each["labels"]["job"] in ("edge", "agent", "patroni") and each["health"] != "up"
         ]
         assert not silent, f"no metrics from {', '.join(silent)}"
 
