@@ -22,6 +22,9 @@ from dcctl.errors import ConfigurationError, CredentialsRefused, Rejected, Unrea
 
 LEFT_BEHIND = 32
 """Threads that hang, at most; a resolver that never answers must not fill the machine with them."""
+BEAT_S = 0.05
+STARVED = 0.25
+"""Of a probe's limit: a prober that stood still for more of it learned nothing from a silence."""
 GRACE_S = 5.0
 """For what a probe that was left to its fate still tidies up; nobody waits for it."""
 OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EPERM}
@@ -124,34 +127,55 @@ async def _all(
     # A probe that was left behind may fail later; that it did is no news.
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     left: set[asyncio.Task[Outcome]] = set()
+    own = _OwnTime()
+    beating = asyncio.ensure_future(own.beat())
 
     async def ask(spec: ProbeSpec) -> None:
-        found[spec.name] = await _ask(spec, probers.get(type(spec.check)), at, left)
+        found[spec.name] = await _ask(spec, probers.get(type(spec.check)), at, own, left)
 
     await asyncio.gather(*map(ask, specs))
     ended.set()
+    beating.cancel()
     if left:
         await asyncio.wait(left, timeout=GRACE_S)
 
 
+class _OwnTime:
+    """How much time the prober itself was not given: a target that it had no time to hear is not silent."""
+
+    def __init__(self) -> None:
+        self.missed_s = 0.0
+
+    async def beat(self) -> None:
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            late_s = time.monotonic() - before_s - BEAT_S
+            self.missed_s += late_s if late_s > BEAT_S else 0.0
+
+
 async def _ask(
-    spec: ProbeSpec, prober: Prober | None, at: datetime, left: set[asyncio.Task[Outcome]]
+    spec: ProbeSpec, prober: Prober | None, at: datetime, own: _OwnTime, left: set[asyncio.Task[Outcome]]
 ) -> ProbeResult:
     if prober is None:
-        return _result(spec, at, Outcome(None, "no probe of this kind can be made here", answered=False), 0.0)
-    began_s = time.monotonic()
+        saw = "no probe of this kind can be made here"
+        return _result(spec, at, Outcome(None, saw, answered=False), 0.0)
+    began_s, missed_s = time.monotonic(), own.missed_s
     task = asyncio.ensure_future(_outcome(prober, spec.check))
     await asyncio.wait({task}, timeout=spec.timeout_s)
+    if not task.done() and own.missed_s > missed_s:
+        await asyncio.wait({task}, timeout=min(own.missed_s - missed_s, SPARE_S))
     took_s = time.monotonic() - began_s
     if task.done():
-        outcome = task.result()
+        return _result(spec, at, task.result(), took_s)
+    # Its task may need time to end, which is not ours: it is told so, and not waited for.
+    task.cancel()
+    left.add(task)
+    still_s = max(own.missed_s - missed_s, took_s - spec.timeout_s - SPARE_S)
+    if still_s > spec.timeout_s * STARVED:
+        outcome = Outcome(None, f"the prober itself stood still for {still_s:.1f} s", answered=False)
     else:
-        # Its task may need time to end, which is not ours: it is told so, and not waited for.
-        task.cancel()
-        left.add(task)
         outcome = Outcome(ok=False, saw=f"no answer within {spec.timeout_s:g} s", answered=False)
-    if took_s > spec.timeout_s + SPARE_S:
-        outcome = Outcome(None, f"the prober stood still for {took_s - spec.timeout_s:.1f} s", answered=False)
     return _result(spec, at, outcome, took_s)
 
 
