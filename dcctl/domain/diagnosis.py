@@ -295,7 +295,7 @@ def _services(seen: Examined) -> Iterator[Finding]:
             each for each in seen.probes if each.site == site and each.kind in SERVING and each.target != site
         ]
         subject, mend = f"services at {site}", f"{seen.dcctl} probe {site}"
-        if found and not any(each.answered for each in found):
+        if found and all(each.ok is False and not each.answered for each in found):
             yield Finding(subject, Readiness.NOT_READY, f"nothing answers from {site}", mend)
             continue
         wrong = [f"{each.name}: {each.saw}" for each in found if each.ok is False]

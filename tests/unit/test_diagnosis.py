@@ -265,6 +265,20 @@ ROWS: list[tuple[str, Examined, str, Readiness, str]] = [
         "west-app-1/swift: the probe died",
     ),
     (
+        "a site of which little was heard",
+        probing(west_app_1__swift=DIED, west_db_1__patroni=SILENT),
+        "services at west",
+        NOT_READY,
+        "west-db-1/patroni: no answer",
+    ),
+    (
+        "every probe of a site died",
+        probing(west_app_1__swift=DIED, west_db_1__patroni=DIED),
+        "services at west",
+        UNKNOWN,
+        "the probe died",
+    ),
+    (
         "a site is silent",
         probing(west_app_1__swift=SILENT, west_db_1__patroni=SILENT),
         "services at west",
