@@ -4,13 +4,17 @@ A commit proves what a role that a member claims for itself does not: that the d
 with ``synchronous_commit``, that whatever standby is named has confirmed it.
 """
 
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import psycopg
 
 from dcctl.errors import TimedOut, Unreachable
 
 TRIED = "write through the edge"
+CANCEL_LIMIT_S = 2.0
 
 
 class PostgresWriteProof:
@@ -28,7 +32,7 @@ class PostgresWriteProof:
     def write(self, edge: str, note: str, *, limit_s: float) -> str:
         warned: list[str] = []
         try:
-            with self._connected(edge, limit_s) as connection:
+            with self._connected(edge, limit_s) as connection, _cancelled_after(limit_s, connection):
                 connection.add_notice_handler(
                     lambda notice: warned.append(notice.severity_nonlocalized or "")
                 )
@@ -75,6 +79,24 @@ class PostgresWriteProof:
             application_name="dcctl write proof",
             options=f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}",
         )
+
+
+@contextlib.contextmanager
+def _cancelled_after(limit_s: float, connection: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Ask the server to stop after ``limit_s``: its own statement limit does not cover a COMMIT that waits
+    for a standby (PostgreSQL ends that limit before it commits). The COMMIT then ends with a warning."""
+
+    def cancel() -> None:
+        with contextlib.suppress(psycopg.Error):
+            connection.cancel_safe(timeout=CANCEL_LIMIT_S)
+
+    timer = threading.Timer(limit_s, cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _first_line(error: BaseException) -> str:
