@@ -32,6 +32,11 @@ CLOCK_MEMORY_S = 60.0
 CONNECT_LIMIT_S = 5.0
 SILENCE_LIMIT_S = 30.0
 BUSY = frozenset({429, 498, 503, 507})
+MEANINGS = {
+    405: "the account or the cluster is read-only",
+    413: "a quota is used up, or it is larger than an object may be",
+    507: "the disks there are full",
+}
 RAW = "multipart-manifest=get&symlink=get"
 
 
@@ -249,7 +254,11 @@ class SwiftStore:
     def _expect(self, answer: aiohttp.ClientResponse, tried: str, what: str, good: set[int]) -> None:
         if answer.status in good:
             return
-        on, saw = self._at(what), f"HTTP {answer.status} {answer.reason}"
+        meaning = MEANINGS.get(answer.status)
+        on, saw = (
+            self._at(what),
+            f"HTTP {answer.status} {answer.reason}" + (f": {meaning}" if meaning else ""),
+        )
         if answer.status in BUSY:
             raise Busy(tried, on=on, saw=saw, retry_after_s=_seconds(answer.headers.get("Retry-After")))
         if answer.status in (401, 403):

@@ -5,9 +5,13 @@ Also the independent check of what the hot path wrote: another client, another k
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import keystoneauth1.exceptions
+import keystoneauth1.identity.v3
+import keystoneauth1.session
 import requests
 import swiftclient
 
@@ -18,14 +22,43 @@ from dcctl.ports import Clock
 CALL_LIMIT_S = 20.0
 
 
+@dataclass(frozen=True, slots=True)
+class Keystone:
+    """Where a user of Keystone belongs."""
+
+    project: str
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    region: str | None = None
+
+
 class SwiftAdministrator:
     """One cluster's account, with the rights of its owner."""
 
     def __init__(
-        self, site: str, auth_url: str, user: str, password: str, clock: Clock, *, ca_file: str | None = None
+        self,
+        site: str,
+        auth_url: str,
+        user: str,
+        password: str,
+        clock: Clock,
+        *,
+        ca_file: str | None = None,
+        keystone: Keystone | None = None,
     ) -> None:
+        """``keystone``: ``auth_url`` is Keystone's (v3); else it is Swift's own (v1)."""
         self.site = site
         self._clock = clock
+        if keystone is not None:
+            session = _keystone_session(auth_url, user, password, keystone, ca_file)
+            self._connection = swiftclient.Connection(
+                session=session,
+                os_options={"region_name": keystone.region} if keystone.region else {},
+                retries=1,
+                timeout=CALL_LIMIT_S,
+                cacert=ca_file,
+            )
+            return
         self._connection = swiftclient.Connection(
             authurl=auth_url,
             user=user,
@@ -80,6 +113,8 @@ class SwiftAdministrator:
             policy=headers.get("x-storage-policy", ""),
             objects=_number(headers.get("x-container-object-count")) or 0,
             quota_bytes=_number(headers.get("x-container-meta-quota-bytes")),
+            used_bytes=_number(headers.get("x-container-bytes-used")) or 0,
+            quota_count=_number(headers.get("x-container-meta-quota-count")),
             settings=_settings(headers),
         )
 
@@ -124,8 +159,24 @@ class SwiftAdministrator:
             if status == 404:  # noqa: PLR2004
                 raise NotFound(tried, on=on, saw=saw) from error
             raise (Rejected if 400 <= status < 500 else Unreachable)(tried, on=on, saw=saw) from error  # noqa: PLR2004
-        except (requests.RequestException, OSError) as error:
+        except keystoneauth1.exceptions.Unauthorized as error:
+            raise CredentialsRefused(tried, on=on, saw=f"Keystone: {error}") from error
+        except (requests.RequestException, keystoneauth1.exceptions.ClientException, OSError) as error:
             raise Unreachable(tried, on=on, saw=str(error)) from error
+
+
+def _keystone_session(
+    auth_url: str, user: str, password: str, keystone: Keystone, ca_file: str | None
+) -> keystoneauth1.session.Session:
+    login = keystoneauth1.identity.v3.Password(
+        auth_url,
+        username=user,
+        password=password,
+        project_name=keystone.project,
+        user_domain_name=keystone.user_domain,
+        project_domain_name=keystone.project_domain,
+    )
+    return keystoneauth1.session.Session(auth=login, verify=ca_file or True, timeout=CALL_LIMIT_S)
 
 
 def _settings(headers: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
     from dcctl.adapters.swift_admin import SwiftAdministrator
-    from dcctl.domain.replication_check import Finding
+    from dcctl.domain.replication_check import ContainerFacts, Finding
 
 
 @click.command()
@@ -168,17 +168,33 @@ def init(session: Session) -> None:
 def check(session: Session) -> None:
     """Look at everything that replication relies on. Ends with 5 when it must not run. Changes nothing."""
     from dcctl.config.reference import resolve
-    from dcctl.domain.replication_check import decide_cluster, decide_container, decide_gap
+    from dcctl.domain.replication_check import (
+        decide_cluster,
+        decide_container,
+        decide_gap,
+        decide_pair,
+        decide_writable,
+    )
+    from dcctl.engines.replication_run import ask_writable, run_to_end
 
     stage = enter_stage(session)
     key = resolve(stage.settings.container_key)
     names = stage.settings.all_containers
     findings: list[Finding] = []
+    seen: dict[str, list[ContainerFacts]] = {}
     for administrator in _administrators(stage):
         findings += decide_cluster(administrator.observe_cluster(), realm=stage.settings.realm)
         for name in names:
             facts = administrator.observe_container(name)
             findings += decide_container(facts, site=administrator.site, container=name, key=key)
+            seen.setdefault(name, []).extend([facts] if facts is not None else [])
+    for pair in seen.values():
+        if len(pair) == len(stage.settings.stores):
+            findings += decide_pair(*pair)
+    if not any(one.level == "refuse" for one in findings):
+        asked = run_to_end(ask_writable(stage.stores(), names))
+        for (site, name), refusal in asked.items():
+            findings += decide_writable(site, name, refusal)
     with stage.base(exclusive=False) as base:
         for name in stage.containers:
             complete = base.complete(name)
@@ -284,6 +300,9 @@ def _answer(
 
     if bool(names) == everything:
         raise UsageError("decide names", saw="name them, or say --all")
+    odd = [ascii(name) for name in names if any("\udc80" <= letter <= "\udcff" for letter in name)]
+    if odd:
+        raise UsageError("decide names", saw=f"not UTF-8, and Swift has no such names: {', '.join(odd)}")
     stage = enter_stage(session, (container,))
     with stage.base() as base:
         unknown = set(names) - {held.row.name for held in base.held(container)}

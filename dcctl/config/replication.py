@@ -60,11 +60,18 @@ class _Section(BaseModel):
 
 
 class Administrator(_Section):
-    """Who may make containers and set their keys; needed by ``replication init`` and ``check`` only."""
+    """Who may make containers and set their keys; needed by ``replication init`` and ``check`` only.
+
+    With ``project``: a user of Keystone, and ``auth_url`` is Keystone's.
+    """
 
     auth_url: _Text
     user: _Text
     password: _Secret
+    project: _Text | None = None
+    user_domain: _Text = "Default"
+    project_domain: _Text = "Default"
+    region: _Text | None = None
 
 
 class Store(_Section):

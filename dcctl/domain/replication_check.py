@@ -7,6 +7,7 @@ from typing import Literal
 
 MAX_SKEW_S = 5.0
 WARN_SKEW_S = 1.0
+NEARLY = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class ContainerFacts:
     policy: str
     objects: int
     quota_bytes: int | None = None
+    used_bytes: int = 0
+    quota_count: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,7 +83,7 @@ def decide_cluster(facts: ClusterFacts, *, realm: str) -> tuple[Finding, ...]:
     for name in ("slo", "dlo"):
         if name not in facts.capabilities:
             note("warn", f"no {name}: large objects of that kind could not be read there")
-    if facts.quota_bytes is not None and facts.used_bytes > 0.95 * facts.quota_bytes:
+    if facts.quota_bytes is not None and facts.used_bytes > NEARLY * facts.quota_bytes:
         note("warn", f"{facts.used_bytes} of the account's quota of {facts.quota_bytes} bytes are used")
     return tuple(found)
 
@@ -95,7 +98,8 @@ def decide_container(
     | it is missing, or has no or another key | refuse: ``replication init`` mends it |
     | ``X-Container-Sync-To`` is set | refuse: the native container-sync would write too |
     | versioned | refuse: asking for a stamp would archive a version each time |
-    | sharded, or a quota | warn |
+    | sharded | warn |
+    | a quota; nearly used up | ok; warn |
     """
     where = f"{site}:{container}"
     if facts is None:
@@ -112,9 +116,42 @@ def decide_container(
         )
     if facts.sharded:
         found.append(Finding("warn", where, "it is sharded: its listing may lag behind for longer"))
-    if facts.quota_bytes is not None:
-        found.append(Finding("warn", where, f"it has a quota of {facts.quota_bytes} bytes"))
+    for used, quota, unit in (
+        (facts.used_bytes, facts.quota_bytes, "bytes"),
+        (facts.objects, facts.quota_count, "objects"),
+    ):
+        if quota is not None and used > NEARLY * quota:
+            found.append(Finding("warn", where, f"{used} of its quota of {quota} {unit} are used"))
     return tuple(found) or (Finding("ok", where, f"{facts.objects} objects, policy {facts.policy}"),)
+
+
+def decide_pair(a: ContainerFacts, b: ContainerFacts) -> tuple[Finding, ...]:
+    """Where both sides' containers differ in what is not replicated.
+
+    | seen | finding |
+    |------|---------|
+    | other storage policies | warn: the same objects, kept differently |
+    | other quotas | warn: what fits into one may not fit into the other |
+    """
+    found = []
+    if a.policy != b.policy:
+        saw = f"policy {a.policy} at {a.site} and {b.policy} at {b.site}: the same objects, kept differently"
+        found.append(Finding("warn", a.container, saw))
+    if (a.quota_bytes, a.quota_count) != (b.quota_bytes, b.quota_count):
+        found.append(
+            Finding(
+                "warn", a.container, "other quotas at both sites: what fits into one may not fit the other"
+            )
+        )
+    return tuple(found)
+
+
+def decide_writable(site: str, container: str, refusal: str | None) -> tuple[Finding, ...]:
+    """Whether a signed write would be taken, asked by one that cannot match its ETag and changes nothing."""
+    where = f"{site}:{container}"
+    if refusal is None:
+        return (Finding("ok", where, "takes signed writes"),)
+    return (Finding("refuse", where, f"does not take signed writes: {refusal}"),)
 
 
 def decide_gap(

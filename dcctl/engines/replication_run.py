@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from dcctl.domain.replication import Rules, Side
+from dcctl.domain.replication import Rules, Side, Stamp
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Options, Replication, first_of
 from dcctl.engines.replication_import import Import, Imported
@@ -157,6 +157,21 @@ def import_tree(
             return done, await work.certify() if certify else None
 
     return run_to_end(run())
+
+
+async def ask_writable(stores: OpenStores, containers: Sequence[str]) -> dict[tuple[str, str], str | None]:
+    """By site and container, why a signed write is refused there; None where it would be taken."""
+    found: dict[tuple[str, str], str | None] = {}
+    async with stores() as opened:
+        for store in opened.values():
+            for container in containers:
+                try:
+                    await store.holds(container, ".dcctl-check", Stamp(1))
+                except Unreachable as error:
+                    found[store.site, container] = error.saw
+                else:
+                    found[store.site, container] = None
+    return found
 
 
 def _rules(opened: Mapping[Side, DocumentStore], options: Options) -> Rules:

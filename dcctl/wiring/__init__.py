@@ -434,7 +434,7 @@ def replication_administrator(
     settings: "ReplicationSettings", site: str, clock: "Clock"
 ) -> "SwiftAdministrator | None":
     """The account's owner at ``site``; None where the configuration names nobody."""
-    from dcctl.adapters.swift_admin import SwiftAdministrator
+    from dcctl.adapters.swift_admin import Keystone, SwiftAdministrator
     from dcctl.config.reference import resolve
 
     store = settings.stores[site]
@@ -447,6 +447,14 @@ def replication_administrator(
         resolve(store.administrator.password),
         clock,
         ca_file=str(store.ca_file) if store.ca_file else None,
+        keystone=Keystone(
+            store.administrator.project,
+            store.administrator.user_domain,
+            store.administrator.project_domain,
+            store.administrator.region,
+        )
+        if store.administrator.project
+        else None,
     )
 
 

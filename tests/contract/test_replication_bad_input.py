@@ -1,0 +1,193 @@
+"""Bad input and failure: one clear error each, with its exit code, and nothing is lost. No Swift is needed.
+
+What needs one is in tests/swift: wrong keys, missing containers, quotas, disks that are full.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dcctl.adapters.replication_base import SqliteBase
+from dcctl.adapters.swift import Keys, SwiftStore
+from dcctl.adapters.swift_admin import Keystone, SwiftAdministrator
+from dcctl.cli.main import run
+from dcctl.domain.replication import Stamp
+from dcctl.errors import Busy, CredentialsRefused, Rejected
+from dcctl.shell import WallClock
+from dcctl.testing.documents import document
+
+CONFIGURATION = """
+extends: {lab}
+environment: bad
+network_namespace:
+state_directory: .dcctl
+replication:
+  realm: r
+  realm_key: file:key
+  container_key: file:key
+  containers: [docs]
+  outbox:
+  stores:
+    east: {{url: "http://127.0.0.1:1/v1/AUTH_x", plaintext: true}}
+    west: {{url: "http://127.0.0.1:1/v1/AUTH_x", plaintext: true}}
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    (tmp_path / "key").write_text("k")
+    (tmp_path / "key").chmod(0o600)
+    lab = Path(__file__).parents[2] / "inventories/lab/dcctl.yaml"
+    (tmp_path / "dcctl.yaml").write_text(CONFIGURATION.format(lab=lab))
+    return tmp_path
+
+
+def typed(environment: Path, *argv: str) -> int:
+    return run(["-e", str(environment), "replication", *argv])
+
+
+def base_of(environment: Path) -> Path:
+    return environment / ".dcctl/replication/base.sqlite"
+
+
+def test_a_base_of_another_pair_is_refused_and_left_as_it_is(environment: Path, capsys: Any) -> None:
+    SqliteBase(base_of(environment), "another pair").close()
+    before = base_of(environment).read_bytes()
+    assert typed(environment, "once") == 5
+    err = capsys.readouterr().err
+    assert "it belongs to another pair" in err
+    assert "a new one costs requests only" in err.replace("\n", " ")
+    assert base_of(environment).read_bytes() == before
+
+
+def test_a_corrupt_base_is_set_aside_by_a_pass_and_told_by_a_reader(environment: Path, capsys: Any) -> None:
+    base_of(environment).parent.mkdir(parents=True)
+    base_of(environment).write_bytes(b"not a database" * 1000)
+    assert typed(environment, "status") == 4
+    assert "base.sqlite" in capsys.readouterr().err
+    assert typed(environment, "once") == 4, "the clusters are away"
+    kept = list(base_of(environment).parent.glob("base.sqlite.damaged-*"))
+    assert [path.read_bytes()[:14] for path in kept] == [b"not a database"]
+
+
+def test_a_name_that_is_not_utf8_is_told_and_not_sent(environment: Path, capsys: Any) -> None:
+    assert typed(environment, "keep", "caf\udce9.pdf", "--container", "docs") == 2
+    assert r"not UTF-8, and Swift has no such names: 'caf\udce9.pdf'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("{", "read a plan"), ("[]", "not a plan"), (None, "No such file")]
+)
+def test_what_is_no_plan_is_refused(environment: Path, capsys: Any, content: str | None, words: str) -> None:
+    path = environment / "plan.json"
+    if content is not None:
+        path.write_text(content)
+    assert typed(environment, "apply", str(path)) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_plan_of_another_pair_is_refused(environment: Path, capsys: Any) -> None:
+    path = environment / "plan.json"
+    path.write_text(json.dumps({"version": 1, "pair": "others", "made": "", "entries": []}))
+    assert typed(environment, "apply", str(path)) == 5
+    assert "it is for others" in capsys.readouterr().err
+
+
+class Cluster(BaseHTTPRequestHandler):
+    """Answers every write with one status; is a Keystone too, of which ``right`` is the password."""
+
+    status = 201
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self._answer(type(self).status)
+
+    def do_HEAD(self) -> None:
+        status = 204 if self.headers.get("X-Auth-Token") == "a-token" else 401
+        self._answer(status, X_Container_Sync_Key="k", X_Storage_Policy="gold", X_Container_Object_Count="3")
+
+    def do_GET(self) -> None:
+        self._answer(200, json.dumps({"version": {"id": "v3", "links": []}}).encode())
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["auth"]
+        if asked["identity"]["password"]["user"]["password"] != "right":
+            self._answer(401, b"{}")
+            return
+        assert asked["scope"]["project"]["name"] == "documents"
+        where = f"http://127.0.0.1:{self.server.server_address[1]}/v1/AUTH_documents"
+        endpoint = {"interface": "public", "region": "one", "region_id": "one", "url": where, "id": "e"}
+        token = {
+            "methods": ["password"],
+            "expires_at": "2099-01-01T00:00:00.000000Z",
+            "issued_at": "2026-01-01T00:00:00.000000Z",
+            "project": {"id": "p", "name": "documents", "domain": {"id": "d", "name": "Default"}},
+            "user": {"id": "u", "name": "owner", "domain": {"id": "d", "name": "Default"}},
+            "catalog": [{"type": "object-store", "name": "swift", "id": "s", "endpoints": [endpoint]}],
+        }
+        self._answer(201, json.dumps({"token": token}).encode(), X_Subject_Token="a-token")
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (405, Rejected, "read-only"),
+        (413, Rejected, "quota"),
+        (507, Busy, "disks there are full"),
+        (401, CredentialsRefused, "HTTP 401"),
+    ],
+)
+def test_a_cluster_that_takes_no_write_says_why(
+    cluster: str, status: int, kind: type[Exception], words: str
+) -> None:
+    Cluster.status = status
+
+    async def whole() -> None:
+        async with SwiftStore("east", f"{cluster}/v1/AUTH_x", Keys("r", "k", "k")) as store:
+            with pytest.raises(kind, match=words):
+                await store.put("docs", "o", Stamp(1), document(b"1"))
+
+    asyncio.run(whole())
+
+
+def test_an_administrator_may_be_a_user_of_keystone(cluster: str) -> None:
+    keystone = Keystone("documents", region="one")
+    owner = SwiftAdministrator("east", f"{cluster}/v3", "owner", "right", WallClock(), keystone=keystone)
+    facts = owner.observe_container("docs")
+    assert facts is not None
+    assert (facts.key, facts.policy, facts.objects) == ("k", "gold", 3)
+    owner.close()
+    wrong = SwiftAdministrator("east", f"{cluster}/v3", "owner", "wrong", WallClock(), keystone=keystone)
+    with pytest.raises(CredentialsRefused, match="Keystone"):
+        wrong.observe_container("docs")
+    wrong.close()
