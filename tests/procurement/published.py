@@ -11,7 +11,9 @@ DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 def published(*parts: str) -> Path:
     """A file or folder among Prozorro's published exchanges."""
-    path = Path(os.environ.get(VARIABLE, str(DEFAULT))).joinpath("prozorro", *parts)
+    folder = Path(os.environ.get(VARIABLE, str(DEFAULT))).resolve()
+    path = folder.joinpath("prozorro", *parts)
     if not path.exists():
-        pytest.skip(f"no published exchanges: {VARIABLE} names no folder with prozorro/{'/'.join(parts)}")
+        what = f"prozorro/{'/'.join(parts)}"
+        pytest.skip(f"no published exchanges: {folder} has no {what}; {VARIABLE} may name another folder")
     return path
