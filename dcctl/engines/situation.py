@@ -88,13 +88,8 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         "run": lambda: means.runs.observe_active(limit_s=LOOK_LIMIT_S),
         "view": lambda: observe(means.system, means.ask),
     }
-    if losing is not None:
-        site = losing
-        asked["capacity"] = lambda: means.capacity(site)
-    if means.documents is not None:
-        documents = means.documents
-        asked["documents"] = lambda: documents(losing)
-    answers = means.ask(asked)
+    # What may take long comes first, and what is judged by its age last.
+    answers = {**means.ask(_slow(means, losing)), **means.ask(asked)}
     if isinstance(answers["view"], DcctlError):
         raise answers["view"]
     status = decide_status(means.environment, means.system.hosts, answers["view"])
@@ -122,6 +117,18 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         capacity=_seen(answers["capacity"]) if losing is not None else Seen(None, "not asked"),
         documents=_seen(answers["documents"]) if means.documents is not None else None,
     )
+
+
+def _slow(means: Means, losing: str | None) -> dict[str, Callable[[], Any]]:
+    """Questions that are answered by clouds and by listings."""
+    asked: dict[str, Callable[[], Any]] = {}
+    if losing is not None:
+        site = losing
+        asked["capacity"] = lambda: means.capacity(site)
+    if means.documents is not None:
+        documents = means.documents
+        asked["documents"] = lambda: documents(losing)
+    return asked
 
 
 def _not_ours(seen: Seen[ActiveRun], run: str) -> Seen[ActiveRun]:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 5.0
 PART_LIMIT_S = 2.0
-LOOK_LIMIT_S = 20.0
+LOOK_LIMIT_S = 30.0
 """One look at everything; what did not answer by then is told so."""
 POWER_LIMIT_S = 75.0
-CAPACITY_LIMIT_S = 10.0
+CAPACITY_LIMIT_S = 25.0
 BEGIN_LIMIT_S = 150.0
 """A run that was broken off may be in the middle of its longest step."""
 APPEND_LIMIT_S = 20.0
