@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from dcctl.domain.replication import Rules, Side, Stamp
+from dcctl.domain.replication import Rules, Side
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Options, Replication, first_of
 from dcctl.engines.replication_import import Import, Imported
@@ -166,7 +166,8 @@ async def ask_writable(stores: OpenStores, containers: Sequence[str]) -> dict[tu
         for store in opened.values():
             for container in containers:
                 try:
-                    await store.holds(container, ".dcctl-check", Stamp(1))
+                    await store.list_page(container, limit=1)  # looks at the clock
+                    await store.holds(container, ".dcctl-check", store.now().plus(-1))
                 except Unreachable as error:
                     found[store.site, container] = error.saw
                 else:
