@@ -62,10 +62,10 @@ class Client(Section):
 class Application(Section):
     """The application's clients, who make tenders, bids and documents beside the writer."""
 
-    tenders_per_second: PerSecond = 0.4
+    tenders_per_second: PerSecond = 0.5
     """Each is five requests, as is a bid; a document is three."""
     bids_per_second: PerSecond = 0.5
-    documents_per_second: PerSecond = 0.4
+    documents_per_second: PerSecond = 0.5
     reads_per_second: PerSecond = 2.0
     """Of something acknowledged through the other edge."""
     document_size: Bytes = 2048

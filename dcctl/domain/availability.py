@@ -18,8 +18,8 @@ BROKEN_GAP_S = 1.0
 recovery can be told from the client's ordinary rhythm, and is fixed so that reports compare."""
 
 
-BUSINESS_GAP_S = 3.0
-"""The same for the application's clients, who ask a few times a second and not fifty times."""
+BUSINESS_GAP_S = 5.0
+"""The same for the application's clients, who through one edge begin something every second or two."""
 
 
 @dataclass(frozen=True, slots=True)

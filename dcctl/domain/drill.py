@@ -41,9 +41,9 @@ class BusinessSpec:
     A tender or a bid is five requests, a document three.
     """
 
-    tenders_per_s: float = 0.4
+    tenders_per_s: float = 0.5
     bids_per_s: float = 0.5
-    documents_per_s: float = 0.4
+    documents_per_s: float = 0.5
     reads_per_s: float = 2.0
     looks_per_s: float = 2.0
     """How often the store is asked which scheduler's epoch is in force."""

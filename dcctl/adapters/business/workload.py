@@ -142,20 +142,22 @@ class HttpBusiness:
     async def _begin(self) -> None:
         await self._requests.open()
         spec, journeys = self._spec, self._journeys
+        streams: tuple[tuple[float, Journey], ...] = (
+            (spec.tenders_per_s, journeys.tender),
+            (spec.bids_per_s, journeys.bid),
+            (spec.documents_per_s, journeys.document),
+            (spec.reads_per_s, journeys.read),
+        )
+        # Not all at the same moment: a client who is silent between them would look like an outage.
         self._arrivals = [
-            asyncio.create_task(self._arrive(per_s, journey))
-            for per_s, journey in (
-                (spec.tenders_per_s, journeys.tender),
-                (spec.bids_per_s, journeys.bid),
-                (spec.documents_per_s, journeys.document),
-                (spec.reads_per_s, journeys.read),
-            )
+            asyncio.create_task(self._arrive(per_s, journey, after_s=number / len(streams) * 2 / per_s))
+            for number, (per_s, journey) in enumerate(streams)
         ]
         self._arrivals.append(asyncio.create_task(self._keep_looking()))
 
-    async def _arrive(self, per_s: float, journey: Journey) -> None:
+    async def _arrive(self, per_s: float, journey: Journey, *, after_s: float) -> None:
         """Begin a journey at every due time, through the edges in turn; when late, catch up at once."""
-        begin_s = self._notes.now_s()
+        begin_s = self._notes.now_s() + after_s
         for number in itertools.count():
             due_s = begin_s + number / per_s
             await asyncio.sleep(max(0.0, due_s - self._notes.now_s()))
