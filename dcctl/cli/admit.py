@@ -25,7 +25,7 @@ def admit(session: Session, *, site: str, only_plan: bool, yes: bool) -> None:
         what="admission",
         words=f"admit {site}",
         site=site,
-        look=lambda means: observe_situation(means, epochs=True),
+        look=lambda means: observe_situation(means, epochs=True, compare=True),
         decide=lambda situation: decide_admission(site, situation),
         work=lambda means: engine(site, means),
     )

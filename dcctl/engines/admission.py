@@ -15,7 +15,7 @@ def admit(site: str, means: Means) -> Work[Moved]:
     """Put ``site`` back into rotation. Raises Refused with every reason, changing nothing."""
 
     def decide() -> Any:
-        return decide_admission(site, observe_situation(means, epochs=True)), ()
+        return decide_admission(site, observe_situation(means, epochs=True, compare=True)), ()
 
     plan = yield from planned_by(means, "the admission", site, DECIDE_LIMIT_S, decide)
     yield change_state(

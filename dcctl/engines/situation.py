@@ -74,9 +74,12 @@ class Means:
             self.journal.append(type, fields)
 
 
-def observe_situation(means: Means, *, losing: str | None = None, epochs: bool = False) -> Situation:
+def observe_situation(
+    means: Means, *, losing: str | None = None, epochs: bool = False, compare: bool = False
+) -> Situation:
     """One look. ``losing``: also whether the other site carries everything without that one. ``epochs``:
-    also those in force in the database, which takes its time where there is no primary.
+    also those in force in the database, which takes its time where there is no primary. ``compare``: also
+    the documents of both sites, which takes its time where one is dark.
 
     What does not answer is in the answer, with the reason. Raises what is no silence.
     """
@@ -89,7 +92,7 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         "view": lambda: observe(means.system, means.ask),
     }
     # What may take long comes first, and what is judged by its age last.
-    answers = {**means.ask(_slow(means, losing)), **means.ask(asked)}
+    answers = {**means.ask(_slow(means, losing, compare=compare)), **means.ask(asked)}
     if isinstance(answers["view"], DcctlError):
         raise answers["view"]
     status = decide_status(means.environment, means.system.hosts, answers["view"])
@@ -115,17 +118,17 @@ def observe_situation(means: Means, *, losing: str | None = None, epochs: bool =
         epochs=_epochs(means, roles) if epochs else Seen(None, "not asked"),
         active_run=_not_ours(_seen(answers["run"]), means.run),
         capacity=_seen(answers["capacity"]) if losing is not None else Seen(None, "not asked"),
-        documents=_seen(answers["documents"]) if means.documents is not None else None,
+        documents=_seen(answers["documents"]) if "documents" in answers else None,
     )
 
 
-def _slow(means: Means, losing: str | None) -> dict[str, Callable[[], Any]]:
+def _slow(means: Means, losing: str | None, *, compare: bool) -> dict[str, Callable[[], Any]]:
     """Questions that are answered by clouds and by listings."""
     asked: dict[str, Callable[[], Any]] = {}
     if losing is not None:
         site = losing
         asked["capacity"] = lambda: means.capacity(site)
-    if means.documents is not None:
+    if means.documents is not None and (compare or losing is not None):
         documents = means.documents
         asked["documents"] = lambda: documents(losing)
     return asked
