@@ -196,3 +196,22 @@ def acting(stack: Stack) -> list[str]:
     """The machines on which a scheduler runs."""
     find = "pgrep --full --exact --count '[^ ]*/python[^ ]* [^ ]*/procurement serve auction' || true"
     return [name for name in ("east-app-1", "west-app-1") if on(name, find) != "0"]
+
+
+def test_documents_are_kept_and_carried_and_a_second_deploy_changes_nothing(stack: Stack) -> None:
+    """The checks put a document at each site, read it back by its hash, and see it at the other."""
+    deployed = json.loads(stack.dcctl("deploy", "swift", "replication", "--together", "-o", "json"))
+    assert deployed["changed"] == 0, deployed["changes"]
+    checked = {(each["machine"], each["role"]) for each in deployed["findings"] if each["passed"]}
+    apps = ("east-app-1", "west-app-1")
+    assert checked >= {(machine, role) for machine in apps for role in ("swift", "replication")}
+    containers = json.loads(stack.dcctl("replication", "init", "-o", "json"))["containers"]
+    assert [each for each in containers if each["changed"]] == []
+
+
+def test_a_machine_keeps_the_artifacts_that_it_runs_and_the_keys_to_itself(stack: Stack) -> None:
+    made = json.loads(stack.dcctl("inventory", "--list"))["all"]["vars"]["dcctl_artifacts"]
+    current = on("east-app-1", "readlink /opt/dcctl/*/current").split()
+    assert current == [made[name]["digest"] for name in ("dcctl", "procurement", "swift")]
+    said = on("east-app-1", "cat /etc/swift/proxy-server.conf /etc/dcctl/secrets/outbox 2>&1 || true")
+    assert said.count("ermission denied") == 2
