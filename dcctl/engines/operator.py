@@ -42,7 +42,7 @@ class Operator:
         situations: list[Situation] = []
 
         def decide() -> Plan | Refusal | None:
-            situations[:] = [observe_situation(self.means, epochs=True)]
+            situations[:] = [observe_situation(self.means, epochs=True, compare=True)]
             if situations[0].states.value is None:
                 return Refusal((f"the sites' states cannot be read: {situations[0].states.reason}",))
             if situations[0].state_of(site).state is Rotation.ACTIVE:
