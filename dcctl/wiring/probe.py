@@ -86,6 +86,7 @@ def _operators_probers(configuration: "Configuration") -> "dict[type[Any], Probe
     from dcctl.adapters.reach import TcpReach
     from dcctl.config.reference import resolve
     from dcctl.domain import probe
+    from dcctl.errors import ConfigurationError, Problem
 
     blocking = probes.Blocking()
 
@@ -93,6 +94,9 @@ def _operators_probers(configuration: "Configuration") -> "dict[type[Any], Probe
         return resolve(configuration.secret(name))
 
     def remote(name: str) -> "SshRemote":
+        known = wiring.known_hosts_path(configuration)
+        if not known.is_file():  # then it is we who cannot ask
+            raise ConfigurationError((Problem(str(known), 0, 0, "no host key is recorded here yet"),))
         return wiring.remote(configuration, name)
 
     reach = TcpReach(limit_s=REACH_LIMIT_S)

@@ -71,6 +71,15 @@ class System:
         document: dict[str, Any] = json.loads(self.run("status", "-o", "json"))
         return document
 
+    def diagnosis(self) -> tuple[int, dict[str, str]]:
+        """The exit code of `dcctl doctor`, and how each thing is."""
+        done = subprocess.run(
+            self.command("doctor", "-o", "json"), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.stdout, done.stderr
+        findings = json.loads(done.stdout)["findings"]
+        return done.returncode, {each["subject"]: each["readiness"] for each in findings}
+
     def steady(self) -> bool:
         return not self.status()["problems"]
 
@@ -170,14 +179,31 @@ def test_status_shows_everything_on_one_screen(system: System) -> None:
     assert screen.count("sends writes to") == 2
 
 
+def test_a_steady_system_is_ready_for_a_failover(system: System) -> None:
+    """A busy host is given time: what did not answer is unknown, and that is not readiness."""
+    assert eventually(lambda: system.diagnosis()[0] == 0, limit_s=STEADY_LIMIT_S, every_s=2), (
+        system.diagnosis()
+    )
+
+
 def test_a_dark_site_is_shown_and_refuses_a_drill(system: System) -> None:
-    network.cut("east", for_s=60)
+    network.cut("east", for_s=110)
     status = system.status()
     assert [site["answers"] for site in status["sites"]] == [False, True]
     assert status["quorum"] == 2
     assert any(problem.startswith("site east is cut off on purpose") for problem in status["problems"])
     said = system.run("drill", "plan", "site-cut", expect=5)
     assert "site east: its API does not answer" in said
+    probes = json.loads(system.run("probe", "-o", "json"))["results"]
+    assert not [each for each in probes if each["site"] == "east" and (each["ok"] or each["answered"])]
+    assert any(each["ok"] for each in probes if each["site"] == "west")
+    code, found = system.diagnosis()
+    assert code == 8
+    assert "ok" not in (
+        found["services at east"],
+        found["credentials of east"],
+        found["capacity without west"],
+    )
 
 
 def test_losing_a_whole_site_is_survived_and_measured(system: System) -> None:
