@@ -70,7 +70,7 @@ class Application(Section):
     """Of something acknowledged through the other edge."""
     document_size: Bytes = 2048
     tendering: Duration = Field(default="10s", validate_default=True)
-    """How long every other tender takes bids; its auction follows at once."""
+    """How long every third tender takes bids; its auction follows at once."""
     connect_limit: Duration = Field(default="2s", validate_default=True)
     answer_limit: Duration = Field(default="5s", validate_default=True)
 

@@ -193,12 +193,12 @@ def _recovery_check(report: BusinessReport, limit_s: float) -> Check:
 
 
 def _acting_checks(history: BusinessHistory, acting: ActingFindings) -> Iterator[Check]:
-    epochs = " then ".join(f"{look.epoch} ({look.holder})" for look in acting.epochs) or "none was seen"
+    epochs = ", then ".join(f"{_host(look.holder)}" for look in acting.epochs) or "nobody was seen"
     against = (*acting.fell, *acting.overlapped)
     yield Check(
         "one acting auction scheduler at any time, by the store's record",
-        "epochs only grow, no round by an older one",
-        _named(against) if against else f"{len(acting.rounds)} rounds; epoch {epochs}",
+        "one",
+        _named(against) if against else f"one: {epochs}; {len(acting.rounds)} rounds",
         bool(acting.epochs) and not against,
     )
     yield Check(
@@ -219,6 +219,11 @@ def _acting_checks(history: BusinessHistory, acting: ActingFindings) -> Iterator
             else "no round began",
             bool(acts),
         )
+
+
+def _host(holder: str) -> str:
+    """The machine of ``who@machine:process``; any other holder as it is."""
+    return holder.partition("@")[2].partition(":")[0] or holder
 
 
 def _mark_s(history: BusinessHistory, name: str) -> float:

@@ -24,6 +24,8 @@ ACCELERATOR = 10_000_000
 ENQUIRIES_S = 1.5
 LAST_BID_S = 3.0
 """No bid is begun so shortly before its tender closes that the closing would refuse it."""
+SOON_EVERY = 3
+"""Of tenders: the others stay open for documents. So those that close get bids enough for an auction."""
 LONG_S = 30 * 86400.0
 
 
@@ -53,15 +55,16 @@ class Journeys:
     ) -> None:
         self._spec, self._requests, self._run, self._now_s = spec, requests, run, now_s
         self._numbers = itertools.count(1)
+        self._tenders = 0
         self._random = random.Random(run)  # noqa: S311  # what is read back is no secret
         self._open: collections.deque[_Tender] = collections.deque(maxlen=REMEMBERED)
         self._lasting: collections.deque[_Tender] = collections.deque(maxlen=1)
         self._known: collections.deque[_Known] = collections.deque(maxlen=REMEMBERED)
 
     async def tender(self, lane: Lane, due_s: float) -> None:
-        """A draft, its signed notice, its activation. Every other one comes to an auction within seconds."""
-        number = next(self._numbers)
-        title, soon = title_of(self._run, "tender", number), number % 2 == 0
+        """A draft, its signed notice, its activation. Every third one comes to an auction within seconds."""
+        number, self._tenders = next(self._numbers), self._tenders + 1
+        title, soon = title_of(self._run, "tender", number), self._tenders % SOON_EVERY == 0
         made = await self._requests.exchange(
             lane, Ask(Kind.TENDER, "POST", API, _of_tender, data=_tender(title), due_s=due_s, marker=title)
         )
