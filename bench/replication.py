@@ -20,18 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "swift"))
-
-from dcctl.adapters.swift import Keys, SwiftStore  # noqa: E402
-from dcctl.testing.documents import MemoryFeed, document  # noqa: E402
-from dcctl.testing.swift_pair import (  # noqa: E402
+from dcctl.adapters.swift import Keys, SwiftStore
+from dcctl.testing.documents import MemoryFeed, document
+from dcctl.testing.replication_site import REQUIREMENTS, Environment, make_container
+from dcctl.testing.swift_pair import (
     ACCOUNT,
     PASSWORD,
     REALM,
@@ -72,9 +69,7 @@ class Bench:
     """Two clusters with what is measured on them; figures by name."""
 
     def __init__(self, pair: Pair, folder: Path) -> None:
-        import test_replication_swift as typed  # noqa: PLC0415
-
-        self.pair, self.folder, self.typed = pair, folder, typed
+        self.pair, self.folder = pair, folder
         self.figures: dict[str, list[float]] = defaultdict(list)
         (folder / "rclone.conf").write_text(
             "\n".join(
@@ -88,11 +83,11 @@ class Bench:
         self.figures[f"{name} [{unit}]"].append(value)
         print(f"{name:<44} {value:10.1f} {unit}", file=sys.stderr, flush=True)
 
-    def environment(self, container: str) -> Any:
+    def environment(self, container: str) -> Environment:
         """A configured environment that replicates ``container``."""
         folder = self.folder / container
         folder.mkdir()
-        env = self.typed.Environment(folder, self.pair)
+        env = Environment(folder, self.pair)
         path = folder / "dcctl.yaml"
         path.write_text(path.read_text().replace(env.docs, container))
         env.docs = container
@@ -359,12 +354,6 @@ def inject(cluster: Cluster, container: str, rows: int) -> None:
     )
 
 
-def make_container(cluster: Cluster, container: str) -> None:
-    headers = {"X-Auth-Token": cluster.token(), "X-Container-Sync-Key": SYNC_KEY}
-    request = urllib.request.Request(f"{cluster.url}/{container}", method="PUT", headers=headers)  # noqa: S310
-    urllib.request.urlopen(request).close()  # noqa: S310
-
-
 def ratios(figures: dict[str, float]) -> dict[str, float]:
     """The figures that the objectives speak of, as far as they were measured."""
     found = {}
@@ -398,7 +387,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dcctl-bench-"))
     try:
-        with two_clusters(ROOT / "tests/swift/requirements.txt") as pair:
+        with two_clusters(REQUIREMENTS) as pair:
             bench = Bench(pair, folder)
             parts: list[Callable[[], None]] = []
             if given.objects:

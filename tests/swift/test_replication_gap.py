@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from swift_client import REQUIREMENTS, as_client
-from test_replication_swift import Environment
 
 from dcctl.cli.main import run
+from dcctl.testing.replication_site import Environment
 from dcctl.testing.swift_pair import two_clusters
 
 

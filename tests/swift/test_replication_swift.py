@@ -1,7 +1,6 @@
 """``dcctl replication`` as typed, on two real clusters; looked at with python-swiftclient."""
 
 import asyncio
-import itertools
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import swiftclient
 from swift_client import as_client, make_container
 
 from dcctl.adapters.replication_base import SqliteBase
@@ -21,93 +19,10 @@ from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.cli.main import run
 from dcctl.domain.replication import Side
 from dcctl.engines.replication import Options, Replication
-from dcctl.testing.swift_pair import ACCOUNT, PASSWORD, REALM, REALM_KEY, SYNC_KEY, USER, Cluster, Pair
+from dcctl.testing.replication_site import Environment
+from dcctl.testing.swift_pair import ACCOUNT, REALM, REALM_KEY, SYNC_KEY, Pair
 
-LAB = Path(__file__).parents[2] / "inventories/lab/dcctl.yaml"
-CONFIGURATION = """
-extends: {lab}
-environment: swift
-network_namespace:
-state_directory: .dcctl
-replication:
-  realm: {realm}
-  realm_key: file:realm-key
-  container_key: file:container-key
-  containers: [{containers}]
-  trash: {trash}
-  conflicts: {conflicts}
-  heartbeat: {heartbeat}
-  settled: 1s
-  outbox:
-  stores:
-    east:
-      url: "{east}"
-      plaintext: true
-      administrator: {{auth_url: "{east_auth}", user: "{user}", password: file:password}}
-    west:
-      url: "{west}"
-      plaintext: true
-      administrator: {{auth_url: "{west_auth}", user: "{user}", password: file:password}}
-"""
-_numbers = itertools.count(1)
-
-
-class Environment:
-    """A configured environment; its container names are its own."""
-
-    def __init__(self, folder: Path, pair: Pair, containers: int = 1) -> None:
-        number = next(_numbers)
-        self.pair = pair
-        self.folder = folder
-        self.containers = [f"docs{number}-{each}" for each in range(containers)]
-        self.docs = self.containers[0]
-        self.trash, self.conflicts, self.heartbeat = (f"{what}{number}" for what in ("trash", "kept", "beat"))
-        for name, secret in (("realm-key", REALM_KEY), ("container-key", SYNC_KEY), ("password", PASSWORD)):
-            (folder / name).write_text(secret)
-            (folder / name).chmod(0o600)
-        (folder / "dcctl.yaml").write_text(
-            CONFIGURATION.format(
-                lab=LAB,
-                realm=REALM,
-                containers=", ".join(self.containers),
-                trash=self.trash,
-                conflicts=self.conflicts,
-                heartbeat=self.heartbeat,
-                east=pair.east.url,
-                west=pair.west.url,
-                east_auth=pair.east.auth_url,
-                west_auth=pair.west.auth_url,
-                user=USER,
-            )
-        )
-
-    def argv(self, *argv: str) -> list[str]:
-        return ["-e", str(self.folder), "-o", "json", "replication", *argv]
-
-    def objects(
-        self, cluster: Cluster, container: str | None = None
-    ) -> dict[str, tuple[str, dict[str, str], bytes]]:
-        """Everything in a container as python-swiftclient sees it: hash, headers, bytes."""
-        connection = swiftclient.Connection(cluster.auth_url, USER, PASSWORD, retries=1)
-        try:
-            _headers, rows = connection.get_container(container or self.docs, full_listing=True)
-            found = {}
-            for row in rows:
-                headers, body = connection.get_object(container or self.docs, row["name"])
-                kept = {
-                    key: value
-                    for key, value in headers.items()
-                    if key.startswith(("x-object", "content-", "x-delete", "x-timestamp", "x-static"))
-                }
-                found[row["name"]] = (row["hash"], kept | {"listed": row["last_modified"]}, body)
-            return found
-        finally:
-            connection.close()
-
-    def assert_same(self, *containers: str) -> dict[str, tuple[str, dict[str, str], bytes]]:
-        for name in containers or self.containers:
-            assert self.objects(self.pair.east, name) == self.objects(self.pair.west, name)
-        return self.objects(self.pair.east)
+KEYS = Keys(REALM, REALM_KEY, SYNC_KEY)
 
 
 @pytest.fixture
@@ -192,11 +107,10 @@ def test_a_copied_object_costs_two_requests(env: Environment) -> None:
     time.sleep(2)
 
     async def one_pass() -> int:
-        keys = Keys(REALM, REALM_KEY, SYNC_KEY)
         base = SqliteBase(env.folder / "base.sqlite", "pair")
         async with (
-            SwiftStore("east", env.pair.east.url, keys) as a,
-            SwiftStore("west", env.pair.west.url, keys) as b,
+            SwiftStore("east", env.pair.east.url, KEYS) as a,
+            SwiftStore("west", env.pair.west.url, KEYS) as b,
         ):
             tally = await Replication({Side.A: a, Side.B: b}, base, Options(settled_s=1)).run(env.docs)
             base.close()

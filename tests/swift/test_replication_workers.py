@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from swift_client import as_client
-from test_replication_swift import Environment
 from zookeeper_server import running_zookeeper
 
 from dcctl.cli.main import run
+from dcctl.testing.replication_site import Environment
 from dcctl.testing.swift_pair import Pair
 
 LIMIT_S = 60.0

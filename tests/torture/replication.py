@@ -8,7 +8,7 @@ converge. Exit code 1 unless ours is zero in every column.
     python tests/torture/replication.py --seed 1 --seconds 40 --replicator ours --replicator container-sync
 """
 
-# ruff: noqa: S310, S311, PLR0917, E501  # loopback addresses only; chance, not secrets
+# ruff: noqa: S311, PLR0917, E501  # loopback addresses only; chance, not secrets
 import argparse
 import asyncio
 import contextlib
@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,14 +29,12 @@ from urllib.parse import quote
 
 import aiohttp
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "swift"))
-
-from dcctl.adapters.swift import Keys, SwiftStore  # noqa: E402
-from dcctl.domain.replication import Stamp  # noqa: E402
-from dcctl.errors import Unreachable  # noqa: E402
-from dcctl.testing.documents import document  # noqa: E402
-from dcctl.testing.swift_pair import (  # noqa: E402
+from dcctl.adapters.swift import Keys, SwiftStore
+from dcctl.domain.replication import Stamp
+from dcctl.errors import Unreachable
+from dcctl.testing.documents import document
+from dcctl.testing.replication_site import REQUIREMENTS, ROOT, Environment, make_container
+from dcctl.testing.swift_pair import (
     PASSWORD,
     PIPELINE,
     REALM,
@@ -49,9 +46,8 @@ from dcctl.testing.swift_pair import (  # noqa: E402
     two_clusters,
 )
 
-REQUIREMENTS = ROOT / "tests/swift/requirements.txt"
-CONTAINER = "docs"
 KEYS = Keys(REALM, REALM_KEY, SYNC_KEY)
+CONTAINER = "docs"
 FAULT_FILTER = "[filter:swift_faults]\npaste.filter_factory = swift_faults:filter_factory\n"
 
 
@@ -268,9 +264,7 @@ class Ours:
     label = "ours"
 
     def __init__(self, pair: Pair, folder: Path) -> None:
-        import test_replication_swift as typed
-
-        self.environment = typed.Environment(folder, pair)
+        self.environment = Environment(folder, pair)
         text = (folder / "dcctl.yaml").read_text()
         text = text.replace(self.environment.docs, CONTAINER).replace("settled: 1s", "settled: 2s")
         (folder / "dcctl.yaml").write_text(text)
@@ -330,7 +324,7 @@ class ContainerSync:
                 "account_autocreate = true\n[filter:proxy-logging]\nuse = egg:swift#proxy_logging\n"
                 "[filter:catch_errors]\nuse = egg:swift#catch_errors\n"
             )
-            make_container(cluster, f"//{REALM}/{other.name}/AUTH_test/{CONTAINER}")
+            make_container(cluster, CONTAINER, f"//{REALM}/{other.name}/AUTH_test/{CONTAINER}")
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -367,7 +361,7 @@ class RcloneBisync:
         self.process: subprocess.Popen[bytes] | None = None
         lines = []
         for cluster in pair.clusters:
-            make_container(cluster, "")
+            make_container(cluster, CONTAINER)
             lines.append(
                 f"[{cluster.name}]\ntype = swift\nauth = {cluster.auth_url}\nuser = {USER}\nkey = {PASSWORD}\n"
                 "auth_version = 1\n"
@@ -425,15 +419,6 @@ REPLICATORS: dict[str, Callable[[Pair, Path], Any]] = {
     "container-sync": ContainerSync,
     "rclone-bisync": RcloneBisync,
 }
-
-
-def make_container(cluster: Cluster, sync_to: str) -> None:
-
-    headers = {"X-Auth-Token": cluster.token(), "X-Container-Sync-Key": SYNC_KEY}
-    if sync_to:
-        headers["X-Container-Sync-To"] = sync_to
-    request = urllib.request.Request(f"{cluster.url}/{CONTAINER}", method="PUT", headers=headers)
-    urllib.request.urlopen(request).close()
 
 
 async def faults(pair: Pair, replicator: Any, until: float, seed: int, log: list[str]) -> None:
@@ -498,7 +483,7 @@ def one_run(
         ) as pair,
     ):
         for cluster in pair.clusters:
-            make_container(cluster, "")
+            make_container(cluster, CONTAINER)
         replicator = REPLICATORS[kind](pair, folder)
         clients = Clients(pair, names, seed)
         log: list[str] = []
