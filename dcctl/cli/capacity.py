@@ -14,7 +14,7 @@ from dcctl.errors import Refused, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-LOOK_LIMIT_S = 20.0
+LOOK_LIMIT_S = 60.0
 """For everything together; parts that took longer count as silent."""
 STYLES = {Fit.FITS: "green", Fit.SHORT: "bold red", Fit.UNKNOWN: "yellow"}
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dcctl.engines.deploy import Deployed, Means
     from dcctl.ports import Accepted, Clock, Journal
 
-LOOK_LIMIT_S = 30.0
+LOOK_LIMIT_S = 90.0
 """One look at edges, databases and a cloud, each within its own limit; what takes longer counts as silent."""
 
 
