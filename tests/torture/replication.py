@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from broken_replicators import BROKEN, what_went_wrong
 
 from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.domain.replication import Stamp
@@ -514,10 +515,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--names", type=int, default=40)
     parser.add_argument("--offset", type=float, default=0.0, help="seconds by which west's clock is ahead")
-    parser.add_argument("--replicator", action="append", choices=list(REPLICATORS))
+    parser.add_argument("--replicator", action="append", choices=[*REPLICATORS, *BROKEN])
     given = parser.parse_args()
     ok = True
     for kind in given.replicator or ["ours"]:
+        if kind in BROKEN:
+            ours, caught = what_went_wrong(kind, broken=False), what_went_wrong(kind, broken=True)
+            print(json.dumps({"replicator": kind, "caught": caught, "ours": ours}), flush=True)
+            ok = ok and bool(caught) and not ours
+            continue
         score, counts, number = one_run(kind, given.seed, given.seconds, given.names, given.offset)
         print(
             json.dumps(
