@@ -10,10 +10,9 @@ from dcctl.domain.observation import Seen
 from dcctl.errors import DcctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dcctl.config.schema import Configuration
-    from dcctl.domain.capacity import Capacity
     from dcctl.domain.diagnosis import Examined, Rehearsal
     from dcctl.domain.probe import ProbeResult
     from dcctl.domain.run import ActiveRun
@@ -37,28 +36,33 @@ class _Ensemble:
     active_run: "Seen[ActiveRun]"
 
 
-def examine(configuration: "Configuration", *, dcctl: str = "dcctl") -> "Examined":
-    """Look at everything. ``dcctl`` is how the next command begins. What is silent is in the answer."""
+def examine(
+    configuration: "Configuration", at_once: "Callable[..., Mapping[str, Any]]", *, dcctl: str = "dcctl"
+) -> "Examined":
+    """Look at everything. What is silent is in the answer.
+
+    ``at_once`` is ``dcctl.shell.at_once``; ``dcctl`` is how the next command begins.
+    """
     from dcctl import wiring
     from dcctl.config import expand
     from dcctl.config.drill import known_drills
     from dcctl.domain.diagnosis import Examined
     from dcctl.domain.status import decide_status
     from dcctl.engines.status import observe
-    from dcctl.shell import at_once
+    from dcctl.wiring.capacity import capacity
     from dcctl.wiring.documents import replication_lag
 
     system = wiring.system(configuration, limit_s=PART_LIMIT_S)
-    within = partial(at_once, limit_s=LOOK_LIMIT_S)
+    parts = partial(at_once, limit_s=SYSTEM_LIMIT_S)
     questions: dict[str, Callable[[], Any]] = {
         "probes": _probe_round(configuration),  # what it needs is loaded here, before time runs
-        "view": lambda: observe(system, partial(at_once, limit_s=SYSTEM_LIMIT_S)),
+        "view": lambda: observe(system, parts),
         "ensemble": lambda: _ensemble(configuration),
-        **{site: partial(_capacity, configuration, site) for site in configuration.sites},
+        **{site: partial(capacity, configuration, site, ask=parts) for site in configuration.sites},
     }
     if (lag := replication_lag(configuration, limit_s=PART_LIMIT_S)) is not None:
         questions["replication"] = lag
-    answers = within(questions)
+    answers = at_once(questions, limit_s=LOOK_LIMIT_S)
     view = answers["view"]
     if isinstance(view, DcctlError):
         raise view
@@ -94,13 +98,6 @@ def _probe_round(configuration: "Configuration") -> "Callable[[], tuple[ProbeRes
         replace(spec, timeout_s=min(spec.timeout_s, PROBE_LIMIT_S)) for spec in probe_specs(configuration)
     ]
     return probe_round(configuration, specs=specs)
-
-
-def _capacity(configuration: "Configuration", site: str) -> "Capacity":
-    from dcctl.shell import at_once
-    from dcctl.wiring.capacity import capacity
-
-    return capacity(configuration, site, ask=partial(at_once, limit_s=SYSTEM_LIMIT_S))
 
 
 def _ensemble(configuration: "Configuration") -> _Ensemble:
