@@ -60,7 +60,7 @@ def test_a_lock_that_is_held_ends_the_write_in_time(postgres: Postgres) -> None:
     ) as holder:
         holder.execute("LOCK TABLE dcctl_write_proof")
         began_s = time.monotonic()
-        with pytest.raises(Unreachable, match="timeout|user request"):
+        with pytest.raises(Unreachable, match=r"timeout|user request"):
             proof(postgres.port).write("edge-1", "run-5", limit_s=1.0)
         assert time.monotonic() - began_s < 60
 
