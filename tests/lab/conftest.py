@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from guests import Guest, dcctl, specification
 
+from dcctl import resources
 from dcctl.lab import clouds, down, host, image, machine, up
 from dcctl.lab.paths import LAB, OPERATOR, OPERATOR_NAMESPACE, RUN
 
@@ -29,13 +31,14 @@ class Lab:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The lab's tests last; of them, those that want no lab before the first that brings it up to stay."""
+    """The lab's tests last: those that want no lab, those that want it, those that want all on it."""
     here = Path(__file__).parent
 
     def turn(item: pytest.Item) -> int:
         if here not in item.path.parents:
             return 0
-        return 1 if "no_lab" in getattr(item, "fixturenames", ()) else 2
+        wants = getattr(item, "fixturenames", ())
+        return 1 if "no_lab" in wants else 3 if "whole_stack" in wants else 2
 
     items.sort(key=turn)
 
@@ -62,6 +65,30 @@ def substrate(capable_host: None, request: pytest.FixtureRequest) -> Iterator[La
     else:
         with _lab_up(with_clouds=False) as running:
             yield running
+
+
+@pytest.fixture(scope="session")
+def whole_stack(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The lab's own environment, everything deployed, with a state directory of the tests'.
+
+    For all that need it, one after the other, because deploying takes minutes; removed at the very end.
+    """
+    here = resources.inventories() / "lab"
+    if os.environ.get(REUSE_VARIABLE):
+        yield here
+        return
+    folder = tmp_path_factory.mktemp("environment")
+    document = yaml.safe_load((here / "dcctl.yaml").read_text())
+    document["state_directory"] = str(folder / ".dcctl")
+    (folder / "dcctl.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    (folder / "group_vars").symlink_to(here / "group_vars")
+    try:
+        for words in (("provision", "apply", "--yes"), ("deploy",)):
+            dcctl("-e", str(folder), *words, check=True, limit_s=1000)
+        yield folder
+    finally:
+        dcctl("lab", "heal", check=True)
+        dcctl("-e", str(folder), "provision", "destroy", "--yes", check=True, limit_s=300)
 
 
 @pytest.fixture(scope="session")

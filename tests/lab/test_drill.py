@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from guests import dcctl, eventually
+from guests import eventually
 
-from dcctl import resources, wiring
+from dcctl import wiring
 from dcctl.config.load import load
 from dcctl.config.reference import resolve
 from dcctl.config.schema import Configuration
@@ -114,20 +113,8 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def deployed(lab: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    folder = tmp_path_factory.mktemp("drill")
-    document = yaml.safe_load((resources.inventories() / "lab" / "dcctl.yaml").read_text())
-    document["state_directory"] = str(folder / ".dcctl")
-    (folder / "dcctl.yaml").write_text(yaml.safe_dump(document))
-    (folder / "group_vars").symlink_to(resources.inventories() / "lab" / "group_vars")
-    system = System(folder)
-    try:
-        system.run("provision", "apply", "--yes", limit_s=300)
-        system.run("deploy", limit_s=600)
-        yield system
-    finally:
-        dcctl("lab", "heal", check=True)
-        system.run("provision", "destroy", "--yes", limit_s=300)
+def deployed(whole_stack: Path) -> System:
+    return System(whole_stack)
 
 
 class LabWorld:

@@ -3,19 +3,16 @@
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-import yaml
 from clients import asking
-from guests import dcctl
 from stack import API, Buyer, Stack, joined, opened
 
-from dcctl import resources
 from dcctl.domain.leadership import Term
 from dcctl.lab import operator
 from dcctl.lab.process import run
@@ -27,26 +24,12 @@ OPENS, CLOSES = timedelta(seconds=3), timedelta(seconds=40)
 PATIENCE_S = 120.0
 """For what takes seconds on a machine that has nothing else to do."""
 UNIT = "procurement-auction"
-REUSE_VARIABLE = "DCCTL_TEST_RUNNING_LAB"
-"""See conftest.py; with it, what is deployed is taken as it is."""
 
 
 @pytest.fixture(scope="module")
-def stack(lab: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    here = resources.inventories() / "lab"
-    if os.environ.get(REUSE_VARIABLE):
-        with joined("dcctl-operator"), opened(here) as found:
-            yield found
-        return
-    folder = tmp_path_factory.mktemp("stack")
-    document = yaml.safe_load((here / "dcctl.yaml").read_text())
-    document["state_directory"] = str(folder / ".dcctl")
-    (folder / "dcctl.yaml").write_text(yaml.safe_dump(document))
-    (folder / "group_vars").symlink_to(here / "group_vars")
-    for words in (("provision", "apply", "--yes"), ("deploy", "--together")):
-        dcctl("-e", str(folder), *words, check=True, limit_s=900)
-    with joined("dcctl-operator"), opened(folder) as made:
-        yield made
+def stack(whole_stack: Path) -> Iterator[Stack]:
+    with joined("dcctl-operator"), opened(whole_stack) as found:
+        yield found
 
 
 @dataclass(frozen=True)
