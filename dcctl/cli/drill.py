@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcctl.cli.drill_run import BUSINESS, HISTORY, any_stage, arrange, dcctl, rehearse, stage_of, write
+from dcctl.cli.drill_run import BUSINESS, HISTORY, admitted, arrange, dcctl, rehearse, stage_of, write
 from dcctl.cli.drill_view import (
     draw_list,
     draw_plan,
@@ -189,7 +189,6 @@ def _restore(session: Session, configuration: "Configuration", fault: "Fault | N
     """Undo what earlier runs left, as a run of its own; what was done, as sentences."""
     from dcctl import wiring
     from dcctl.engines.drill_undo import restore as engine
-    from dcctl.engines.operator import Operator
     from dcctl.shell import WallClock, perform
 
     pending = wiring.pending_undos(configuration)
@@ -206,16 +205,12 @@ def _restore(session: Session, configuration: "Configuration", fault: "Fault | N
             run: stack.enter_context(wiring.journal_of(configuration, run, clock=clock))
             for run in {run for run, _undo in pending}
         }
-        admit = None
-        if any(undo.what == "admit" for _run, undo in pending):
-            stage = stack.enter_context(any_stage(session, configuration))
-            admit = Operator(stack.enter_context(stage.acting(journal, "drill restore"))).admit
         perform(
             engine(
                 [(journals[run], undo) for run, undo in pending],
                 fault=fault,
                 drop=lambda table: wiring.drop_table(configuration, table, clock=clock),
-                admit=admit,
+                admit=lambda site: admitted(session, configuration, journal, site),
             ),
             clock=clock,
             journal=journal,

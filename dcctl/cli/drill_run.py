@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcctl.cli.output import Progress
 from dcctl.cli.session import Session
-from dcctl.errors import DcctlError, Interrupted
+from dcctl.errors import DcctlError, Interrupted, Refused
 
 if TYPE_CHECKING:
     from dcctl.adapters.business import HttpBusiness
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from dcctl.domain.drill import Drill, DrillPlan
     from dcctl.domain.event import Event
     from dcctl.domain.report import Report
+    from dcctl.domain.step import Work
+    from dcctl.engines.situation import Means
     from dcctl.engines.status import System
     from dcctl.ports import Fault
     from dcctl.wiring.failover import Stage
 
+OTHER_RUN_LIMIT_S = 60.0
+"""For the session of a killed run to end."""
 HISTORY, BUSINESS = "history.jsonl", "business.jsonl"
 
 
@@ -46,6 +50,30 @@ def any_stage(session: Session, configuration: "Configuration") -> "Iterator[Sta
         configuration, clock=WallClock(), ask_within=ask_within, dcctl=dcctl(session)
     ) as stage:
         yield stage
+
+
+def admitted(
+    session: Session, configuration: "Configuration", journal: "FileJournal", site: str
+) -> "Work[None]":
+    """Put back a site that a killed drill gave up, once that drill's session has ended. Healing needs none
+    of this: it comes first, and asks nobody."""
+    from dcctl.domain.step import Wait
+    from dcctl.engines.operator import Operator
+
+    said: list[str] = []
+    with any_stage(session, configuration) as stage, contextlib.ExitStack() as stack:
+
+        def until() -> "Means | None":
+            try:
+                return stack.enter_context(stage.acting(journal, "drill restore"))
+            except Refused as error:
+                said[:] = error.reasons
+                return None
+
+        means: Means = yield Wait(
+            "no other run acts", site, OTHER_RUN_LIMIT_S, 2.0, until, lambda: "; ".join(said), undo=True
+        )
+        yield from Operator(means).admit(site)
 
 
 def arrange(session: Session, configuration: "Configuration", stage: "Stage | None", asked: "Drill") -> None:

@@ -233,8 +233,9 @@ class Rehearsal:
         def until() -> bool | None:
             if not promoted and (primary := self._new_primary()):
                 promoted.append(primary)
-                self._mark("promoted", self._place(primary))
-                self._note("drill.promoted", primary=primary, site=self._place(primary))
+                if self.responder is None:  # else it happened long ago, and the failover's steps tell of it
+                    self._mark("promoted", self._place(primary))
+                    self._note("drill.promoted", primary=primary, site=self._place(primary))
             return (not self._unserved(faults_s, for_s)) or None
 
         try:

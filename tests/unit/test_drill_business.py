@@ -86,7 +86,6 @@ def test_a_drill_that_holds_and_everything_that_it_tells() -> None:
         "drill.warm",
         "drill.fault",
         "drill.failed_over",
-        "drill.promoted",
         "drill.served",
         "drill.sought",
         "drill.healed",
