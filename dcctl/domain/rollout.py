@@ -42,6 +42,13 @@ class Wave:
     site: str = ""
     drain: bool = False
     undrain: bool = False
+    everything: Deployment | None = None
+    """All of the place, where an earlier deploy left it half done: the gate then looks at everything."""
+
+    @property
+    def gate(self) -> Deployment:
+        """What must be well before the place serves again."""
+        return self.everything or self.deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +106,15 @@ def _one_by_one(
     reasons = []
     for site in sorted(sites, key=_turn):
         own = at_place(deployment, targets, site.name)
-        back = site.ours and own == _everything(targets, site.name)
+        back = site.ours and bool(own.machines)
         if not back and not any(place_of[name] == site.name for name in changed):
             continue
         drain = site.rotation is Rotation.ACTIVE
         if drain and not serving - {site.name}:
             reasons.append(_none_left(site, sites))
         undrain = drain or back
-        waves.append(Wave(site.name, own, site.name, drain=drain, undrain=undrain))
+        everything = _everything(targets, site.name) if back else None
+        waves.append(Wave(site.name, own, site.name, drain, undrain, everything))
         if undrain:
             serving.add(site.name)
     return Refusal(tuple(reasons)) if reasons else Rollout(tuple(waves))

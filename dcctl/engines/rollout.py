@@ -88,7 +88,7 @@ def _wave(wave: Wave, means: Means) -> Work[Deployed]:
         if wave.drain:
             yield from means.drain(wave.site)
         applied: Applied = yield _noting(begun, configuring(wave.deployment, means.deploy, on=wave.place))
-        findings: tuple[Finding, ...] = yield examining(wave.deployment, means.deploy, on=wave.place)
+        findings: tuple[Finding, ...] = yield examining(wave.gate, means.deploy, on=wave.place)
         yield _healthy(wave, means)
     except DcctlError as failure:
         yield from _failed(wave, means, failure, begun=bool(begun))
@@ -173,7 +173,7 @@ def _ready(wave: Wave, means: Means) -> Wait:
 
 def _healthy(wave: Wave, means: Means) -> Wait:
     """Until every probe of the place's machines says UP: right as often in a row as it asks for."""
-    look, saw = means.health(wave.deployment.machines), ["nothing was probed"]
+    look, saw = means.health(wave.gate.machines), ["nothing was probed"]
 
     def until() -> bool | None:
         wanting = [result for result in look() if result.health is not Health.UP]

@@ -112,11 +112,14 @@ class TestDecideRollout:
             ("east", True, True),
         ]
 
-    def test_a_part_of_a_site_does_not_put_it_back(self) -> None:
+    def test_a_part_of_a_site_puts_it_back_only_if_all_of_it_is_well(self) -> None:
         left = replace(WEST, rotation=Rotation.DRAINED, ours=True)
-        of = deployment(roles=["edge"])
-        assert shape(decide(west=left, of=of, changed=("west-edge-1",))) == [("west", False, False)]
-        assert shape(decide(west=left, of=of, changed=())) == []
+        decided = decide(west=left, of=deployment(roles=["edge"]), changed=())
+        assert shape(decided) == [("west", False, True)]
+        assert isinstance(decided, Rollout)
+        assert decided.waves[0].deployment == Deployment(("edge",), ("west-edge-1",), whole=False)
+        assert decided.waves[0].gate.machines == ("west-db-1", "west-edge-1")
+        assert decided.waves[0].gate.roles == ("base", "zookeeper", "postgresql", "edge", "agent")
 
     def test_a_deploy_of_one_site_leaves_the_other_alone(self) -> None:
         of = deployment(limit=["east"])
