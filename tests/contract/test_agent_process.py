@@ -101,8 +101,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @contextmanager
 def frozen(world: World) -> Iterator[None]:
     world.relay.frozen = True
-    yield
-    world.relay.frozen = False
+    try:
+        yield
+    finally:
+        world.relay.frozen = False
     world.until(lambda: world.health()[0] == OK)
 
 
@@ -110,7 +112,7 @@ def test_it_brings_the_edge_up_drains_and_publishes(world: World) -> None:
     world.until(lambda: world.in_rotation("east-app-1"))
     world.want("east", Rotation.DRAINED)
     world.until(lambda: not world.in_rotation("east-app-1"))
-    assert world.edge.ask("/healthz")[0] == BAD
+    world.until(lambda: world.edge.ask("/healthz")[0] == BAD)
 
     def published() -> bool:
         seen = {each.vantage: each.edge for each in world.vantages.observe_vantages()}
