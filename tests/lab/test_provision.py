@@ -75,6 +75,7 @@ def environment_in(folder: Path, word: str, first: int) -> Iterator[Environment]
 
     document = yaml.safe_load((resources.inventories() / "lab" / "dcctl.yaml").read_text())
     document["environment"] = f"test-{word}"
+    del document["demand"]
     document["state_directory"] = str(folder / ".dcctl")
     document["machines"] = {
         f"{word}-node": {

@@ -23,7 +23,7 @@ ended_by: Callable[[], Any] = lambda: None  # noqa: E731  # set by each test
 
 @click.command()
 @command_options
-def probe(session: Session) -> Any:
+def sample_command(session: Session) -> Any:
     """End in the way that the test chose."""
     click.echo(f"{session.environment} {session.output}")
     return ended_by()
@@ -31,15 +31,15 @@ def probe(session: Session) -> Any:
 
 @pytest.fixture
 def ends() -> Iterator[Callable[[Callable[[], Any]], None]]:
-    """Register the command ``probe`` and choose how it ends."""
+    """Register the command ``sample`` and choose how it ends."""
 
     def choose(way: Callable[[], Any]) -> None:
         global ended_by  # noqa: PLW0603  # click calls the command without our arguments
         ended_by = way
 
-    main.COMMANDS["probe"] = (f"{__name__}:probe", "For tests.")
+    main.COMMANDS["sample"] = (f"{__name__}:sample_command", "For tests.")
     yield choose
-    del main.COMMANDS["probe"]
+    del main.COMMANDS["sample"]
 
 
 def raising(error: BaseException) -> Callable[[], Any]:
@@ -81,7 +81,7 @@ def test_each_error_ends_with_its_code_and_a_sentence(
 ) -> None:
     error.next_command = "dcctl status"
     ends(raising(error))
-    assert main.run(["probe"]) == code
+    assert main.run(["sample"]) == code
     said = capsys.readouterr().err
     assert said.endswith("next: dcctl status\n")
     assert "Traceback" not in said
@@ -92,7 +92,7 @@ def test_with_json_the_error_is_one_object(
     error: errors.DcctlError, code: int, ends: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ends(raising(error))
-    assert main.run(["probe", "-o", "json"]) == code
+    assert main.run(["sample", "-o", "json"]) == code
     document = json.loads(capsys.readouterr().err)
     assert (document["error"], document["exit_code"]) == (type(error).__name__, code)
 
@@ -103,34 +103,34 @@ def test_every_reason_problem_and_remainder_has_its_line(
     refused = errors.Refused("fail over", reasons=("no quorum", "no fence"), on="west")
     refused.add_note("also failed: notify")
     ends(raising(refused))
-    main.run(["probe"])
+    main.run(["sample"])
     assert capsys.readouterr().err == (
         "refused: fail over on west\n  - no quorum\n  - no fence\n  also failed: notify\n"
     )
     ends(raising(errors.ConfigurationError((Problem("a.yaml", 3, 5, "x"), Problem("env:NAME", 0, 0, "y")))))
-    main.run(["probe"])
+    main.run(["sample"])
     assert capsys.readouterr().err == (
         "error: the configuration has 2 problems\n  a.yaml:3:5: x\n  env:NAME: y\n"
     )
     ends(raising(errors.UndoIncomplete("heal", left=("rule 1", "rule 2"))))
-    main.run(["probe"])
+    main.run(["sample"])
     assert capsys.readouterr().err == "error: heal; this is left:\n  - rule 1\n  - rule 2\n"
     ends(raising(errors.StepFailed("start", run="r1", step="s1", on="east-db-1", saw="boom")))
-    main.run(["probe"])
+    main.run(["sample"])
     assert capsys.readouterr().err == "error: start on east-db-1: boom\n  run r1, step s1\n"
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (8, 8), ("text", 0)])
 def test_a_command_may_return_its_exit_code(ends: Any, result: Any, code: int) -> None:
     ends(lambda: result)
-    assert main.run(["probe"]) == code
+    assert main.run(["sample"]) == code
 
 
 def test_an_interrupt_says_what_its_notes_say(ends: Any, capsys: pytest.CaptureFixture[str]) -> None:
     interrupt = KeyboardInterrupt()
     interrupt.add_note("the cut was healed")
     ends(raising(interrupt))
-    assert main.run(["probe"]) == 130
+    assert main.run(["sample"]) == 130
     assert capsys.readouterr().err.strip() == "error: interrupted\n  the cut was healed"
 
 
@@ -140,7 +140,7 @@ def test_a_bug_is_one_sentence_and_a_file(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv(main.DEBUG_VARIABLE, raising=False)
     ends(raising(KeyError("east")))
-    assert main.run(["probe"]) == 1
+    assert main.run(["sample"]) == 1
     (kept,) = (tmp_path / "dcctl" / "bugs").iterdir()
     assert capsys.readouterr().err == (
         f"error: this is a bug in dcctl: KeyError: 'east'\nnext: report it with {kept}\n"
@@ -156,13 +156,13 @@ def test_a_bug_is_shown_when_asked_for_and_when_there_is_no_place_for_it(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv(main.DEBUG_VARIABLE, raising=False)
     ends(raising(ValueError("one\ntwo")))
-    assert main.run(["probe"]) == 1
+    assert main.run(["sample"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: this is a bug in dcctl: ValueError: one",
         "next: DCCTL_DEBUG=1 and the same command again",
     ]
     monkeypatch.setenv(main.DEBUG_VARIABLE, "1")
-    assert main.run(["probe"]) == 1
+    assert main.run(["sample"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -171,7 +171,7 @@ def test_a_broken_pipe_that_is_not_our_output_is_a_bug(
 ) -> None:
     monkeypatch.setenv(main.DEBUG_VARIABLE, "1")
     ends(raising(BrokenPipeError("a socket")))
-    assert main.run(["probe"]) == 1
+    assert main.run(["sample"]) == 1
     assert "this is a bug in dcctl: BrokenPipeError: a socket" in capfd.readouterr().err
 
 
@@ -180,13 +180,13 @@ def test_the_words_before_and_after_the_command(
 ) -> None:
     ends(lambda: 0)
     monkeypatch.delenv(main.ENVIRONMENT_VARIABLE, raising=False)
-    main.run(["probe"])
-    main.run(["-e", "one", "-o", "json", "probe"])
-    main.run(["-e", "one", "probe", "-e", "two", "-o", "json"])
+    main.run(["sample"])
+    main.run(["-e", "one", "-o", "json", "sample"])
+    main.run(["-e", "one", "sample", "-e", "two", "-o", "json"])
     monkeypatch.setenv(main.ENVIRONMENT_VARIABLE, "three")
-    main.run(["probe"])
-    main.run(["-e", "one", "probe"])
-    main.run(["probe", "-e", "two"])
+    main.run(["sample"])
+    main.run(["-e", "one", "sample"])
+    main.run(["sample", "-e", "two"])
     assert capsys.readouterr().out.splitlines() == [
         "None text",
         "one json",

@@ -45,6 +45,6 @@ def test_the_voter_on_this_machine_is_asked_first(monkeypatch: pytest.MonkeyPatc
         socket, "gethostname", lambda: str(configuration.witness and configuration.witness.name)
     )
     leases = wiring.leases(configuration, session_s=10.0)
-    hosts = leases._hosts.split(",")
+    hosts = leases._session._hosts.split(",")
     assert hosts[0] == f"{configuration.witness.address}:2181"
     assert len(hosts) == len(set(hosts)) >= 3
