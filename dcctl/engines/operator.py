@@ -13,12 +13,14 @@ from dcctl.domain.traffic import Rotation
 from dcctl.engines.admission import admit
 from dcctl.engines.failover import failover
 from dcctl.engines.situation import LOOK_EVERY_S, Means, observe_situation
-from dcctl.errors import Unreachable
+from dcctl.errors import Refused, Unreachable
 
 EVIDENCE_LIMIT_S = 90.0
 """For enough vantages to see that a site is lost."""
 READY_LIMIT_S = 180.0
 """For a returned site to have caught up, so that it may be admitted."""
+ADMISSIONS = 5
+"""How often a site that had caught up may be behind again at the look that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,18 @@ class Operator:
                 return None
             return decide_admission(site, situations[0])
 
-        yield self._until_allowed(f"{site} may be admitted", site, READY_LIMIT_S, decide)
-        if situations[0].state_of(site).state is not Rotation.ACTIVE:
-            yield from admit(site, self.means)
+        for last in (*(False,) * (ADMISSIONS - 1), True):
+            yield self._until_allowed(f"{site} may be admitted", site, READY_LIMIT_S, decide)
+            if situations[0].state_of(site).state is Rotation.ACTIVE:
+                return
+            try:
+                yield from admit(site, self.means)
+            except Refused:
+                # Nothing was changed: a document came in between two looks, and is being replicated.
+                if last:
+                    raise
+            else:
+                return
 
     def _until_allowed(
         self, name: str, site: str, limit_s: float, decide: Callable[[], Plan | Refusal | None]
