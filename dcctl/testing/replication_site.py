@@ -71,10 +71,19 @@ class Environment:
     def argv(self, *argv: str) -> list[str]:
         return ["-e", str(self.folder), "-o", "json", "replication", *argv]
 
+    def listed(self, cluster: Cluster, container: str | None = None) -> set[str]:
+        """The names that a listing shows; what to wait for while objects come and go."""
+        connection = swiftclient.Connection(cluster.auth_url, USER, PASSWORD, retries=1)
+        try:
+            _headers, rows = connection.get_container(container or self.docs, full_listing=True)
+            return {row["name"] for row in rows}
+        finally:
+            connection.close()
+
     def objects(
         self, cluster: Cluster, container: str | None = None
     ) -> dict[str, tuple[str, dict[str, str], bytes]]:
-        """Everything in a container as python-swiftclient sees it: hash, headers, bytes."""
+        """Everything in a container that is at rest, as python-swiftclient sees it: hash, headers, bytes."""
         connection = swiftclient.Connection(cluster.auth_url, USER, PASSWORD, retries=1)
         try:
             _headers, rows = connection.get_container(container or self.docs, full_listing=True)

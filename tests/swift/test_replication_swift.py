@@ -276,21 +276,21 @@ def test_follow_carries_changes_tells_its_lag_waits_when_told_to_and_stops(
 
     try:
         as_client(env.pair.west, "PUT", f"{env.docs}/o", b"1")
-        wait_for(lambda: env.objects(env.pair.east))
+        wait_for(lambda: env.listed(env.pair.east))
         env.assert_same()
         assert run(env.argv("once")) == 5, "a second replicator of one base is refused"
-        wait_for(lambda: env.objects(env.pair.west, env.heartbeat))
-        wait_for(lambda: env.objects(env.pair.east, env.heartbeat))
+        wait_for(lambda: env.listed(env.pair.west, env.heartbeat))
+        wait_for(lambda: env.listed(env.pair.east, env.heartbeat))
         beats = dcctl("report")["heartbeats"]
         assert {site: beat["pending"] for site, beat in beats.items()} == {"east": 0, "west": 0}
         assert dcctl("pause")["paused"]
         time.sleep(1)  # a pass that was under way ends
         as_client(env.pair.west, "PUT", f"{env.docs}/later", b"1")
         time.sleep(1.5)
-        assert "later" not in env.objects(env.pair.east)
+        assert "later" not in env.listed(env.pair.east)
         assert dcctl("status")["paused"]
         assert not dcctl("resume")["paused"]
-        wait_for(lambda: "later" in env.objects(env.pair.east))
+        wait_for(lambda: "later" in env.listed(env.pair.east))
     finally:
         process.terminate()
         _out, err = process.communicate(timeout=20)

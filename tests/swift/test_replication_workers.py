@@ -45,7 +45,7 @@ def test_workers_come_without_configuration_share_and_take_over(
                     as_client(pair.clusters[number % 2], "PUT", f"{container}/o{number}", os.urandom(1000))
             for cluster in pair.clusters:
                 for name in env.containers:
-                    wait_for(lambda: len(env.objects(cluster, name)) == 4)  # noqa: B023  # called at once
+                    wait_for(lambda: len(env.listed(cluster, name)) == 4)  # noqa: B023  # called at once
             walked: set[str] = set()
 
             def both_have_walked() -> bool:
@@ -58,7 +58,7 @@ def test_workers_come_without_configuration_share_and_take_over(
             workers[0].kill()  # its shares are free when its session has run out
             as_client(pair.east, "PUT", f"{env.docs}/late", b"1")
             as_client(pair.west, "DELETE", f"{env.docs}/o3")
-            wait_for(lambda: "late" in env.objects(pair.west) and "o3" not in env.objects(pair.east))
+            wait_for(lambda: "late" in env.listed(pair.west) and "o3" not in env.listed(pair.east))
         finally:
             for worker in workers:
                 worker.terminate()
