@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from swift_client import REQUIREMENTS, make_container
 
-from dcctl.testing.swift_pair import Pair, two_clusters
+from dcctl.testing.swift_pair import PIPELINE, Pair, two_clusters
+
+FEED = Path(__file__).parents[2] / "templates/swift/dcctl_feed.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,7 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def pair() -> Iterator[Pair]:
-    with two_clusters(REQUIREMENTS) as clusters:
+    with two_clusters(
+        REQUIREMENTS,
+        pipeline=PIPELINE.replace("dcctl_stamps", "dcctl_stamps dcctl_feed"),
+        extra_filters="[filter:dcctl_feed]\npaste.filter_factory = dcctl_feed:filter_factory\n",
+        files=(FEED,),
+    ) as clusters:
         yield clusters
 
 
