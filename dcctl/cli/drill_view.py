@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dcctl.domain.business_report import BusinessReport
+    from dcctl.domain.check import Check
     from dcctl.domain.drill import DrillPlan
     from dcctl.domain.report import Report
-    from dcctl.domain.verdict import Check
 
 STYLES = {"held": "bold green", "deviated": "bold red"}
 

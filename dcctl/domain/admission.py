@@ -3,13 +3,13 @@
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.situation import (
-    Sight,
     Situation,
     voters_of,
     why_busy,
     why_no_quorum,
 )
 from dcctl.domain.traffic import Rotation
+from dcctl.domain.verdict import Sight
 
 WRITE_LIMIT_S = 15.0
 APPLIED_LIMIT_S = 60.0

@@ -15,8 +15,8 @@ from dcctl.domain.business_check import (
     check_business,
     decide_courses,
 )
+from dcctl.domain.check import Check
 from dcctl.domain.history import Phase
-from dcctl.domain.verdict import Check
 
 SHOWN = 3
 """So many names in a phrase; the report has all of them."""

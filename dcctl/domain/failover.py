@@ -7,13 +7,9 @@ on, and whether traffic and singletons may follow. Every reason against it is to
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.situation import (
-    VANTAGES_NEEDED,
-    WITNESS,
-    Sight,
     Situation,
     roles_of,
     sessions_of,
-    voters_of,
     why_busy,
     why_no_quorum,
     why_not_in_rotation,
@@ -37,7 +33,6 @@ def decide_failover(lost: str, situation: Situation) -> Plan | Refusal:
     survivor = situation.other(lost)
     reasons = [
         *_why_not_lost(lost, situation),
-        *_why_not_known(lost, situation),
         *_why_unreachable(survivor, situation),
         *why_no_quorum(situation),
         *_why_no_copy(lost, survivor, situation),
@@ -110,47 +105,12 @@ def decide_edges_lead(survivor: str, situation: Situation) -> tuple[str, ...]:
 
 
 def _why_not_lost(lost: str, situation: Situation) -> list[str]:
-    reasons = []
-    if answers := situation.answers_of(lost):
-        reasons.append(f"{lost} is not lost: {', '.join(answers)} answers here")
-    for name, _place, sight in situation.sights_of(lost)[1:]:
-        if sight is Sight.UP:
-            reasons.append(f"{lost} is not lost: {name} sees it")
-    for each in situation.vantages.value or ():
-        if each.place == lost and each.fresh:
-            reasons.append(
-                f"{lost} is not lost: {each.name} reached the quorum from there {each.age_s:.0f} s ago"
-            )
-    if voters := voters_of(situation, lost):
-        reasons.append(f"{lost} is not lost: voter {', '.join(voters)} is in the quorum")
+    """By the verdict that agents and status show too; unknown never moves anything."""
+    verdict = situation.verdict_of(lost)
+    reasons = [f"{lost} is not lost: {each}" for each in verdict.lives]
+    if situation.vantages.value is not None:  # else told with the quorum
+        reasons += [f"unknown: {each}" for each in verdict.missing]
     return reasons
-
-
-def _why_not_known(lost: str, situation: Situation) -> list[str]:
-    """Too few who looked: the verdict is unknown, and unknown never moves anything."""
-    if not situation.witness:
-        return ["no witness is configured: a cut between two sites looks the same from both"]
-    if situation.vantages.value is None:
-        return []  # told with the quorum
-    sights = situation.sights_of(lost)
-    if any(sight is Sight.UP for _name, _place, sight in sights):
-        return []  # told: it is not lost
-    down = {place for _name, place, sight in sights if sight is Sight.DOWN}
-    reasons = []
-    if len(down) < VANTAGES_NEEDED:
-        reasons.append(
-            f"unknown: {len(down)} of {VANTAGES_NEEDED} vantages that are needed saw {lost} down just now"
-        )
-    if WITNESS not in down:
-        reasons.append(f"unknown: the witness has not seen {lost} down{_how_old(situation)}")
-    return reasons
-
-
-def _how_old(situation: Situation) -> str:
-    ages = [each.age_s for each in situation.vantages.value or () if each.place == WITNESS]
-    if not ages:
-        return "; it has published no observation"
-    return f"; it looked {ages[0]:.0f} s ago, which says nothing" if abs(ages[0]) > 0 else ""
 
 
 def _why_unreachable(survivor: str, situation: Situation) -> list[str]:

@@ -12,9 +12,9 @@ from typing import Any
 from dcctl.domain.availability import Measurement, measure
 from dcctl.domain.business import BusinessHistory
 from dcctl.domain.business_report import BusinessReport, decide_business_report
+from dcctl.domain.check import Check, Verdict
 from dcctl.domain.event import Event, sentence
 from dcctl.domain.history import Findings, History, Phase, check, operations
-from dcctl.domain.verdict import Check, Verdict
 
 
 @dataclass(frozen=True, slots=True)

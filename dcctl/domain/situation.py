@@ -1,58 +1,21 @@
 """Everything that a failover, a switchover or an admission is decided from, and what may be concluded.
 
-Invariant: silence is UNKNOWN. A place is lost only when at least two vantages apart from it, the witness's
-among them, looked just now and saw nothing of it, and none saw anything. A stale vantage says nothing.
+Invariant: silence is UNKNOWN. What a site is, is decided in ``domain.verdict`` alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from dcctl.domain.capacity import Capacity
 from dcctl.domain.leadership import Epoch, RoleState
+from dcctl.domain.machine import Power
 from dcctl.domain.observation import ClusterReport, Seen, VoterMode
-from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.status import Status
-from dcctl.domain.traffic import Observation, Rotation, SiteState
-
-FRESH_FOR_S = 15.0
-"""An observation older than this, or from as far in the future, says nothing."""
-VANTAGES_NEEDED = 2
-WITNESS = "witness"
-OPERATOR = "operator"
-"""The vantage that dcctl has where it runs."""
-CLOUD_PROBES = ("cloud", "api", "versions", "certificate")
-"""Probes of a site's cloud (dcctl.config.probing): its API may live elsewhere, and serves no client."""
-
-
-class Sight(StrEnum):
-    """What one vantage saw of a site. UNKNOWN: it did not look, its probes died, or it looked long ago."""
-
-    UP = "up"
-    DOWN = "down"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Vantage:
-    """A place that looked. ``age_s`` is 0 for the operator's own look, which happened just now."""
-
-    name: str
-    place: str
-    age_s: float
-    sights: Mapping[str, Sight]
-    edge: Mapping[str, bool | None] = field(default_factory=dict)
-    """What the edge beside it has in rotation, by site."""
-
-    @property
-    def fresh(self) -> bool:
-        return abs(self.age_s) <= FRESH_FOR_S
-
-    def sees(self, site: str) -> Sight:
-        return self.sights.get(site, Sight.UNKNOWN) if self.fresh else Sight.UNKNOWN
+from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.domain.verdict import OPERATOR, Evidence, Sight, SiteVerdict, Vantage, decide_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +44,7 @@ class Situation:
     cluster: Seen[ClusterReport]
     states: Seen[tuple[SiteState, ...]]
     vantages: Seen[tuple[Vantage, ...]]
-    """Those that were published; the operator's is in ``status``."""
+    """Those that were published; our own look is in ``status``."""
     roles: Seen[tuple[RoleState, ...]]
     epochs: Seen[Mapping[str, Epoch]]
     """Those in force in the database, of the roles that are checked there."""
@@ -89,6 +52,8 @@ class Situation:
     """A value of None without a reason: no run is active."""
     capacity: Seen[Capacity]
     documents: Seen[Documents] | None = None
+    place: str = OPERATOR
+    """From where this look was taken: the operator's, or an agent's place."""
 
     def other(self, site: str) -> str:
         """The site that is left without ``site``."""
@@ -112,10 +77,9 @@ class Situation:
         return tuple(sorted(found))
 
     def sights_of(self, site: str) -> tuple[tuple[str, str, Sight], ...]:
-        """Vantage, place and sight of everyone who is not at ``site`` itself; the operator first."""
-        own = Sight.UP if self.answers_of(site) else Sight.DOWN
+        """Vantage, place and sight of everyone who is not at ``site`` itself; our own look first."""
         return (
-            (OPERATOR, OPERATOR, own),
+            (self.place, self.place, self.own_sight(site)),
             *(
                 (each.name, each.place, each.sees(site))
                 for each in self.vantages.value or ()
@@ -123,30 +87,32 @@ class Situation:
             ),
         )
 
+    def own_sight(self, site: str) -> Sight:
+        """What is seen of ``site`` from where this look was taken."""
+        return Sight.UP if self.answers_of(site) else Sight.DOWN
+
+    def verdict_of(self, site: str) -> SiteVerdict:
+        """What ``site`` is (``domain.verdict``)."""
+        machines = [each for each in self.status.machines if each.place == site]
+        return decide_verdict(
+            Evidence(
+                site=site,
+                place=self.place,
+                own=self.own_sight(site),
+                vantages=self.vantages.value or (),
+                quorum=self.vantages.value is not None,
+                witness=self.witness,
+                answers=self.answers_of(site),
+                voters=voters_of(self, site),
+                runs=any(each.power is Power.ON for each in machines),
+                troubles=tuple(
+                    f"{each.name} does not answer here" for each in machines if not each.reachable
+                ),
+            )
+        )
+
 
 SILENT = "unreachable"
-
-
-def decide_vantage(seen: Observation, sites: Sequence[str], now: datetime) -> Vantage:
-    """What ``seen`` is worth ``now``."""
-    return Vantage(
-        name=seen.vantage,
-        place=seen.place,
-        age_s=(now - seen.at).total_seconds(),
-        sights={site: decide_sight(seen.results, site) for site in sites},
-        edge=dict(seen.edge.rotation) if seen.edge is not None and not seen.edge.problem else {},
-    )
-
-
-def decide_sight(results: Sequence[ProbeResult], site: str) -> Sight:
-    """One thing that answers makes it UP; DOWN needs a probe that failed often enough, and none right."""
-    cloud = [f"{site}/{what}" for what in CLOUD_PROBES]
-    told = [each for each in results if each.site == site and each.name not in cloud]
-    if any(each.ok for each in told):
-        return Sight.UP
-    if any(each.ok is False and each.health is Health.DOWN for each in told):
-        return Sight.DOWN
-    return Sight.UNKNOWN
 
 
 # Reasons that more than one decision has. Each is a sentence.

@@ -94,6 +94,8 @@ class Observation:
     round: int
     results: tuple[ProbeResult, ...] = ()
     edge: EdgeApplied | None = None
+    pulse: tuple[ProbeResult, ...] = ()
+    """The quick probes among them, every second: what a verdict rests on."""
 
 
 def site_of(server: str, places: Mapping[str, str]) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from dcctl.domain.capacity import Capacity
-from dcctl.domain.leadership import Epoch, RoleState
+from dcctl.domain.leadership import Epoch, RoleState, Term
 from dcctl.domain.observation import Seen
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
@@ -14,12 +14,12 @@ from dcctl.domain.run import ActiveRun
 from dcctl.domain.situation import (
     Documents,
     Situation,
-    decide_vantage,
     why_not_held,
 )
 from dcctl.domain.status import decide_status
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.domain.verdict import OPERATOR, decide_vantage
 from dcctl.engines.status import Ask, System, observe
 from dcctl.errors import DcctlError, NotFound, Refused, Unreachable
 from dcctl.ports import EpochMirror, Journal, Leases, Runs, Sites, Switch, Vantages, WriteProof
@@ -60,6 +60,10 @@ class Means:
     dcctl: str = "dcctl"
     journal: Journal | None = None
     """Of the run; None while only a plan is looked at."""
+    place: str = OPERATOR
+    """From where it looks: the operator's machine, or an agent's place."""
+    term: Term | None = None
+    """The term of the role ``controller`` under which it acts; None is a person."""
 
     @property
     def places(self) -> dict[str, str]:
@@ -119,6 +123,7 @@ def observe_situation(
         active_run=_not_ours(_seen(answers["run"]), means.run),
         capacity=_seen(answers["capacity"]) if losing is not None else Seen(None, "not asked"),
         documents=_seen(answers["documents"]) if "documents" in answers else None,
+        place=means.place,
     )
 
 

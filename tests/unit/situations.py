@@ -16,9 +16,10 @@ from dcctl.domain.observation import (
     VoterReport,
 )
 from dcctl.domain.run import ActiveRun
-from dcctl.domain.situation import Documents, Sight, Situation, Vantage
+from dcctl.domain.situation import Documents, Situation
 from dcctl.domain.status import Host, decide_status
 from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.domain.verdict import Sight, Vantage
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SITES = ("east", "west")

@@ -8,9 +8,9 @@ from test_drill_engine import DRILL, Bench, interrupt_after
 
 from dcctl import resources
 from dcctl.adapters.report import document, render
+from dcctl.domain.check import Verdict
 from dcctl.domain.drill import BusinessSpec, Undo, pending_undos
 from dcctl.domain.step import Step, Wait, Work
-from dcctl.domain.verdict import Verdict
 from dcctl.engines.drill_undo import restore
 from dcctl.errors import Interrupted, Refused, UndoIncomplete
 from dcctl.shell import perform

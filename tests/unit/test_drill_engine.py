@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dcctl.domain.check import Verdict
 from dcctl.domain.drill import (
     Drill,
     DrillPlan,
@@ -21,7 +22,6 @@ from dcctl.domain.history import History
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.report import Report, decide_report
 from dcctl.domain.status import decide_status
-from dcctl.domain.verdict import Verdict
 from dcctl.engines.drill import Rehearsal, Responder
 from dcctl.engines.drill_undo import restore
 from dcctl.engines.status import System, in_turn, observe

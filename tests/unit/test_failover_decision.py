@@ -30,8 +30,9 @@ from dcctl.domain.plan import Plan
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.run import ActiveRun
-from dcctl.domain.situation import Documents, decide_sight, decide_vantage
+from dcctl.domain.situation import Documents
 from dcctl.domain.traffic import Observation, Rotation
+from dcctl.domain.verdict import decide_sight, decide_vantage
 
 WEST_EDGE, WITNESS = vantage("west-edge-1", EAST_DOWN), vantage("witness-1", EAST_DOWN)
 BLIND = {"east": Sight.UNKNOWN, "west": Sight.UP}

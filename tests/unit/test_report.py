@@ -17,9 +17,9 @@ from dcctl.adapters.journal import FileJournal
 from dcctl.adapters.report import document, draw, render, write_report
 from dcctl.cli.main import run as dcctl
 from dcctl.domain.availability import Gap
+from dcctl.domain.check import Verdict
 from dcctl.domain.history import History, Mark, Record
 from dcctl.domain.report import Report, decide_report
-from dcctl.domain.verdict import Verdict
 from dcctl.errors import Interrupted, NotFound, Unreachable
 
 

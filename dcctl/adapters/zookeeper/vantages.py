@@ -88,6 +88,7 @@ def _note(observation: Observation) -> bytes:
         "place": observation.place,
         "round": observation.round,
         "results": [asdict(result) for result in observation.results],
+        "pulse": [asdict(result) for result in observation.pulse],
         "edge": asdict(observation.edge) if observation.edge else None,
     }
     return json.dumps(note, separators=(",", ":"), default=lambda at: at.isoformat()).encode()
@@ -104,6 +105,7 @@ def _observation(vantage: str, content: bytes) -> Observation:
             round=int(note["round"]),
             results=tuple(_result(each) for each in note["results"]),
             edge=EdgeApplied(dict(edge["rotation"]), str(edge["problem"])) if edge else None,
+            pulse=tuple(_result(each) for each in note.get("pulse", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Rejected("read an observation", on=vantage, saw=f"not ours: {content[:60]!r}") from error
