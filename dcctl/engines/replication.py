@@ -129,7 +129,8 @@ class Replication:
         source = next(side for side, store in self.stores.items() if store.site == site)
 
         async def work() -> Outcome:
-            outcome = await mover.carry(name, source)
+            gap = self.rules(container).tombstones_may_be_gone
+            outcome = await mover.carry(name, source) if not gap else None
             if outcome is not None:
                 return outcome
             outcome = await self.look(mover, container, name)
@@ -169,7 +170,7 @@ class Replication:
         """What decisions about ``container`` may rely on at this moment."""
         last = self.base.complete(container)
         now_a, now_b = self.stores[Side.A].now(), self.stores[Side.B].now()
-        gap_s = (min(now_a, now_b).ticks - last[0].ticks) / TICKS_PER_S if last is not None else None
+        gap_s = (max(now_a, now_b).ticks - last[0].ticks) / TICKS_PER_S if last is not None else None
         options = self.options
         return Rules(
             now_a=now_a,
@@ -223,8 +224,16 @@ class _Walk:
             await self._read_sample()
             await self._deletes(known[1] if known else None, empty)
         if self._writes_base:
-            self._base.finish(self._container, began, self.tally.rows)
+            # While a person has to decide, the gap stays: the next pass would know as little as this one.
+            since = known[0] if known is not None and self._waits_for_a_person() else began
+            self._base.finish(self._container, since, self.tally.rows)
         return self.tally
+
+    def _waits_for_a_person(self) -> bool:
+        """In this pass, or in the part of it that came before it was cut short."""
+        if self.tally.count("undecided"):
+            return True
+        return self.tally.resumed and next(iter(self._base.held(self._container)), None) is not None
 
     async def _walk(self, marker: str, pages: dict[Side, bytes]) -> None:
         """Range by range to the end; the next pages are fetched while a range is being settled."""

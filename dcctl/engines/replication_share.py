@@ -62,13 +62,13 @@ class ShareOfBase:
     def begin(self, container: str, now: Stamp) -> tuple[str, Stamp]:
         """Goes on with a pass of ours that was cut short, unless another finished one since."""
         marker, began = self._base.begin(self._share.key, now)
-        for held in list(self._base.held(container)):
+        if self._worked is not None and began < self._worked.began:
+            marker, began = "", now
+        for held in list(self._base.held(container)) if not marker else ():
             name = held.row.name.encode()
             upto = self._share.upto
             if name > self._share.after.encode() and (upto is None or name <= upto.encode()):
                 self._base.decided(container, held.row.name)
-        if self._worked is not None and began < self._worked.began:
-            return "", now
         return marker, began
 
     def finish(self, container: str, began: Stamp, rows: int) -> None:  # noqa: ARG002

@@ -13,6 +13,7 @@ from dcctl.domain.replication import Side
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Options, Replication
 from dcctl.engines.replication_manners import Limits, Time
+from dcctl.engines.replication_move import Outcome
 from dcctl.errors import Refused, Unreachable
 from dcctl.testing.documents import MemoryStore, VirtualTime
 
@@ -39,6 +40,13 @@ class World:
         clock = Time(now=self.time, monotonic=self.time, sleep=sleep)
         stores = {Side.A: self.a, Side.B: self.b}
         return asyncio.run(Replication(stores, self.base, self.options, clock).run("docs"))
+
+    def carry(self, name: str, site: str) -> Outcome:
+        async def told() -> Outcome:
+            replication = Replication({Side.A: self.a, Side.B: self.b}, self.base, self.options)
+            return await replication.carry("docs", name, site)
+
+        return asyncio.run(told())
 
     def step(self, seconds: float = 60.0) -> Tally:
         self.time.now_s += seconds
@@ -260,6 +268,50 @@ def test_after_a_gap_longer_than_reclaim_age_a_person_decides(world: World) -> N
     assert (tally.count("undecided"), tally.count("copied"), tally.count("deleted")) == (1, 1, 0)
     assert [held.row.name for held in world.base.held("docs")] == ["o"]
     assert "o" in world.a.containers["docs"]
+
+
+def test_what_waits_for_a_person_waits_in_later_passes_too(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.a.client_put("docs", "later", b"1")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    world.time.now_s += 8 * DAY
+    for _ in range(3):  # the first of them was a complete pass: the second has no gap before it
+        assert world.step().count("undecided") == 1
+    assert [held.row.name for held in world.base.held("docs")] == ["o"]
+    assert list(world.b.listing("docs")) == ["later"]
+    del world.a.containers["docs"]["o"]  # a person decided
+    assert world.settle().quiet
+    world.b.client_delete("docs", "later")
+    assert world.step().count("deleted") == 1
+
+
+def test_what_waits_for_a_person_outlives_a_pass_that_was_cut_short(make: Callable[..., World]) -> None:
+    world = make(page_rows=2)
+    for number in range(6):
+        world.a.client_put("docs", f"o{number}", b"1")
+    world.settle()
+    world.b.client_delete("docs", "o0")
+    world.time.now_s += 8 * DAY
+    _fail_from(world.b, "list", after=2)
+    with pytest.raises(Unreachable):
+        world.once()
+    world.b.list_page = MemoryStore.list_page.__get__(world.b)  # type: ignore[method-assign]
+    for _ in range(3):
+        world.step()
+    assert [held.row.name for held in world.base.held("docs")] == ["o0"]
+    assert "o0" not in world.b.listing("docs")
+
+
+def test_after_a_gap_what_was_told_before_it_waits_for_a_person(world: World) -> None:
+    world.settle()
+    world.a.client_put("docs", "o", b"1")
+    world.b.client_delete("docs", "o")  # later, and its tombstone is forgotten before anybody asks
+    world.time.now_s += 8 * DAY
+    assert world.carry("o", "east").kind == "undecided"
+    assert world.b.listing("docs") == {}
+    world.a.client_put("docs", "new", b"1")
+    assert world.carry("new", "east").kind == "copied"
 
 
 def test_no_deletes_after_an_empty_listing(world: World) -> None:
