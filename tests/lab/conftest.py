@@ -12,7 +12,7 @@ import yaml
 from guests import Guest, dcctl, specification
 
 from dcctl import resources
-from dcctl.lab import clouds, down, host, image, machine, up
+from dcctl.lab import clouds, down, image, machine, up
 from dcctl.lab.paths import LAB, OPERATOR, OPERATOR_NAMESPACE, RUN
 
 REUSE_VARIABLE = "DCCTL_TEST_RUNNING_LAB"
@@ -41,13 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 if "no_lab" in wants else 3 if "whole_stack" in wants else 2
 
     items.sort(key=turn)
-
-
-@pytest.fixture(scope="session")
-def capable_host() -> None:
-    """Skips with the sentence that an operator would read."""
-    if reasons := host.obstacles():
-        pytest.skip(f"this host cannot run the lab: {'; '.join(reasons)}")
 
 
 @pytest.fixture(scope="session")
