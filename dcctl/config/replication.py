@@ -106,6 +106,8 @@ class Replication(_Section):
     """A libpq connection string: the database in which the application tells of its writes."""
     proxy_feed: Annotated[bool, Strict()] = False
     """Whether the proxies tell of writes (templates/swift/dcctl_feed.py); for where there is no outbox."""
+    sync: Annotated[bool, Strict()] = False
+    """Whether the document service writes to both sites before it answers."""
     trash: _Container = "dcctl-trash"
     conflicts: _Container = "dcctl-conflicts"
     heartbeat: _Container = "dcctl-heartbeat"

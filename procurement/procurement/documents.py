@@ -170,7 +170,7 @@ class Documents:
 
     async def _store(self, row: int, id: str, upload: Upload) -> None:
         """The bytes to Swift, then the end of the outbox row."""
-        await self.storage.put(
+        both = await self.storage.put(
             id, upload.content, size_bytes=upload.size_bytes, md5=upload.md5, format=upload.format
         )
         async with self.database.acknowledged() as connection:
@@ -182,6 +182,7 @@ class Documents:
                 title=upload.title,
                 format=upload.format,
                 size_bytes=upload.size_bytes,
+                both=both,
             )
             if not first:
                 raise _already()

@@ -23,6 +23,7 @@ from procurement.health import Health
 from procurement.live import Live
 from procurement.scheduler import Scheduler
 from procurement.settings import Settings
+from procurement.storage.both import SyncStorage
 from procurement.storage.swift import SwiftStorage
 from procurement.supervisor import STOPPING, alive, notify
 from procurement.web import Brokers, errors_in_shape
@@ -105,7 +106,7 @@ async def serve_documents(settings: Settings) -> None:
             database=database,
             brokers=Brokers(settings.brokers()),
             keys=keyring_of(settings),
-            storage=storage,
+            storage=SyncStorage(storage, peers[0]) if peers and own.sync else storage,
             upload_url=settings.url("UPLOAD_URL", settings.text("DOCUMENTS_URL")),
             get_url=settings.url("DOCUMENTS_URL"),
             peers=peers,

@@ -17,6 +17,15 @@ PREFIX = "PROCUREMENT_"
 
 
 @dataclass(frozen=True, slots=True)
+class SyncSettings:
+    """What signs a request that brings its own timestamp: a realm's name and key, and the container's."""
+
+    realm: str
+    realm_key: str
+    container_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class SwiftSettings:
     """One Swift account, reached with a password at an auth v1 or Keystone v3 address."""
 
@@ -28,6 +37,7 @@ class SwiftSettings:
     temp_url_key: str | None = None
     public_url: str | None = None
     ca_file: str | None = None
+    sync: SyncSettings | None = None
 
 
 class Settings:
@@ -103,7 +113,15 @@ class Settings:
             temp_url_key=self.optional_secret(f"{prefix}_TEMP_URL_KEY"),
             public_url=self.text(f"{prefix}_PUBLIC_URL", "").rstrip("/") or None,
             ca_file=self.text(f"{prefix}_CA_FILE", "") or None,
+            sync=self._sync(),
         )
+
+    def _sync(self) -> SyncSettings | None:
+        """How to write both sites under one timestamp; None: each document is written here and carried."""
+        realm = self.text("SYNC_REALM", "")
+        if not realm:
+            return None
+        return SyncSettings(realm, self.secret("SYNC_REALM_KEY"), self.secret("SYNC_CONTAINER_KEY"))
 
     def _resolve(self, name: str, reference: str) -> str:
         kind, _, where = reference.partition(":")

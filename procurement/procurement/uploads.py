@@ -48,9 +48,20 @@ async def intend(
 
 
 async def done(
-    connection: Connection, row: int, id: str, *, site: str, title: str, format: str, size_bytes: int
+    connection: Connection,
+    row: int,
+    id: str,
+    *,
+    site: str,
+    title: str,
+    format: str,
+    size_bytes: int,
+    both: bool = False,
 ) -> bool:
-    """Write that Swift has the bytes. False: another upload of the same document was first."""
+    """Write that Swift has the bytes; ``both``: the other site's too, nobody has to carry them.
+
+    False: another upload of the same document was first.
+    """
     changed = await connection.execute(
         "UPDATE document SET uploaded_at = clock_timestamp(), site = %s, title = %s, format = %s,"
         " size_bytes = %s WHERE id = %s AND uploaded_at IS NULL",
@@ -58,5 +69,9 @@ async def done(
     )
     if changed.rowcount == 0:
         return False
-    await connection.execute("UPDATE document_outbox SET done = clock_timestamp() WHERE number = %s", (row,))
+    await connection.execute(
+        "UPDATE document_outbox SET done = clock_timestamp(),"
+        " carried = CASE WHEN %s THEN clock_timestamp() END WHERE number = %s",
+        (both, row),
+    )
     return True

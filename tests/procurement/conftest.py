@@ -10,7 +10,7 @@ from postgres import Postgres, running_postgres
 from procurement.database import migrate
 from procurement_world import conninfo
 
-from dcctl.testing.swift_pair import Cluster, two_clusters
+from dcctl.testing.swift_pair import Cluster, Pair, two_clusters
 
 REQUIREMENTS = Path(__file__).parents[1] / "swift" / "requirements.txt"
 
@@ -37,7 +37,13 @@ def database(postgres: Postgres) -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One real Swift."""
-    with two_clusters(REQUIREMENTS) as pair:
-        yield pair.east
+def pair() -> Iterator[Pair]:
+    """Two real Swifts that share a realm."""
+    with two_clusters(REQUIREMENTS) as clusters:
+        yield clusters
+
+
+@pytest.fixture
+def cluster(pair: Pair) -> Cluster:
+    """One of them."""
+    return pair.east

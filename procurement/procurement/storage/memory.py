@@ -24,7 +24,7 @@ class MemoryStorage:
     async def ensure(self) -> None:
         self._reach()
 
-    async def put(self, name: str, content: IO[bytes], *, size_bytes: int, md5: str, format: str) -> None:
+    async def put(self, name: str, content: IO[bytes], *, size_bytes: int, md5: str, format: str) -> bool:
         self._reach()
         data = content.read(size_bytes)
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5 or len(data) != size_bytes:
@@ -32,6 +32,7 @@ class MemoryStorage:
         self.objects[name] = (data, format)
         if self.lose_answers:
             raise Unavailable(f"{self.site}: PUT {name}: no answer")
+        return False
 
     async def head(self, name: str) -> Stored | None:
         self._reach()

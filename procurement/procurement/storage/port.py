@@ -28,9 +28,10 @@ class Storage(Protocol):
     async def ensure(self) -> None:
         """Make what is missing to store anything at all. Raises Unavailable."""
 
-    async def put(self, name: str, content: IO[bytes], *, size_bytes: int, md5: str, format: str) -> None:
+    async def put(self, name: str, content: IO[bytes], *, size_bytes: int, md5: str, format: str) -> bool:
         """Store the bytes and have them checked against ``md5`` on arrival. Raises Unavailable.
 
+        Whether the other site has them too now (``storage/both.py``): else somebody has to carry them there.
         A storage that already has a newer object of this name has not stored ours, and says so by raising.
         """
 
