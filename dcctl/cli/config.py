@@ -132,7 +132,7 @@ def _start(name: str) -> str:
 
 
 def _environment_name(directory: Path, name: str | None) -> str:
-    from dcctl.config.schema import NAME_PATTERN
+    from dcctl.config.fields import NAME_PATTERN
 
     if name is None:
         found = directory.resolve().name.lower()

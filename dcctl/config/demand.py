@@ -3,7 +3,9 @@
 import re
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainSerializer, PlainValidator
+
+from dcctl.config.fields import Section, text_schema
 
 RATE_PATTERN = r"^\d+(\.\d+)?/s$"
 PERCENT_PATTERN = r"^\d{1,2}%$"
@@ -41,36 +43,30 @@ def format_percent(part: float) -> str:
     return f"{part * 100:.0f}%"
 
 
-def _schema(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
-
-
 Rate: TypeAlias = Annotated[
     float,
     PlainValidator(parse_rate),
     PlainSerializer(format_rate, return_type=str),
-    _schema(RATE_PATTERN, "400/s"),
+    text_schema(RATE_PATTERN, "400/s"),
 ]
 Capability: TypeAlias = Annotated[
     float,
     PlainValidator(parse_capability),
     PlainSerializer(format_rate, return_type=str),
-    _schema(RATE_PATTERN, "400/s"),
+    text_schema(RATE_PATTERN, "400/s"),
 ]
 Percent: TypeAlias = Annotated[
     float,
     PlainValidator(parse_percent),
     PlainSerializer(format_percent, return_type=str),
-    _schema(PERCENT_PATTERN, "20%"),
+    text_schema(PERCENT_PATTERN, "20%"),
 ]
 
 
-class Demand(BaseModel):
+class Demand(Section):
     """One group of machines: requests per second (connections, where the edge forwards TCP)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     machine_carries: Capability
     """What one machine of the group can do, as a load test has shown."""
-    peak: dict[str, Rate] = {}
+    peak: dict[str, Rate] = Field(default={})
     """What each site asks of the group at its busiest; where nothing is said, what the edges measure."""

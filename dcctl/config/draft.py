@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Strict, TypeAdapter, ValidationError
 
-from dcctl.config.schema import Address, Addresses, Cidr, Count, Name, Roles, SiteNames, WitnessRoles
+from dcctl.config.fields import Address, Addresses, Cidr, Count, Name, SiteNames
+from dcctl.config.schema import Roles, WitnessRoles
 from dcctl.config.units import AddressRange
 
 _T = TypeVar("_T")

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, PlainValidator, Strict, ValidationEr
 from dcctl import resources
 from dcctl.config import wording
 from dcctl.config.document import read, shown
-from dcctl.config.schema import Bytes, Duration, Name, Objectives, Section, Text
+from dcctl.config.fields import Bytes, Duration, Name, Section, Text
+from dcctl.config.schema import Objectives
 from dcctl.config.units import parse_duration
 from dcctl.domain.drill import BusinessSpec, Drill, Tolerances, WorkloadSpec
 from dcctl.errors import ConfigurationError, UsageError

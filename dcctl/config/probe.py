@@ -3,23 +3,20 @@ probes of one's own."""
 
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
     Strict,
     StringConstraints,
-    ValidationInfo,
     WithJsonSchema,
 )
 
+from dcctl.config.fields import File, Section, Text
 from dcctl.config.units import DURATION_PATTERN, format_duration, parse_duration
 from dcctl.domain.probe import DISK_USED_PERCENT, TLS_DAYS
 
@@ -31,12 +28,6 @@ def _limit(value: object) -> timedelta:
     if not SHORTEST <= duration <= LONGEST:
         raise ValueError(f"must be from {format_duration(SHORTEST)} to {format_duration(LONGEST)}")
     return duration
-
-
-def _file(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("must be a path")
-    return Path((info.context or {}).get("directory") or Path.cwd()) / Path(value).expanduser()
 
 
 def _url(value: str) -> str:
@@ -63,14 +54,10 @@ _Limit: TypeAlias = Annotated[
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["500ms", "5s"]}),
 ]
 _InARow: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=20)]
-_Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-_Expression: TypeAlias = Annotated[_Text, AfterValidator(_expression)]
+_Expression: TypeAlias = Annotated[Text, AfterValidator(_expression)]
 _Port: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=65535)]
 _Status: TypeAlias = Annotated[int, Strict(), Field(ge=100, le=599)]
 _Percent: TypeAlias = Annotated[int, Strict(), Field(ge=1, le=100)]
-_File: TypeAlias = Annotated[
-    Path, PlainValidator(_file), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
-]
 _Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=30)]
 Kind: TypeAlias = Literal[
     "http",
@@ -87,10 +74,8 @@ Kind: TypeAlias = Literal[
 ]
 
 
-class Timing(BaseModel):
+class Timing(Section):
     """How patient a probe is; what is not said stays as it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     timeout: _Limit | None = None
     """How long it may take, whatever hangs."""
@@ -104,20 +89,20 @@ class HttpProbe(Timing):
     """GET an address."""
 
     kind: Literal["http"]
-    site: _Text
-    url: Annotated[_Text, AfterValidator(_url)]
+    site: Text
+    url: Annotated[Text, AfterValidator(_url)]
     status: tuple[_Status, ...] = (200,)
     body: _Expression | None = None
     """A regular expression that is found in the body."""
-    ca_file: _File | None = None
+    ca_file: File | None = None
 
 
 class TcpProbe(Timing):
     """A port accepts connections."""
 
     kind: Literal["tcp"]
-    site: _Text
-    address: _Text
+    site: Text
+    address: Text
     port: _Port
 
 
@@ -125,10 +110,10 @@ class TlsProbe(Timing):
     """A certificate is right, and for how long yet."""
 
     kind: Literal["tls"]
-    site: _Text
-    address: _Text
+    site: Text
+    address: Text
     port: _Port = 443
-    ca_file: _File | None = None
+    ca_file: File | None = None
     days: _Percent = int(TLS_DAYS)
     """How many days must be left."""
 
@@ -137,8 +122,8 @@ class DiskProbe(Timing):
     """How full a file system is, on every machine with a role."""
 
     kind: Literal["disk"]
-    role: _Text
-    path: _Text
+    role: Text
+    path: Text
     used_percent: _Percent = int(DISK_USED_PERCENT)
 
 
@@ -146,8 +131,8 @@ class CommandProbe(Timing):
     """A command over SSH, on every machine with a role. It must change nothing."""
 
     kind: Literal["command"]
-    role: _Text
-    run: Annotated[tuple[_Text, ...], Field(min_length=1)]
+    role: Text
+    run: Annotated[tuple[Text, ...], Field(min_length=1)]
     status: Annotated[int, Strict(), Field(ge=0, le=255)] = 0
     output: _Expression | None = None
     """A regular expression that is found in what it says."""
@@ -158,12 +143,10 @@ OwnProbe: TypeAlias = Annotated[
 ]
 
 
-class Probes(BaseModel):
+class Probes(Section):
     """What is probed besides what follows from the roles, and how patiently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timing: dict[Kind, Timing] = {}
+    timing: dict[Kind, Timing] = Field(default={})
     """By kind of probe."""
-    own: dict[_Name, OwnProbe] = {}
+    own: dict[_Name, OwnProbe] = Field(default={})
     """Probes of one's own, by a name for each."""

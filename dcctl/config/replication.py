@@ -1,85 +1,42 @@
 """The ``replication:`` section of ``dcctl.yaml``: two Swift clusters whose documents are kept the same."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    PlainSerializer,
-    PlainValidator,
     Strict,
     StringConstraints,
-    ValidationInfo,
-    WithJsonSchema,
     model_validator,
 )
 
-from dcctl.config.reference import Reference, parse_reference
-from dcctl.config.units import DURATION_PATTERN, format_duration, parse_duration
+from dcctl.config.fields import Duration, File, Flag, Secret, Section, Text
 
-
-def _directory(info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("directory") or Path.cwd())
-
-
-def _secret(value: object, info: ValidationInfo) -> Reference:
-    return parse_reference(value, directory=_directory(info))
-
-
-def _file(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("must be a path")
-    return _directory(info) / Path(value).expanduser()
-
-
-_Secret: TypeAlias = Annotated[
-    Reference,
-    PlainValidator(_secret),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^(env|file|vault):.+", "examples": ["file:realm-key"]}),
-]
-_File: TypeAlias = Annotated[
-    Path, PlainValidator(_file), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
-]
-_Duration: TypeAlias = Annotated[
-    timedelta,
-    PlainValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["10s", "7d"]}),
-]
-_Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 _Container: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern="^[^/]+$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Administrator(_Section):
+class Administrator(Section):
     """Who may make containers and set their keys; needed by ``replication init`` and ``check`` only.
 
     With ``project``: a user of Keystone, and ``auth_url`` is Keystone's.
     """
 
-    auth_url: _Text
-    user: _Text
-    password: _Secret
-    project: _Text | None = None
-    user_domain: _Text = "Default"
-    project_domain: _Text = "Default"
-    region: _Text | None = None
+    auth_url: Text
+    user: Text
+    password: Secret
+    project: Text | None = None
+    user_domain: Text = "Default"
+    project_domain: Text = "Default"
+    region: Text | None = None
 
 
-class Store(_Section):
+class Store(Section):
     """One cluster's account, by its storage URL."""
 
-    url: _Text
-    ca_file: _File | None = None
-    plaintext: Annotated[bool, Strict()] = False
+    url: Text
+    ca_file: File | None = None
+    plaintext: Flag = False
     """The opt-out from TLS by name: a signature covers neither headers nor body."""
     administrator: Administrator | None = None
 
@@ -93,30 +50,30 @@ class Store(_Section):
         return self
 
 
-class Replication(_Section):
+class Replication(Section):
     """Documents that are the same at two sites."""
 
-    realm: _Text
-    realm_key: _Secret
-    container_key: _Secret
+    realm: Text
+    realm_key: Secret
+    container_key: Secret
     stores: Annotated[dict[str, Store], Field(min_length=2, max_length=2)]
     """By site."""
     containers: Annotated[tuple[_Container, ...], Field(min_length=1)]
-    outbox: _Secret | None = None
+    outbox: Secret | None = None
     """A libpq connection string: the database in which the application tells of its writes."""
-    proxy_feed: Annotated[bool, Strict()] = False
+    proxy_feed: Flag = False
     """Whether the proxies tell of writes (templates/swift/dcctl_feed.py); for where there is no outbox."""
-    sync: Annotated[bool, Strict()] = False
+    sync: Flag = False
     """Whether the document service writes to both sites before it answers."""
     trash: _Container = "dcctl-trash"
     conflicts: _Container = "dcctl-conflicts"
     heartbeat: _Container = "dcctl-heartbeat"
     """Where each side is told until when it has what was made at the other."""
-    trash_kept: _Duration = timedelta(days=30)
-    reclaim_age: _Duration = timedelta(days=7)
+    trash_kept: Duration = timedelta(days=30)
+    reclaim_age: Duration = timedelta(days=7)
     """The clusters' own, which they do not tell: ``reclaim_age`` of the object servers."""
-    margin: _Duration = timedelta(days=1)
-    settled: _Duration = timedelta(seconds=10)
+    margin: Duration = timedelta(days=1)
+    settled: Duration = timedelta(seconds=10)
     max_deletes_percent: Annotated[int, Strict(), Field(ge=0, le=100)] = 5
     max_requests_per_s: Annotated[int, Strict(), Field(ge=1)] | None = None
     max_bytes_per_s: Annotated[int, Strict(), Field(ge=1)] | None = None
