@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from dcctl.config import expand
-from dcctl.config.schema import REQUIRED_SECRETS, Configuration
+from dcctl.config.schema import Configuration
 from dcctl.config.units import AddressRange
 
 FOLDER = "/etc/dcctl"
@@ -81,8 +81,3 @@ def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) ->
             for site, store in section["stores"].items()
         },
     }
-
-
-def secrets_of(roles: tuple[str, ...]) -> tuple[str, ...]:
-    """The secrets that a machine with these roles has as files."""
-    return tuple(dict.fromkeys(name for role in roles for name in REQUIRED_SECRETS.get(role, ())))

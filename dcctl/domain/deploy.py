@@ -11,9 +11,6 @@ from typing import Any
 
 from dcctl.domain.refusal import Refusal
 
-BASE = "base"
-"""The role of every machine."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -1,7 +1,5 @@
 """Drills and status on the whole lab: both clouds, the machines deployed, a site really cut off."""
 
-import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from guests import eventually
+from stack import joined
 
 from dcctl import wiring
 from dcctl.config.load import load
@@ -22,7 +21,6 @@ from dcctl.config.reference import resolve
 from dcctl.config.schema import Configuration
 from dcctl.lab import network
 from dcctl.lab.fault import LabFault
-from dcctl.network_namespace import CLONE_NEWNET, enter
 from dcctl.testing.contracts.system import SystemContract
 
 pytestmark = pytest.mark.lab
@@ -157,18 +155,6 @@ class TestLabSystem(SystemContract):
         configuration = load(str(system.folder))
         with joined(configuration.network_namespace or ""):
             yield LabWorld(configuration)
-
-
-@contextlib.contextmanager
-def joined(namespace: str) -> Iterator[None]:
-    """This thread in a network namespace, and back."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        enter(namespace)
-        yield
-    finally:
-        ctypes.CDLL(None).setns(home, CLONE_NEWNET)
-        os.close(home)
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ VENDOR = (
 )
 """The roots: whatever either library raises on purpose is below one of these."""
 
-NEVER_CONNECTED = (requests.exceptions.ConnectTimeout, urllib3.exceptions.NewConnectionError)
-
 ANSWERS: dict[int, type[DcctlError]] = {
     401: CredentialsRefused,
     404: NotFound,
