@@ -32,6 +32,7 @@ from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
 from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
 from dcctl.domain.run import ActiveRun
+from dcctl.domain.replication_pause import Pause
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
 
@@ -525,6 +526,22 @@ class Leases(Protocol):
         """Renew against the last version written. ``LeadershipLost`` when the term is over."""
 
     def release(self, term: Term, *, limit_s: float) -> bool:
+class Pauses(Protocol):
+    """Whether replication is paused, and who follows. ``Unreachable`` where that cannot be said now."""
+
+    def observe_pause(self) -> Pause | None:
+        """Who paused it; None while it goes on."""
+
+    def change_pause(self, pause: Pause | None) -> None:
+        """Pause, or (None) resume; either may be repeated."""
+
+    def observe_followers(self) -> Mapping[str, str]:
+        """By name, what each that follows is: working or idle."""
+
+    def report(self, state: str | None) -> None:
+        """What we are, as a follower; None: none any more. It ends with our process."""
+
+
         """Write that the work of ``term`` is over and leave; False when the term was over before."""
 
     def ask_to_resign(self, role: str, epoch: Epoch, who: str, *, limit_s: float) -> None:

@@ -1,5 +1,6 @@
 """``dcctl replication``: documents that are the same at both sites, kept so, proven so."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import console, emit
+from dcctl.cli.replication_pause import pause, pause_document, resume
 from dcctl.cli.replication_plan import apply, plan
-from dcctl.cli.replication_setup import check, import_, init, keep, pause, remove, report, resume, settings
-from dcctl.cli.replication_stage import Stage, container_option, enter_stage, prefix_option
+from dcctl.cli.replication_setup import check, import_, init, keep, remove, report, settings
+from dcctl.cli.replication_stage import Stage, container_option, enter_stage, prefix_option, zookeeper_option
 from dcctl.cli.replication_view import (
     draw_shared,
     draw_status,
@@ -33,14 +35,6 @@ deletes_option = click.option(
 )
 empty_option = click.option(
     "--accept-empty", is_flag=True, help="Carry deletes although one side lists nothing at all."
-)
-zookeeper_option = click.option(
-    "--zookeeper",
-    "hosts",
-    metavar="HOST:PORT,…",
-    envvar="DCCTL_ZOOKEEPER",
-    show_envvar=True,
-    help="The ensemble, if it is not the configuration's.",
 )
 level_option = click.option(
     "--level",
@@ -167,9 +161,17 @@ def follow(
     from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication_follow import follow as follow_changes
     from dcctl.wiring import replication_metrics
-    from dcctl.wiring.replication import change_feed, shared_work, worker_base
+    from dcctl.wiring.replication import (
+        change_feed,
+        pauses_everywhere,
+        pauses_here,
+        shared_work,
+        worker_base,
+    )
 
     stage = enter_stage(session, containers)
+    # Where work or leadership is shared there is an ensemble, in which a person may have paused it.
+    joined = shared or hosts is not None or "DCCTL_EPOCH" in os.environ
     err = console(sys.stderr)
 
     metrics = replication_metrics(metrics_port) if metrics_port else None
@@ -191,6 +193,7 @@ def follow(
         worker_base(stage.configuration, stage.settings) if shared else stage.base() as base,
         change_feed(stage.settings) as feed,
         shared_work(stage.configuration, hosts) if shared else nullcontext() as work,
+        pauses_everywhere(stage.configuration, hosts, wait=False) if joined else nullcontext() as everywhere,
     ):
         follow_changes(
             stage.stores(),
@@ -203,7 +206,7 @@ def follow(
             heartbeat=stage.settings.heartbeat,
             hot=lambda: [WallClock().now().strftime(prefix) for prefix in hot],
             seen=seen,
-            paused=lambda: stage.paused,
+            pauses=[pauses_here(stage.configuration), *([everywhere] if everywhere is not None else [])],
         )
 
 
@@ -256,6 +259,8 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 @command_options
 def status(session: Session, *, shared: bool, hosts: str | None) -> None:
     """Show per container when both sides were last the same, what is pending, and what waits for a person."""
+    from dcctl.wiring.replication import pauses_here
+
     stage = enter_stage(session)
     if shared:
         document = _shared(stage, hosts)
@@ -263,15 +268,19 @@ def status(session: Session, *, shared: bool, hosts: str | None) -> None:
         return
     with stage.base(exclusive=False) as base:
         containers = [_status_of(base, name) for name in stage.containers]
-    document = {"paused": stage.paused, "containers": containers}
+    document = pause_document(pauses_here(stage.configuration)) | {"containers": containers}
     emit(session, document, lambda out: draw_status(out, document))
 
 
 def _shared(stage: Stage, hosts: str | None) -> dict[str, Any]:
-    from dcctl.wiring.replication import CONNECT_LIMIT_S, shared_work
+    from dcctl.wiring.replication import CONNECT_LIMIT_S, pauses_everywhere, pauses_here, shared_work
 
-    with shared_work(stage.configuration, hosts, connect_s=CONNECT_LIMIT_S) as work:
+    with (
+        shared_work(stage.configuration, hosts, connect_s=CONNECT_LIMIT_S) as work,
+        pauses_everywhere(stage.configuration, hosts) as everywhere,
+    ):
         found = [work.observe_work(name) for name in stage.containers]
+        paused = pause_document(everywhere, pauses_here(stage.configuration))
     containers = [
         {
             "container": one.container,
@@ -293,7 +302,7 @@ def _shared(stage: Stage, hosts: str | None) -> dict[str, Any]:
         }
         for one in found
     ]
-    return {"paused": stage.paused, "containers": containers}
+    return paused | {"containers": containers}
 
 
 def _status_of(base: "SqliteBase", container: str) -> dict[str, Any]:

@@ -123,24 +123,6 @@ def import_(session: Session, *, directory: Path, container: str, prefix: str, c
 
 @click.command()
 @command_options
-def pause(session: Session) -> None:
-    """Let ``follow`` make no further pass until ``resume``."""
-    stage = enter_stage(session)
-    stage.pause_file.parent.mkdir(parents=True, exist_ok=True)
-    stage.pause_file.touch()
-    emit(session, {"paused": True}, lambda out: out.print("replication is paused"))
-
-
-@click.command()
-@command_options
-def resume(session: Session) -> None:
-    """Let ``follow`` go on."""
-    enter_stage(session).pause_file.unlink(missing_ok=True)
-    emit(session, {"paused": False}, lambda out: out.print("replication goes on"))
-
-
-@click.command()
-@command_options
 def init(session: Session) -> None:
     """Make the containers on both sides and give them the key that lets signed requests in."""
     from dcctl.config.reference import resolve

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +20,14 @@ if TYPE_CHECKING:
 container_option = click.option(
     "--container", "containers", multiple=True, metavar="NAME", help="Only this container; repeatable."
 )
+zookeeper_option = click.option(
+    "--zookeeper",
+    "hosts",
+    metavar="HOST:PORT,…",
+    envvar="DCCTL_ZOOKEEPER",
+    show_envvar=True,
+    help="The ensemble, if it is not the configuration's.",
+)
 prefix_option = click.option(
     "--prefix", default="", metavar="TEXT", help="Only names that begin so; the base is not renewed."
 )
@@ -33,14 +40,6 @@ class Stage:
     configuration: "Configuration"
     settings: "Settings"
     containers: tuple[str, ...]
-
-    @property
-    def paused(self) -> bool:
-        return self.pause_file.exists()
-
-    @property
-    def pause_file(self) -> Path:
-        return self.configuration.state_directory / "replication" / "paused"
 
     def stores(self) -> "OpenStores":
         from dcctl.wiring import replication_stores

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dcctl.cli.replication_pause import pause_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -60,8 +62,8 @@ def draw_verdicts(out: "Console", verdicts: "Sequence[Verdict]", sites: Sequence
 
 
 def draw_status(out: "Console", document: Mapping[str, Any]) -> None:
-    if document["paused"]:
-        out.print("replication is PAUSED (dcctl replication resume)")
+    if (paused := pause_line(document)) is not None:
+        out.print(paused)
     for one in document["containers"]:
         if one["tally"] is None:
             out.print(f"{one['container']}: no pass yet (dcctl replication once)")
@@ -81,8 +83,8 @@ def draw_status(out: "Console", document: Mapping[str, Any]) -> None:
 
 
 def draw_shared(out: "Console", document: Mapping[str, Any]) -> None:
-    if document["paused"]:
-        out.print("replication is PAUSED (dcctl replication resume)")
+    if (paused := pause_line(document)) is not None:
+        out.print(paused)
     for one in document["containers"]:
         held = [share for share in one["shares"] if share["holder"]]
         out.print(

@@ -3,26 +3,28 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from dcctl.domain.replication_feed import Told, decide_ready
 from dcctl.domain.replication_lag import Lag
 from dcctl.domain.replication_pass import PENDING, Tally
+from dcctl.domain.replication_pause import IDLE, WORKING
 from dcctl.engines.replication import Options, Replication
 from dcctl.engines.replication_lag import LagMeter, write_heartbeat
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_run import LATER_S, OpenStores, run_to_end
 from dcctl.engines.replication_share import Worker
 from dcctl.errors import Unreachable
-from dcctl.ports import ChangeFeed, ReplicationBase, SharedWork
+from dcctl.ports import ChangeFeed, Pauses, ReplicationBase, SharedWork
 
 FEED_PAGE = 500
 FEED_EVERY_S = 0.1
 FEED_PATIENCE_S = 30.0
 LAG_EVERY_S = 5.0
 HOT_EVERY_S = 1.0
+PAUSE_EVERY_S = 0.5
 
 
 def follow(
@@ -35,7 +37,7 @@ def follow(
     feed: ChangeFeed | None = None,
     work: SharedWork | None = None,
     seen: Callable[[Tally | Unreachable | Lag], None],
-    paused: Callable[[], bool] = lambda: False,
+    pauses: Sequence[Pauses] = (),
     heartbeat: str | None = None,
     hot: Callable[[], Sequence[str]] = tuple,
     clock: Time | None = None,
@@ -44,16 +46,17 @@ def follow(
 
     ``work``: shared with everybody else who works on the same. ``heartbeat``: the container in which each
     side is told until when it has what was made at the other. ``hot`` gives prefixes that are looked at
-    between passes, every second.
+    between passes, every second. ``pauses`` are asked whether to go on, and told when we have come to rest.
     """
     time = clock or Time()
+    gate = Gate(pauses)
 
     async def run() -> None:
         stop = asyncio.Event()
         told: Replication
         ours: Callable[[Told], bool]
         with _stopped_by(signal.SIGTERM, stop):
-            async with stores() as opened, asyncio.TaskGroup() as group:
+            async with stores() as opened, gate.followed(), asyncio.TaskGroup() as group:
                 sites = {side: store.site for side, store in opened.items()}
                 meter = LagMeter(sites, containers)
                 replication = Replication(opened, base, replace(options, arrived=meter.arrived), time)
@@ -61,30 +64,83 @@ def follow(
                 worker = None
                 if work is None:
                     told, ours = replication, _everything
-                    group.create_task(_passes(replication, containers, noted, paused, stop, every_s))
+                    group.create_task(_passes(replication, containers, noted, gate, stop, every_s))
                 else:
                     worker = Worker(replication, work, containers, every_s=every_s, clock=time)
                     told, ours = worker.told, worker.ours
-                    group.create_task(_turns(worker, noted, paused, stop, every_s))
-                group.create_task(_hot(replication, containers, hot, seen, paused, stop))
+                    group.create_task(_turns(worker, noted, gate, stop, every_s))
+                group.create_task(_watch(gate, stop))
+                group.create_task(_hot(replication, containers, hot, seen, gate, stop))
                 group.create_task(_tell(replication, meter, worker, feed, heartbeat, seen, stop, time))
                 if feed is not None:
-                    group.create_task(_told(told, feed, seen, paused, stop, time, ours, meter))
+                    group.create_task(_told(told, feed, seen, gate, stop, time, ours, meter))
 
     run_to_end(run())
+
+
+class Gate:
+    """Lets work through unless somebody has paused it, and knows when nothing is under way any more.
+
+    What cannot be asked now stays as it was last seen.
+    """
+
+    def __init__(self, pauses: Sequence[Pauses]) -> None:
+        self._pauses = tuple(pauses)
+        self._said = [False for _ in pauses]
+        self._under_way = 0
+
+    @contextlib.contextmanager
+    def passed(self) -> Iterator[bool]:
+        """Whether to begin something; it is under way until the end of the block."""
+        if any(self._said):
+            yield False
+            return
+        self._under_way += 1
+        try:
+            yield True
+        finally:
+            self._under_way -= 1
+
+    @contextlib.asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Look before anything is begun; say at the end that we follow no more."""
+        await self.look()
+        try:
+            yield
+        finally:
+            for one in self._pauses:
+                with contextlib.suppress(Unreachable):
+                    await asyncio.to_thread(one.report, None)
+
+    async def look(self) -> None:
+        """Ask whether it is paused, and say what we are."""
+        for number, one in enumerate(self._pauses):
+            with contextlib.suppress(Unreachable):
+                self._said[number] = await asyncio.to_thread(one.observe_pause) is not None
+        state = IDLE if any(self._said) and not self._under_way else WORKING
+        for one in self._pauses:
+            with contextlib.suppress(Unreachable):
+                await asyncio.to_thread(one.report, state)
+
+
+async def _watch(gate: Gate, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await gate.look()
+        await _wait(stop, PAUSE_EVERY_S)
 
 
 async def _passes(  # noqa: PLR0917
     replication: Replication,
     containers: Sequence[str],
     seen: Callable[[Tally | Unreachable | Lag], None],
-    paused: Callable[[], bool],
+    gate: Gate,
     stop: asyncio.Event,
     every_s: float,
 ) -> None:
     while not stop.is_set():
-        if not paused():
-            await _pass_all(replication, containers, seen)
+        with gate.passed() as is_open:
+            if is_open:
+                await _pass_all(replication, containers, seen)
         await _wait(stop, every_s)
 
 
@@ -93,27 +149,29 @@ async def _hot(  # noqa: PLR0917
     containers: Sequence[str],
     hot: Callable[[], Sequence[str]],
     seen: Callable[[Tally | Unreachable | Lag], None],
-    paused: Callable[[], bool],
+    gate: Gate,
     stop: asyncio.Event,
 ) -> None:
     """Names that begin with a hot prefix; what the base knows of them is left to whole passes."""
     while not stop.is_set():
-        for prefix in () if paused() else hot():
-            part = replication.over(replication.base)
-            part.options = replace(replication.options, prefix=prefix, sample=0)
-            await _pass_all(part, containers, seen)
+        with gate.passed() as is_open:
+            for prefix in hot() if is_open else ():
+                part = replication.over(replication.base)
+                part.options = replace(replication.options, prefix=prefix, sample=0)
+                await _pass_all(part, containers, seen)
         await _wait(stop, HOT_EVERY_S)
 
 
 async def _turns(
     worker: Worker,
     seen: Callable[[Tally | Unreachable | Lag], None],
-    paused: Callable[[], bool],
+    gate: Gate,
     stop: asyncio.Event,
     every_s: float,
 ) -> None:
     while not stop.is_set():
-        result = None if paused() else await worker.turn()
+        with gate.passed() as is_open:
+            result = await worker.turn() if is_open else None
         if result is not None:
             seen(result)
         if not isinstance(result, Tally):
@@ -124,7 +182,7 @@ async def _told(  # noqa: PLR0917
     replication: Replication,
     feed: ChangeFeed,
     seen: Callable[[Tally | Unreachable | Lag], None],
-    paused: Callable[[], bool],
+    gate: Gate,
     stop: asyncio.Event,
     time: Time,
     ours: Callable[[Told], bool],
@@ -132,14 +190,15 @@ async def _told(  # noqa: PLR0917
 ) -> None:
     while not stop.is_set():
         settled = 0
-        if not paused():
-            try:
-                settled = await carry_told(
-                    replication, feed, meter.arrived, time, patience_s=FEED_PATIENCE_S, ours=ours
-                )
-            except Unreachable as error:
-                seen(error)
-                await _wait(stop, LATER_S)
+        try:
+            with gate.passed() as is_open:
+                if is_open:
+                    settled = await carry_told(
+                        replication, feed, meter.arrived, time, patience_s=FEED_PATIENCE_S, ours=ours
+                    )
+        except Unreachable as error:
+            seen(error)
+            await _wait(stop, LATER_S)
         if not settled:
             await _wait(stop, FEED_EVERY_S)
 

@@ -10,7 +10,8 @@ from dcctl.errors import Refused
 
 if TYPE_CHECKING:
     from dcctl.adapters.replication_base import SqliteBase
-    from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperWork
+    from dcctl.adapters.replication_pause import FilePauses
+    from dcctl.adapters.zookeeper import ZooKeeperPauses, ZooKeeperSession, ZooKeeperWork
     from dcctl.config.replication import Replication
     from dcctl.config.schema import Configuration
     from dcctl.ports import ChangeFeed
@@ -25,6 +26,36 @@ MOST_WORKERS = 64
 def pair_of(settings: "Replication") -> str:
     """Which two accounts a base is of."""
     return " and ".join(f"{site} {store.url}" for site, store in sorted(settings.stores.items()))
+
+
+def pauses_here(configuration: "Configuration") -> "FilePauses":
+    """Whether the replicators of this machine are paused."""
+    from dcctl.adapters.replication_pause import FilePauses
+
+    return FilePauses(configuration.state_directory / "replication")
+
+
+@contextmanager
+def pauses_everywhere(
+    configuration: "Configuration", hosts: str | None = None, *, wait: bool = True
+) -> "Iterator[ZooKeeperPauses]":
+    """Whether all replicators of the environment are, by the ensemble. Raises Unreachable.
+
+    Without ``wait`` an ensemble that does not answer soon is no error here, but to each question.
+    """
+    from dcctl.adapters.zookeeper import ZooKeeperPauses
+
+    session = _session(configuration, hosts)
+    with closing(session):
+        if wait:
+            session.connect(limit_s=CONNECT_LIMIT_S)
+        else:
+            session.begin(limit_s=REQUEST_LIMIT_S)
+        yield ZooKeeperPauses(session, configuration.environment, who=_who(), limit_s=REQUEST_LIMIT_S)
+
+
+def _who() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
 @contextmanager
@@ -44,8 +75,7 @@ def shared_work(
             session.connect(limit_s=connect_s)
         else:
             session.begin()
-        who = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
-        yield ZooKeeperWork(session, configuration.environment, who=who, limit_s=REQUEST_LIMIT_S)
+        yield ZooKeeperWork(session, configuration.environment, who=_who(), limit_s=REQUEST_LIMIT_S)
 
 
 def _session(configuration: "Configuration", hosts: str | None) -> "ZooKeeperSession":

@@ -6,8 +6,10 @@ import pytest
 from zookeeper_server import Server, running_zookeeper
 
 from dcctl.adapters.guard import boot_clock
-from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperWork
-from dcctl.ports import SharedWork
+from dcctl.adapters.zookeeper import ZooKeeperPauses, ZooKeeperSession, ZooKeeperWork
+from dcctl.domain.replication_pause import WORKING
+from dcctl.ports import Pauses, SharedWork
+from dcctl.testing.contracts.pause import PausesContract
 from dcctl.testing.contracts.work import SharedWorkContract
 
 _made = iter(range(1_000_000))
@@ -37,3 +39,26 @@ class TestZooKeeperWork(SharedWorkContract):
 
     def end(self, work: SharedWork) -> None:
         self.sessions.pop(id(work)).close()
+
+
+class TestZooKeeperPauses(PausesContract):
+    @pytest.fixture(autouse=True)
+    def _sessions(self, server: Server) -> Iterator[None]:
+        self.server, self.environment = server, f"pause-{next(_made)}"
+        self.sessions: list[ZooKeeperSession] = []
+        yield
+        for session in self.sessions:
+            session.close()
+
+    def pauses(self, who: str = "east/1") -> Pauses:
+        session = ZooKeeperSession(f"127.0.0.1:{self.server.port}", session_s=10, clock=boot_clock)
+        session.connect(limit_s=20)
+        self.sessions.append(session)
+        return ZooKeeperPauses(session, self.environment, who=who, limit_s=10)
+
+    def test_a_follower_whose_session_ends_is_seen_no_more(self) -> None:
+        east, west = self.pauses("east"), self.pauses("west")
+        west.report(WORKING)
+        assert east.observe_followers() == {"west": WORKING}
+        self.sessions[1].close()
+        assert east.observe_followers() == {}

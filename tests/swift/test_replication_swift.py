@@ -283,13 +283,12 @@ def test_follow_carries_changes_tells_its_lag_waits_when_told_to_and_stops(
         wait_for(lambda: env.listed(env.pair.east, env.heartbeat))
         beats = dcctl("report")["heartbeats"]
         assert {site: beat["pending"] for site, beat in beats.items()} == {"east": 0, "west": 0}
-        assert dcctl("pause")["paused"]
-        time.sleep(1)  # a pass that was under way ends
+        assert dcctl("pause", "--here")["paused"]
+        wait_for(lambda: dcctl("status")["at_rest"])
         as_client(env.pair.west, "PUT", f"{env.docs}/later", b"1")
-        time.sleep(1.5)
+        time.sleep(1.5)  # several passes' time
         assert "later" not in env.listed(env.pair.east)
-        assert dcctl("status")["paused"]
-        assert not dcctl("resume")["paused"]
+        assert not dcctl("resume", "--here")["paused"]
         wait_for(lambda: "later" in env.listed(env.pair.east))
     finally:
         process.terminate()

@@ -1,7 +1,7 @@
 """``dcctl replication follow --shared`` twice, on two real clusters and a real ZooKeeper."""
 
+import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -32,6 +32,12 @@ def wait_for(what: Any) -> None:
         time.sleep(0.2)
 
 
+def status(env: Environment, port: int, capsys: Any) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run(env.argv("status", "--shared", "--zookeeper", f"127.0.0.1:{port}")) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
 def test_workers_come_without_configuration_share_and_take_over(
     tmp_path: Path, pair: Pair, capsys: Any
 ) -> None:
@@ -49,12 +55,21 @@ def test_workers_come_without_configuration_share_and_take_over(
             walked: set[str] = set()
 
             def both_have_walked() -> bool:
-                capsys.readouterr()
-                assert run(env.argv("status", "--shared", "--zookeeper", f"127.0.0.1:{server.port}")) == 0
-                walked.update(re.findall(r'"by": "([^"]+)"', capsys.readouterr().out))
+                shares = [
+                    share for one in status(env, server.port, capsys)["containers"] for share in one["shares"]
+                ]
+                walked.update(share["by"] for share in shares if share["by"])
                 return len(walked) == 2
 
             wait_for(both_have_walked)
+            assert run(env.argv("pause", "--zookeeper", f"127.0.0.1:{server.port}")) == 0
+            wait_for(lambda: status(env, server.port, capsys)["at_rest"])
+            as_client(pair.east, "PUT", f"{env.docs}/paused", b"1")
+            time.sleep(1.5)  # several turns' time
+            assert "paused" not in env.listed(pair.west)
+            assert len(status(env, server.port, capsys)["followers"]) == 2
+            assert run(env.argv("resume", "--zookeeper", f"127.0.0.1:{server.port}")) == 0
+            wait_for(lambda: "paused" in env.listed(pair.west))
             workers[0].kill()  # its shares are free when its session has run out
             as_client(pair.east, "PUT", f"{env.docs}/late", b"1")
             as_client(pair.west, "DELETE", f"{env.docs}/o3")

@@ -2,6 +2,7 @@
 
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
 from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
+from dcctl.adapters.zookeeper.pause import ZooKeeperPauses
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites, read_states
 from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
@@ -16,6 +17,7 @@ __all__ = [
     "ZooKeeperSession",
     "ZooKeeperSites",
     "ZooKeeperVantages",
+    "ZooKeeperPauses",
     "ZooKeeperVoters",
     "ZooKeeperWork",
     "parse_srvr",

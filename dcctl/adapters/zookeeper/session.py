@@ -115,9 +115,14 @@ class ZooKeeperSession:
                 next_command="dcctl status",
             )
 
-    def begin(self) -> None:
-        """Begin the session whenever a server lets us in; until then requests are ``Unreachable``."""
-        self.client.start_async()
+    def begin(self, *, limit_s: float = 0.0) -> None:
+        """Begin the session whenever a server lets us in; until then requests are ``Unreachable``.
+
+        Waits for it for ``limit_s``, and says nothing when it is not there by then.
+        """
+        begun = self.client.start_async()
+        if limit_s:
+            begun.wait(limit_s)
 
     def close(self) -> None:
         """End the session, or leave it to run out where that cannot be said within two seconds."""
