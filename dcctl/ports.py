@@ -30,9 +30,9 @@ from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
-from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
-from dcctl.domain.run import ActiveRun
 from dcctl.domain.replication_pause import Pause
+from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
+from dcctl.domain.run import ActiveRun, Asked, Wish
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
 
@@ -108,8 +108,9 @@ class Runs(Protocol):
         """The run that has the right, alive or broken off; None when no run has."""
 
     def begin(self, run: str, command: str, *, limit_s: float) -> None:
-        """Take the right for ``run``. ``Refused`` names the run that is active, or that was broken off in
-        the middle of something that may still go on after ``limit_s``."""
+        """Take the right for ``run``, a new one or one that ended or was broken off. ``Refused`` names the
+        run that is active, that is to be resumed or aborted first (``domain.run.decide_begin``), or that was
+        broken off in the middle of something that may still go on after ``limit_s``."""
 
     def append(self, event: Event, *, limit_s: float) -> None:
         """Keep an event of our run, for every machine to read. ``LeadershipLost`` when another began."""
@@ -119,6 +120,18 @@ class Runs(Protocol):
 
     def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:
         """What is kept of a run, in order; empty where nothing is."""
+
+    def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:
+        """The names of the runs that are kept, sorted."""
+
+    def observe_asked(self, run: str, *, limit_s: float) -> tuple[Asked, ...]:
+        """What people ask of a run now."""
+
+    def ask(self, run: str, asked: Asked, *, limit_s: float) -> None:
+        """Ask; the same wish for the same step is replaced. ``NotFound`` where nothing is kept of the run."""
+
+    def withdraw(self, run: str, wish: Wish, *, limit_s: float) -> None:
+        """Ask this no more; where nobody asks, that is done."""
 
 
 class KnownHosts(Protocol):
@@ -499,6 +512,22 @@ class SharedWork(Protocol):
         """Cut a container at ``bound`` too. False when it was divided otherwise since ``work`` was seen."""
 
 
+class Pauses(Protocol):
+    """Whether replication is paused, and who follows. ``Unreachable`` where that cannot be said now."""
+
+    def observe_pause(self) -> Pause | None:
+        """Who paused it; None while it goes on."""
+
+    def change_pause(self, pause: Pause | None) -> None:
+        """Pause, or (None) resume; either may be repeated."""
+
+    def observe_followers(self) -> Mapping[str, str]:
+        """By name, what each that follows is: working or idle."""
+
+    def report(self, state: str | None) -> None:
+        """What we are, as a follower; None: none any more. It ends with our process."""
+
+
 class Leases(Protocol):
     """The roles in the ensemble, through one session of it. Nothing here waits, retries or listens.
 
@@ -526,22 +555,6 @@ class Leases(Protocol):
         """Renew against the last version written. ``LeadershipLost`` when the term is over."""
 
     def release(self, term: Term, *, limit_s: float) -> bool:
-class Pauses(Protocol):
-    """Whether replication is paused, and who follows. ``Unreachable`` where that cannot be said now."""
-
-    def observe_pause(self) -> Pause | None:
-        """Who paused it; None while it goes on."""
-
-    def change_pause(self, pause: Pause | None) -> None:
-        """Pause, or (None) resume; either may be repeated."""
-
-    def observe_followers(self) -> Mapping[str, str]:
-        """By name, what each that follows is: working or idle."""
-
-    def report(self, state: str | None) -> None:
-        """What we are, as a follower; None: none any more. It ends with our process."""
-
-
         """Write that the work of ``term`` is over and leave; False when the term was over before."""
 
     def ask_to_resign(self, role: str, epoch: Epoch, who: str, *, limit_s: float) -> None:

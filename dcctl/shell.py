@@ -11,12 +11,13 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Self, TypeVar
 
 from dcctl.domain.event import Event
+from dcctl.domain.run import Asked, Wish, no_return_of
 from dcctl.domain.step import Request, Step, Together, Wait, Work
 from dcctl.errors import DcctlError, Interrupted, StepFailed, TimedOut, UndoIncomplete
 from dcctl.ports import Clock, Journal
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a supervisor's stop, and a terminal that went away."""
+PAUSE_LOOK_S = 1.0
+STATED_RULE = "a-person-states"
+"""The rule by which a person's word stands for what a step waits for (``dcctl run skip``)."""
 
 
 class WallClock:
@@ -95,6 +99,10 @@ class Interruption:
         """Whether the process was asked to end."""
         return self._asked
 
+    def ask(self) -> None:
+        """Ask the process to end what it does, as a signal would."""
+        self._asked = True
+
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in ENDING_SIGNALS:
@@ -124,12 +132,16 @@ def perform(
     about: Mapping[str, Any] | None = None,
     resume: str = "",
     interruption: Interruption | None = None,
+    resumed: bool = False,
+    asked: Callable[[], Sequence[Asked]] = tuple,
 ) -> T:
     """Drive ``work`` to its end as the run of ``journal`` and return what it returns.
 
     ``seen`` is called with each journalled event, one at a time, for progress. ``about`` goes into
-    ``run.started`` (no secrets); ``resume`` is the command that continues the run after a failure.
-    ``interruption`` is one that the caller has entered, to share it with effects that last.
+    ``run.started`` (no secrets), or ``run.resumed`` when the journal is gone on with; ``resume`` is the
+    command that continues the run after a failure. ``interruption`` is one that the caller has entered, to
+    share it with effects that last. ``asked`` is what people ask of the run; it is read between steps and
+    while waiting, and answers at once.
 
     A step's own error is thrown into the engine first, so that its ``finally`` blocks yield their undo.
     Then this raises ``Interrupted`` when the process was asked to end, ``StepFailed`` for every other
@@ -137,29 +149,39 @@ def perform(
     the engine raised.
     """
     with contextlib.nullcontext(interruption) if interruption else Interruption() as held:
-        performance = _Performance(clock, journal, seen or (lambda _event: None), held.asked)
-        return performance.run(work, about or {}, resume)
+        performance = _Performance(clock, journal, seen or (lambda _event: None), held.asked, asked)
+        return performance.run(work, about or {}, resume, resumed=resumed)
 
 
 class _Performance:
     def __init__(
-        self, clock: Clock, journal: Journal, seen: Callable[[Event], None], asked: Callable[[], bool]
+        self,
+        clock: Clock,
+        journal: Journal,
+        seen: Callable[[Event], None],
+        asked: Callable[[], bool],
+        wishes: Callable[[], Sequence[Asked]],
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._seen = seen
         self._asked = asked
+        self._wishes = wishes
         self._lock = threading.Lock()
+        self._wish_lock = threading.Lock()
         self._changed = False
         """Whether a step was begun: from then on something can have been changed."""
+        self._no_return = no_return_of(journal.events()) is not None
+        self._aborted = self._not_aborted = False
 
-    def run(self, work: Work[T], about: Mapping[str, Any], resume: str) -> T:
-        self._note("run.started", about)
+    def run(self, work: Work[T], about: Mapping[str, Any], resume: str, *, resumed: bool) -> T:
+        self._note("run.resumed" if resumed else "run.started", about)
         try:
             result = self._drive(work, told=False)
         except BaseException as error:
             ended = self._as_end_of_run(error, resume)
-            type = "run.interrupted" if isinstance(ended, Interrupted) else "run.failed"
+            stopped = "run.aborted" if self._aborted else "run.interrupted"
+            type = stopped if isinstance(ended, Interrupted) else "run.failed"
             self._note(type, {"saw": str(error)}, must=False)
             if ended is error:
                 raise
@@ -171,6 +193,8 @@ class _Performance:
         if not isinstance(error, DcctlError):
             return error
         ended = error
+        if self._aborted and isinstance(error, Interrupted):
+            return error
         if isinstance(error, Interrupted):
             ended = _with_notes_of(
                 error, Interrupted("the run was interrupted", on=self._journal.run, saw=str(error))
@@ -203,6 +227,8 @@ class _Performance:
         undoing = told or request.undo
         if self._asked() and not undoing:
             raise Interrupted(f"stopped before: {request.name}", on=request.target)
+        if not undoing:
+            self._obey(request)
         if isinstance(request, Wait):
             return self._wait(request, undoing=undoing)
         return self._step(request, undoing=undoing)
@@ -222,10 +248,45 @@ class _Performance:
                 # The screen is gone (a closed pipe or terminal); the work is worth more than its picture.
                 self._seen = lambda _event: None
 
+    def _obey(self, request: Step | Wait) -> None:
+        """What people ask, before ``request`` is begun; branches that run side by side ask one by one."""
+        with self._wish_lock:
+            paused = False
+            while not self._asked():
+                wishes = {each.wish: each for each in self._wishes()}
+                if (abort := wishes.get(Wish.ABORT)) is not None:
+                    self._abort(abort, request)
+                if (pause := wishes.get(Wish.PAUSE)) is None:
+                    break
+                if not paused:
+                    because = f": {pause.reason}" if pause.reason else ""
+                    self._note("run.paused", {"by": pause.by, "because": because})
+                    paused = True
+                self._clock.sleep(PAUSE_LOOK_S)
+            if paused:
+                self._note("run.continued", {})
+
+    def _abort(self, abort: Asked, request: Step | Wait) -> None:
+        if not self._no_return:
+            because = f": {abort.reason}" if abort.reason else ""
+            self._aborted = True
+            raise Interrupted(f"aborted before {request.name}", on=request.target, saw=f"{abort.by}{because}")
+        if not self._not_aborted:
+            self._not_aborted = True
+            self._note("run.not_aborted", {"by": abort.by})
+
+    def _stated(self, wait: Wait) -> Asked | None:
+        if wait.instead is None:
+            return None
+        of = wait.of or wait.name
+        return next((each for each in self._wishes() if each.wish is Wish.SKIP and each.step == of), None)
+
     def _step(self, step: Step, *, undoing: bool) -> Any:
         about = {"step": step.name, "target": step.target}
-        self._note("step.started", {**about, "limit_s": step.limit_s}, must=not undoing)
+        more = _of(step) | ({"no_return": True} if step.no_return else {})
+        self._note("step.started", {**about, "limit_s": step.limit_s, **more}, must=not undoing)
         self._changed = True
+        self._no_return = self._no_return or step.no_return
         began = self._clock.monotonic()
         try:
             answer = step.effect()
@@ -240,12 +301,12 @@ class _Performance:
             if failure is error:
                 raise
             raise failure from error
-        self._note("step.done", {**about, "took_s": self._since(began)}, must=not undoing)
+        self._note("step.done", {**about, "took_s": self._since(began), **_of(step)}, must=not undoing)
         return answer
 
     def _wait(self, wait: Wait, *, undoing: bool) -> Any:
         about = {"wait": wait.name, "target": wait.target}
-        self._note("wait.started", {**about, "limit_s": wait.limit_s}, must=not undoing)
+        self._note("wait.started", {**about, "limit_s": wait.limit_s, **_of(wait)}, must=not undoing)
         began = self._clock.monotonic()
         try:
             answer = self._until(wait, began, undoing=undoing)
@@ -253,7 +314,7 @@ class _Performance:
             fields = {**about, "took_s": self._since(began), "saw": str(error)}
             self._note("wait.failed", fields, must=False)
             raise
-        self._note("wait.done", {**about, "took_s": self._since(began)}, must=not undoing)
+        self._note("wait.done", {**about, "took_s": self._since(began), **_of(wait)}, must=not undoing)
         return answer
 
     def _until(self, wait: Wait, began: float, *, undoing: bool) -> Any:
@@ -261,6 +322,10 @@ class _Performance:
             left_s = wait.limit_s - self._since(began)
             if self._asked() and not undoing:
                 raise Interrupted(f"stopped waiting for {wait.name}", on=wait.target, saw=wait.saw())
+            if not undoing and (stated := self._stated(wait)) is not None:
+                fields = {"step": stated.step, "reason": stated.reason, "by": stated.by}
+                self._note("run.stated", {**fields, "rule": STATED_RULE})
+                return wait.instead
             if left_s <= 0:
                 raise TimedOut(f"wait {wait.limit_s:g} s for {wait.name}", on=wait.target, saw=wait.saw())
             self._clock.sleep(min(wait.every_s, left_s))
@@ -281,6 +346,10 @@ class _Performance:
                 gravest.add_note(f"also failed: {other}")
             raise gravest
         return [future.result() for future in futures]
+
+
+def _of(request: Step | Wait) -> dict[str, str]:
+    return {"of": request.of} if request.of else {}
 
 
 def _gravity(error: BaseException) -> int:

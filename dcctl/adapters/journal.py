@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +42,49 @@ def start_run(state_directory: Path, *, environment: str, what: str, now: Now) -
             yield journal
 
 
+@contextlib.contextmanager
+def resume_run(
+    state_directory: Path, run: str, *, environment: str, now: Now
+) -> Iterator[Callable[[Sequence[Event]], tuple["FileJournal", tuple[Event, ...]]]]:
+    """The right of ``run`` to act on this machine, and what opens its journal once it may act anywhere.
+
+    That one is given the events that every machine can read. A journal on this disk that does not go on from
+    them (another machine went on with the run) is put aside beside it. Returned with the journal is what
+    this disk has beyond them. Raises Refused, which names the run that is active here, and Unreachable.
+    """
+    path = _journal_of(state_directory, run)
+    opened: list[FileJournal] = []
+
+    def open_journal(kept: Sequence[Event]) -> tuple[FileJournal, tuple[Event, ...]]:
+        with _on_disk("write the journal", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            here = _events(path.read_bytes(), path) if path.exists() else ()
+            if here[: len(kept)] != tuple(kept):
+                here = ()
+                _replace(path, kept)
+            _sync(path.parent.parent)
+        opened.append(FileJournal(path, run, now=now))
+        return opened[0], here[len(kept) :]
+
+    with _only_run(state_directory, environment=environment, run=run):
+        try:
+            yield open_journal
+        finally:
+            for journal in opened:
+                journal.__exit__()
+
+
+def _replace(path: Path, events: Sequence[Event]) -> None:
+    """Write ``events`` in place of the journal, which is kept under another name: whole, or not at all."""
+    made = path.with_suffix(".new")
+    with made.open("wb") as file:
+        file.write(b"".join(_line(event) for event in events))
+        os.fsync(file.fileno())
+    if path.exists():
+        path.rename(path.with_name(f"journal-until-{len(events)}.jsonl"))
+    made.rename(path)
+
+
 def is_active(state_directory: Path, run: str) -> bool:
     """Whether the process of this run lives, on this machine."""
     try:
@@ -61,9 +104,12 @@ def runs(state_directory: Path) -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in (state_directory / "runs").glob("*/journal.jsonl")))
 
 
-def find_run(state_directory: Path, given: str) -> str:
-    """The one run whose name starts or ends with ``given``; ``last`` is the newest. Raises NotFound."""
-    names = runs(state_directory)
+def find_run(state_directory: Path, given: str, others: Sequence[str] = ()) -> str:
+    """The one run whose name starts or ends with ``given``; ``last`` is the newest. Raises NotFound.
+
+    ``others`` are runs that other machines know.
+    """
+    names = tuple(sorted({*runs(state_directory), *others}))
     matches = (
         names[-1:] if given == "last" else [n for n in names if n.startswith(given) or n.endswith(given)]
     )

@@ -173,6 +173,6 @@ def _plan(site: str, situation: Situation) -> Plan:
             Planned(
                 "admit", site, "its state in ZooKeeper, by compare-and-set", WRITE_LIMIT_S, no_return=True
             ),
-            Planned("in rotation", site, "each edge's agent shows it", APPLIED_LIMIT_S),
+            Planned("in rotation", site, "each edge's agent shows it", APPLIED_LIMIT_S, skippable=True),
         ),
     )

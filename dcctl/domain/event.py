@@ -10,8 +10,9 @@ from typing import Any
 class Event:
     """``seq`` counts from 1 within ``run``; ``at`` is aware UTC; ``fields`` are JSON values, no secret.
 
-    Types in use: ``run.started run.done run.failed run.interrupted step.started step.done step.failed
-    wait.started wait.done wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
+    Types in use: ``run.started run.resumed run.paused run.continued run.stated run.not_aborted run.done
+    run.failed run.interrupted run.aborted step.started step.done step.failed wait.started wait.done
+    wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
     ``undo.written undo.done`` and ``drill.*`` from a drill, ``failover.* switchover.* admission.*`` from
     moves between the sites. A new type is added here first.
     """
@@ -25,6 +26,12 @@ class Event:
 
 SENTENCES = {
     "run.started": "the run begins",
+    "run.resumed": "RESUMED by {by}",
+    "run.paused": "PAUSED by {by}{because}",
+    "run.continued": "goes on",
+    "run.stated": "STATED by {by} (rule {rule}): {step}: {reason}",
+    "run.not_aborted": "not aborted, as {by} asked: the point of no return is passed",
+    "run.aborted": "ABORTED: {saw}",
     "run.done": "the run is done",
     "run.failed": "the run failed: {saw}",
     "run.interrupted": "the run was interrupted: {saw}",
@@ -39,6 +46,7 @@ SENTENCES = {
     "failover.writes": "writes are acknowledged at {site}",
     "failover.single_copy": "SINGLE-COPY: {primary} acknowledges writes that exist nowhere else",
     "switchover.decided": "the primary moves from {primary} to {candidate} at {site}",
+    "admission.decided": "nothing stands against the admission of {site}",
     "admission.admitted": "{site} is admitted",
     "drill.started": "steady: {primary} is primary, {standby} its synchronous standby at the other site",
     "drill.warm": "client: writes are acknowledged through every edge",

@@ -210,12 +210,36 @@ def _steps(
             Planned(
                 "primary at the survivor", survivor, f"{candidate} has the key and runs", PROMOTED_LIMIT_S
             ),
-            Planned("edges lead to it", survivor, "each edge sends writes to the primary", EDGES_LIMIT_S),
-            Planned("a write is acknowledged", survivor, "committed through each edge there", EDGES_LIMIT_S),
+            Planned(
+                "edges lead to it",
+                survivor,
+                "each edge sends writes to the primary",
+                EDGES_LIMIT_S,
+                skippable=True,
+            ),
+            Planned(
+                "a write is acknowledged",
+                survivor,
+                "committed through each edge there",
+                EDGES_LIMIT_S,
+                skippable=True,
+            ),
         ]
     named = ", ".join(roles) or "none that is open"
     steps += [
-        Planned("singletons", survivor, f"held there under a higher epoch: {named}", HELD_LIMIT_S),
-        Planned("verification", survivor, "what clients use there works, documents too", VERIFY_LIMIT_S),
+        Planned(
+            "singletons",
+            survivor,
+            f"held there under a higher epoch: {named}",
+            HELD_LIMIT_S,
+            skippable=True,
+        ),
+        Planned(
+            "verification",
+            survivor,
+            "what clients use there works, documents too",
+            VERIFY_LIMIT_S,
+            skippable=True,
+        ),
     ]
     return tuple(steps)

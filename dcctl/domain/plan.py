@@ -18,6 +18,8 @@ class Planned:
     limit_s: float
     no_return: bool = False
     """The point of no return: until here nothing has moved."""
+    skippable: bool = False
+    """A person may state that it holds (``dcctl run skip``): nobody is promoted and nothing fenced by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,19 @@ class Plan:
     def limit_s(self) -> float:
         """The longest that all steps may take together."""
         return sum(step.limit_s for step in self.steps)
+
+    def journalled(self) -> list[dict[str, object]]:
+        """The steps, for the journal."""
+        return [
+            {
+                "name": each.name,
+                "target": each.target,
+                "limit_s": each.limit_s,
+                "no_return": each.no_return,
+                "skippable": each.skippable,
+            }
+            for each in self.steps
+        ]
 
     def step(self, name: str) -> Planned:
         return next(step for step in self.steps if step.name == name)

@@ -29,6 +29,10 @@ class Step:
     limit_s: float
     effect: Callable[[], Any]
     undo: bool = False
+    of: str = ""
+    """The step of the plan that it belongs to."""
+    no_return: bool = False
+    """From here on the run cannot be aborted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class Wait:
     until: Callable[[], Any]
     saw: Callable[[], str] = lambda: ""
     undo: bool = False
+    of: str = ""
+    """The step of the plan that it belongs to."""
+    instead: Any = None
+    """What the engine receives when a person states that what is waited for holds; None: nobody may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,11 +112,25 @@ def _steps(
             Planned("move the primary", source, f"{candidate} has the key", MOVE_LIMIT_S, no_return=True),
             Planned("primary at the target", to, f"{candidate} says so itself", MOVED_LIMIT_S),
             Planned("second copy", source, "a synchronous standby is named there and confirms", COPY_LIMIT_S),
-            Planned("edges lead to it", to, "every edge sends writes to the primary", MOVED_LIMIT_S),
+            Planned(
+                "edges lead to it",
+                to,
+                "every edge sends writes to the primary",
+                MOVED_LIMIT_S,
+                skippable=True,
+            ),
         ]
     named = ", ".join(roles) or "none is held elsewhere"
     steps += [
-        Planned("singletons", to, f"resigned until they are held there: {named}", HELD_LIMIT_S),
-        Planned("verification", to, "a write through each edge is acknowledged", VERIFY_LIMIT_S),
+        Planned(
+            "singletons",
+            to,
+            f"resigned until they are held there: {named}",
+            HELD_LIMIT_S,
+            skippable=True,
+        ),
+        Planned(
+            "verification", to, "a write through each edge is acknowledged", VERIFY_LIMIT_S, skippable=True
+        ),
     ]
     return tuple(steps)

@@ -18,6 +18,7 @@ def admit(site: str, means: Means) -> Work[Moved]:
         return decide_admission(site, observe_situation(means, epochs=True, compare=True)), ()
 
     plan = yield from planned_by(means, "the admission", site, DECIDE_LIMIT_S, decide)
+    means.note("admission.decided", site=site, steps=plan.journalled())
     yield change_state(
         means, plan.step("admit"), Rotation.ACTIVE, "admitted", from_any_of=(Rotation.QUARANTINED,)
     )

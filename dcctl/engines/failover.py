@@ -24,6 +24,7 @@ from dcctl.engines.situation import (
     LOOK_LIMIT_S,
     Means,
     change_state,
+    look_once,
     observe_situation,
     planned_by,
     until_none,
@@ -42,7 +43,14 @@ def failover(lost: str, means: Means) -> Work[Moved]:
 
     plan = yield from planned_by(means, "the failover", lost, FORGET_LIMIT_S, decide)
     survivor = plan.survivor
-    means.note("failover.decided", site=lost, survivor=survivor, primary=plan.primary, roles=plan.roles)
+    means.note(
+        "failover.decided",
+        site=lost,
+        survivor=survivor,
+        primary=plan.primary,
+        roles=plan.roles,
+        steps=plan.journalled(),
+    )
     yield change_state(
         means,
         plan.step("quarantine"),
@@ -78,7 +86,11 @@ def _fence(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
     """
     step, lost = plan.step("fence"), plan.site
     powers: Mapping[str, Sequence[str]] | str = yield Step(
-        "power off what its cloud reaches", lost, step.limit_s, lambda: _power_off(lost, means)
+        "power off what its cloud reaches",
+        lost,
+        step.limit_s,
+        lambda: _power_off(lost, means),
+        of=step.name,
     )
     fences = list(_powered_off(powers))
     means.note("failover.power", site=lost, saw=fences[0])
@@ -117,8 +129,9 @@ def _why_not_held(lost: str, means: Means) -> list[str]:
 
 
 def _ended(plan: Plan, means: Means, fences: tuple[str, ...], written: Mapping[str, str]) -> Work[Moved]:
-    situation: Situation = yield Step(
-        "look at what there is now", plan.survivor, plan.step("verification").limit_s, lambda: _look(means)
+    limit_s = plan.step("verification").limit_s
+    situation: Situation = yield look_once(
+        "look at what there is now", plan.survivor, limit_s, lambda: _look(means)
     )
     database = situation.status.database
     single = bool(database.members) and not database.synchronous

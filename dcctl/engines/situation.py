@@ -21,7 +21,7 @@ from dcctl.domain.step import Step, Wait, Work
 from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.domain.verdict import OPERATOR, decide_vantage
 from dcctl.engines.status import Ask, System, observe
-from dcctl.errors import DcctlError, NotFound, Refused, Unreachable
+from dcctl.errors import DcctlError, NotFound, Refused, TimedOut, Unreachable
 from dcctl.ports import EpochMirror, Journal, Leases, Runs, Sites, Switch, Vantages, WriteProof
 
 LOOK_EVERY_S = 1.0
@@ -60,6 +60,8 @@ class Means:
     dcctl: str = "dcctl"
     journal: Journal | None = None
     """Of the run; None while only a plan is looked at."""
+    patience_s: float = 0.0
+    """How long reasons against the move are waited for to pass; 0: the first look decides."""
     place: str = OPERATOR
     """From where it looks: the operator's machine, or an agent's place."""
     term: Term | None = None
@@ -181,7 +183,14 @@ def until_none(planned: Planned, reasons: Callable[[], Sequence[str]]) -> Wait:
         LOOK_EVERY_S,
         until,
         lambda: "; ".join(said[:5]) or "nothing yet",
+        of=planned.name,
+        instead=True if planned.skippable else None,
     )
+
+
+def look_once(name: str, target: str, limit_s: float, look: Callable[[], Situation]) -> Wait:
+    """One look, which is no intent: whoever takes over a run that was broken off in it need not wait."""
+    return Wait(name, target, limit_s, LOOK_EVERY_S, look)
 
 
 def planned_by(
@@ -191,12 +200,15 @@ def planned_by(
     limit_s: float,
     decide: Callable[[], tuple[Plan | Refusal, Sequence[str]]],
 ) -> Work[Plan]:
-    """Look until there is a plan and nothing to wait for. Raises Refused when the first look refuses.
+    """Look until there is a plan and nothing to wait for. Raises Refused when the first look refuses, or
+    what was seen last after ``means.patience_s``.
 
-    Later looks may miss something that answers slowly: they are repeated, and never acted on.
+    Later looks may miss something that answers slowly: they are repeated, and never acted on. What is acted
+    on is the plan of the very look that had nothing against it.
     """
     said: list[str] = []
     looked: list[bool] = []
+    last: list[Refusal] = []
 
     def until() -> Plan | None:
         try:
@@ -205,17 +217,28 @@ def planned_by(
             said[:] = [error.sentence()]
             return None
         if isinstance(decided, Refusal):
-            if not looked:
+            if not looked and not means.patience_s:
                 raise Refused(what, on=site, reasons=decided.reasons, next_command=f"{means.dcctl} status")
-            said[:] = decided.reasons
+            said[:], last[:] = decided.reasons, [decided]
             return None
         looked.append(True)
-        said[:] = waits_for
+        said[:], last[:] = waits_for, []
         return None if said else decided
 
-    plan: Plan = yield Wait(
-        f"nothing stands against {what}", site, limit_s, LOOK_EVERY_S, until, lambda: "; ".join(said)
-    )
+    try:
+        plan: Plan = yield Wait(
+            f"nothing stands against {what}",
+            site,
+            limit_s + means.patience_s,
+            LOOK_EVERY_S,
+            until,
+            lambda: "; ".join(said),
+        )
+    except TimedOut as error:
+        if not last:
+            raise
+        command = f"{means.dcctl} status"
+        raise Refused(what, on=site, reasons=last[0].reasons, next_command=command) from error
     return plan
 
 
@@ -241,7 +264,14 @@ def change_state(
             raise Unreachable(f"make {planned.target} {state}", saw=f"it reads {now.state} afterwards")
         return now
 
-    return Step(f"{planned.name}: {planned.proof}", planned.target, planned.limit_s, effect)
+    return Step(
+        f"{planned.name}: {planned.proof}",
+        planned.target,
+        planned.limit_s,
+        effect,
+        of=planned.name,
+        no_return=planned.no_return,
+    )
 
 
 def write_through(means: Means, planned: Planned, edges: Sequence[str]) -> Wait:
@@ -265,6 +295,8 @@ def write_through(means: Means, planned: Planned, edges: Sequence[str]) -> Wait:
         LOOK_EVERY_S,
         until,
         lambda: "; ".join(f"{edge}: {saw}" for edge, saw in said.items() if edge not in proven),
+        of=planned.name,
+        instead=proven if planned.skippable else None,
     )
 
 

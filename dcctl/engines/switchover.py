@@ -16,6 +16,7 @@ from dcctl.engines.situation import (
     LOOK_EVERY_S,
     LOOK_LIMIT_S,
     Means,
+    look_once,
     observe_situation,
     planned_by,
     until_none,
@@ -39,7 +40,12 @@ def switchover(to: str, means: Means) -> Work[Moved]:
 
     plan = yield from planned_by(means, "the switchover", to, DECIDE_LIMIT_S, decide)
     means.note(
-        "switchover.decided", site=to, primary=plan.primary, candidate=plan.candidate, roles=plan.roles
+        "switchover.decided",
+        site=to,
+        primary=plan.primary,
+        candidate=plan.candidate,
+        roles=plan.roles,
+        steps=plan.journalled(),
     )
     try:
         return (yield from _move(plan, source, means))
@@ -61,7 +67,12 @@ def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
     if means.system.database.members:
         step = plan.step("move the primary")
         yield Step(
-            f"{step.name}: {step.proof}", source, step.limit_s, lambda: _switch(plan, step.limit_s, means)
+            f"{step.name}: {step.proof}",
+            source,
+            step.limit_s,
+            lambda: _switch(plan, step.limit_s, means),
+            of=step.name,
+            no_return=True,
         )
         yield until_none(plan.step("primary at the target"), lambda: decide_promoted(to, _look(means)))
         yield until_none(plan.step("second copy"), lambda: decide_copied(to, _look(means)))
@@ -70,9 +81,8 @@ def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
         yield from _hand_over(role, to, means)
     if means.system.database.members:
         written = yield write_through(means, plan.step("verification"), means.system.edges.edges)
-    situation: Situation = yield Step(
-        "look at what there is now", to, plan.step("verification").limit_s, lambda: _look(means)
-    )
+    limit_s = plan.step("verification").limit_s
+    situation: Situation = yield look_once("look at what there is now", to, limit_s, lambda: _look(means))
     database = situation.status.database
     roles = {each.role: each.term.holder for each in situation.roles.value or () if each.term is not None}
     single = bool(database.members) and not database.synchronous
@@ -114,7 +124,12 @@ def _hand_over(role: str, to: str, means: Means) -> Generator[Any, Any, None]:
     """Ask whoever leads elsewhere to resign until it is led at ``to``: the wrong side may be faster."""
     for _attempt in range(RESIGN_TRIES):
         asked = yield Step(
-            f"ask for {role} to be handed over", to, LOOK_LIMIT_S * 2, lambda: _ask_to_resign(role, to, means)
+            f"ask for {role} to be handed over",
+            to,
+            LOOK_LIMIT_S * 2,
+            lambda: _ask_to_resign(role, to, means),
+            of="singletons",
+            no_return=True,
         )
         there = yield _led_anew(role, to, asked, means)
         if there:
@@ -150,4 +165,13 @@ def _led_anew(role: str, to: str, asked: int | None, means: Means) -> Wait:
         elsewhere = state.term is not None and means.places.get(state.term.host) != to
         return False if elsewhere and state.term and state.term.epoch.number != asked else None
 
-    return Wait(f"{role} is led at {to}", to, RESIGN_LIMIT_S, LOOK_EVERY_S, until, lambda: "; ".join(said))
+    return Wait(
+        f"{role} is led at {to}",
+        to,
+        RESIGN_LIMIT_S,
+        LOOK_EVERY_S,
+        until,
+        lambda: "; ".join(said),
+        of="singletons",
+        instead=True,
+    )

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dcctl.domain.event import Event
-from dcctl.domain.run import ActiveRun
-from dcctl.errors import LeadershipLost, Refused, Unreachable
+from dcctl.domain.run import ActiveRun, Asked, Wish, decide_begin
+from dcctl.errors import LeadershipLost, NotFound, Refused, Unreachable
 from dcctl.testing.clock import VirtualClock
 
 
@@ -20,6 +20,7 @@ class FakeRegistry:
     begun: dict[str, float] = field(default_factory=dict)
     changed_s: float = 0.0
     events: dict[str, list[Event]] = field(default_factory=dict)
+    asked: dict[str, list[Asked]] = field(default_factory=dict)
     dark: bool = False
 
 
@@ -62,12 +63,13 @@ class FakeRuns:
             self._pass_time(active.free_in_s)
             active = self.observe_active(limit_s=limit_s)
         registry = self._registry
-        if active is not None and (active.alive or active.free_in_s > 0):
-            raise Refused("start a run", reasons=(active.sentence(),))
+        if why_not := decide_begin(active, run, command):
+            raise Refused("start a run", reasons=(why_not,))
         registry.epoch += 1
         self._epoch, self._run = registry.epoch, run
         registry.active = ActiveRun(run, registry.epoch, self._who, command, alive=True)
         registry.owner, registry.begun = self, {}
+        registry.events.setdefault(run, [])
         self._change()
 
     def append(self, event: Event, *, limit_s: float) -> None:  # noqa: ARG002
@@ -78,7 +80,9 @@ class FakeRuns:
             raise LeadershipLost(f"go on with run {event.run}", saw=saw)
         registry.owner = self
         name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
-        if event.type == "step.started":
+        if event.type == "run.resumed":
+            registry.begun.clear()
+        elif event.type == "step.started":
             registry.begun[name] = float(event.fields.get("limit_s", 0.0))
         elif event.type in ("step.done", "step.failed"):
             registry.begun.pop(name, None)
@@ -94,6 +98,27 @@ class FakeRuns:
     def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:  # noqa: ARG002
         self._reach()
         return tuple(self._registry.events.get(run, ()))
+
+    def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:  # noqa: ARG002
+        self._reach()
+        return tuple(sorted(self._registry.events))
+
+    def observe_asked(self, run: str, *, limit_s: float) -> tuple[Asked, ...]:  # noqa: ARG002
+        self._reach()
+        return tuple(self._registry.asked.get(run, ()))
+
+    def ask(self, run: str, asked: Asked, *, limit_s: float) -> None:  # noqa: ARG002
+        self._reach()
+        if run not in self._registry.events:
+            raise NotFound("ask a run", on=run, saw="nothing is kept of it")
+        kept = self._registry.asked.get(run, [])
+        others = [each for each in kept if (each.wish, each.step) != (asked.wish, asked.step)]
+        self._registry.asked[run] = [*others, asked]
+
+    def withdraw(self, run: str, wish: Wish, *, limit_s: float) -> None:  # noqa: ARG002
+        self._reach()
+        kept = self._registry.asked.get(run, [])
+        self._registry.asked[run] = [each for each in kept if each.wish is not wish]
 
     def end_session(self) -> None:
         """The ensemble has not heard of this session for as long as it lasts."""

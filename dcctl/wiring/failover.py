@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dcctl.domain.situation import Documents
     from dcctl.engines.situation import Means
     from dcctl.engines.status import Ask
+    from dcctl.wiring.runs import Opened
 
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 5.0
@@ -31,6 +32,8 @@ POWER_LIMIT_S = 75.0
 CAPACITY_LIMIT_S = 25.0
 BEGIN_LIMIT_S = 150.0
 """A run that was broken off may be in the middle of its longest step."""
+RESUME_PATIENCE_S = 90.0
+"""What an interrupted move left half done settles meanwhile: a promotion, a standby that joins."""
 APPEND_LIMIT_S = 20.0
 """An ensemble that elects another leader is waited for."""
 PATRONI_USER = "dcctl"
@@ -62,6 +65,31 @@ class Stage:
         finally:
             with suppress(DcctlError):  # the end of our session ends it too
                 self.runs.end(limit_s=PART_LIMIT_S)
+
+    @contextmanager
+    def resuming(self, opened: "Opened", run: str, command: str) -> "Iterator[Means]":
+        """The means of ``run``, which ended or was broken off on any machine, with its journal so far.
+
+        ``opened`` is what ``wiring.runs.resumed`` gave. Raises Refused, which names the run that is active.
+        """
+        with resuming(self.runs, opened, run, command) as journal:
+            yield replace(self.means, journal=journal, patience_s=RESUME_PATIENCE_S)
+
+
+@contextmanager
+def resuming(runs: "ZooKeeperRuns", opened: "Opened", run: str, command: str) -> "Iterator[Journal]":
+    """The journal of ``run`` with the right to act: on our disk and in the ensemble, both whole."""
+    from dcctl.adapters.zookeeper import SharedJournal
+
+    runs.begin(run, command, limit_s=BEGIN_LIMIT_S)
+    try:
+        local, beyond = opened(runs.events(run, limit_s=APPEND_LIMIT_S))
+        for event in beyond:
+            runs.append(event, limit_s=APPEND_LIMIT_S)
+        yield SharedJournal(local, runs, limit_s=APPEND_LIMIT_S)
+    finally:
+        with suppress(DcctlError):  # the end of our session ends it too
+            runs.end(limit_s=PART_LIMIT_S)
 
 
 @contextmanager

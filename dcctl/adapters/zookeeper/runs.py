@@ -1,4 +1,4 @@
-"""``ports.Runs`` in ZooKeeper: ``/dcctl/<environment>/runs/{active,owner,<run>/<number>}``.
+"""``ports.Runs`` in ZooKeeper: ``/dcctl/<environment>/runs/{active,owner,<run>/{<number>,asked}}``.
 
 ``active`` says which run has the right to act and what it has begun; it is only ever changed against the
 version that the writer saw or wrote last, so of two writers one succeeds. ``owner`` is ephemeral: it tells
@@ -7,7 +7,11 @@ whether the session of that run lives. An event of a run is one transaction: ``a
 
 A run whose session ended is taken over by a change of ``active``, and not before what it had begun must be
 over: ``active`` names the time limit of each, and whoever takes over has seen that very version for as long,
-by its own clock. A run whose session ended and whose right nobody took goes on under its new session.
+by its own clock. A run whose session ended and whose right nobody took goes on under its new session. A run
+that is resumed takes the right in the same way under its own name, with a higher epoch: whoever had it before
+has lost it with that very change.
+
+``<run>/asked`` is what people ask of the run; it is changed against the version that was read.
 """
 
 import contextlib
@@ -15,6 +19,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,10 +28,10 @@ import tenacity
 from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
 
 from dcctl.adapters.zookeeper.leases import ANY_VERSION, CONFLICTS
-from dcctl.adapters.zookeeper.session import Answer, ZooKeeperSession
+from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.domain.event import Event
-from dcctl.domain.run import ActiveRun
-from dcctl.errors import LeadershipLost, Refused, Rejected, TimedOut, Unreachable
+from dcctl.domain.run import ActiveRun, Asked, Wish, decide_begin
+from dcctl.errors import LeadershipLost, NotFound, Refused, Rejected, TimedOut, Unreachable
 from dcctl.ports import Journal, Runs
 
 ATTEMPT_S = 3.0
@@ -49,6 +54,8 @@ class ZooKeeperRuns:
         self._record: dict[str, Any] = {}
         """What ``active`` says while the right is ours."""
         self._version = 0
+        self._known = False
+        """Whether our run has events already: it is resumed."""
         self._begun: dict[str, float] = {}
 
     def observe_active(self, *, limit_s: float) -> ActiveRun | None:
@@ -59,17 +66,22 @@ class ZooKeeperRuns:
         self._again(self._ensure_nodes, limit_s)
         while True:
             active, version, epoch = self._again(self._observe, deadline_s - self._clock())
-            if active is None or (not active.alive and active.free_in_s == 0):
+            why_not = decide_begin(active, run, command)
+            if not why_not:
                 record = {"run": run, "epoch": epoch + 1, "who": self._who, "command": command}
                 self._record, self._version, self._begun = record, version, {}
+                self._known = self._again(self._is_kept, deadline_s - self._clock())
                 if self._again(partial(self._change, f"begin {run}", []), deadline_s - self._clock()):
                     return
                 continue  # another was faster: say which
-            if active.alive or self._clock() + active.free_in_s > deadline_s:
-                raise Refused(
-                    "start a run", reasons=(active.sentence(),), next_command=f"dcctl run show {active.run}"
-                )
-            time.sleep(min(AGAIN_S, active.free_in_s))
+            assert active is not None  # noqa: S101  # it is why not
+            ends_s = active.free_in_s
+            if active.alive or ends_s == 0 or self._clock() + ends_s > deadline_s:
+                raise Refused("start a run", reasons=(why_not,), next_command=f"dcctl run show {active.run}")
+            time.sleep(min(AGAIN_S, ends_s))
+
+    def _is_kept(self, limit_s: float) -> bool:
+        return self._session.read(f"{self._runs}/{self._record['run']}", limit_s) is not None
 
     def append(self, event: Event, *, limit_s: float) -> None:
         self._note(event)
@@ -91,14 +103,76 @@ class ZooKeeperRuns:
 
     def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:
         folder = f"{self._runs}/{run}"
+        numbers = [name for name in self._children(folder, limit_s) if name.isdigit()]
+        # All at once: a run may have hundreds.
+        asked = [
+            self._session.sent(f"read {folder}/{name}", partial(self._client.get_async, f"{folder}/{name}"))
+            for name in numbers
+        ]
+        found = (self._session.wait(f"read {folder}", each, limit_s) for each in asked)
+        return tuple(_event(answer) for answer in found)
+
+    def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:
+        return tuple(name for name in self._children(self._runs, limit_s) if name not in ("active", "owner"))
+
+    def _children(self, folder: str, limit_s: float) -> list[str]:
         try:
-            names = self._session.ask(
-                f"list {folder}", lambda: self._client.get_children_async(folder), limit_s
+            return sorted(
+                self._session.ask(f"list {folder}", lambda: self._client.get_children_async(folder), limit_s)
             )
         except NoNodeError:
-            return ()
-        found = (self._session.read(f"{folder}/{name}", limit_s) for name in sorted(names))
-        return tuple(_event(answer) for answer in found if answer is not None)
+            return []
+
+    # What people ask.
+
+    def observe_asked(self, run: str, *, limit_s: float) -> tuple[Asked, ...]:
+        return self._read_asked(run, limit_s)[0]
+
+    def ask(self, run: str, asked: Asked, *, limit_s: float) -> None:
+        self._rewrite_asked(run, limit_s, lambda kept: [*_without(kept, asked.wish, asked.step), asked])
+
+    def withdraw(self, run: str, wish: Wish, *, limit_s: float) -> None:
+        self._rewrite_asked(run, limit_s, lambda kept: [each for each in kept if each.wish is not wish])
+
+    def _read_asked(self, run: str, limit_s: float) -> tuple[tuple[Asked, ...], int | None]:
+        answer = self._session.read(f"{self._runs}/{run}/asked", limit_s)
+        if answer is None:
+            return (), None
+        kept = _fields(answer[0]).get("asked", [])
+        return tuple(_asked(each) for each in kept), answer[1].version
+
+    def _rewrite_asked(
+        self, run: str, limit_s: float, change: "Callable[[tuple[Asked, ...]], list[Asked]]"
+    ) -> None:
+        """By compare-and-set, as often as another was faster within ``limit_s``."""
+        path, deadline_s = f"{self._runs}/{run}/asked", self._clock() + limit_s
+        while True:
+            kept, version = self._again(partial(self._read_asked, run), deadline_s - self._clock())
+            wanted = change(kept)
+            if list(kept) == wanted:
+                return
+            note = _note({"asked": [{**asdict(each), "at": each.at.isoformat()} for each in wanted]})
+            request = (
+                partial(self._client.create_async, path, note)
+                if version is None
+                else partial(self._client.set_async, path, note, version)
+            )
+            try:
+                self._session.ask(f"change {path}", request, max(AGAIN_S, deadline_s - self._clock()))
+            except NoNodeError as error:
+                raise NotFound("ask a run", on=run, saw="nothing is kept of it in ZooKeeper") from error
+            except (BadVersionError, NodeExistsError):
+                continue
+            return
+
+    def guards(self) -> tuple[tuple[str, int], ...]:
+        """Nodes and versions that hold only while our run has the right to act, for a transaction of
+        something that this right is for. Raises LeadershipLost where it is not ours."""
+        if not self._record:
+            raise LeadershipLost(
+                "act in a run", saw="no run of ours is active", next_command="dcctl run list"
+            )
+        return (f"{self._runs}/active", self._version), (f"{self._runs}/owner", ANY_VERSION)
 
     # One transaction.
 
@@ -122,7 +196,10 @@ class ZooKeeperRuns:
             for path, value in nodes:
                 change.create(path, value)
             if nodes == [] and not over:
-                change.create(f"{self._runs}/{self._record['run']}", content)
+                folder = f"{self._runs}/{self._record['run']}"
+                change.set_data(folder, content, ANY_VERSION) if self._known else change.create(
+                    folder, content
+                )
             results = self._session.ask(tried, change.commit_async, limit_s)
             errors = [each for each in results if isinstance(each, Exception)]
             if not errors:
@@ -189,7 +266,9 @@ class ZooKeeperRuns:
     def _note(self, event: Event) -> None:
         """What is begun and not ended: steps alone have effects."""
         name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
-        if event.type == "step.started":
+        if event.type == "run.resumed":
+            self._begun.clear()  # taking the right has waited for what the run's earlier life had begun
+        elif event.type == "step.started":
             self._begun[name] = float(event.fields.get("limit_s", 0.0))
         elif event.type in ("step.done", "step.failed"):
             self._begun.pop(name, None)
@@ -260,8 +339,16 @@ def _event_note(event: Event) -> bytes:
     )
 
 
-def _event(answer: Answer) -> Event:
-    assert answer is not None  # noqa: S101
+def _without(kept: tuple[Asked, ...], wish: Wish, step: str) -> list[Asked]:
+    return [each for each in kept if (each.wish, each.step) != (wish, step)]
+
+
+def _asked(fields: Mapping[str, Any]) -> Asked:
+    at = datetime.fromisoformat(fields["at"])
+    return Asked(Wish(fields["wish"]), fields["by"], at, fields.get("reason", ""), fields.get("step", ""))
+
+
+def _event(answer: tuple[bytes, Any]) -> Event:
     fields = _fields(answer[0])
     return Event(
         datetime.fromisoformat(fields["at"]), fields["run"], fields["seq"], fields["type"], fields["fields"]

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import pytest
 
 from dcctl.domain.event import Event
-from dcctl.errors import LeadershipLost, Refused
+from dcctl.domain.run import Asked, Wish
+from dcctl.errors import LeadershipLost, NotFound, Refused
 from dcctl.ports import Runs
 
 LIMIT_S = 8.0
@@ -115,3 +116,63 @@ class RunsContract:
         world.here.append(step("20260102-a", 1, "started"), limit_s=LIMIT_S)
         with pytest.raises(Refused, match="is active"):
             world.there.begin("20260102-b", "two", limit_s=1.0)
+
+    def test_a_move_that_was_broken_off_is_resumed_or_aborted_first(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "switchover apply --to west", limit_s=LIMIT_S)
+        world.end_session(world.here)
+        with pytest.raises(Refused, match=r"dcctl run resume 20260102-a .* dcctl run abort 20260102-a"):
+            world.there.begin("20260102-b", "drain east", limit_s=LIMIT_S)
+        world.there.begin("20260102-a", "switchover apply --to west", limit_s=LIMIT_S)
+        active = world.there.observe_active(limit_s=LIMIT_S)
+        assert active is not None
+        assert (active.run, active.epoch, active.alive) == ("20260102-a", 2, True)
+        with pytest.raises(LeadershipLost, match="20260102-a"):
+            world.here.append(step("20260102-a", 1, "started"), limit_s=LIMIT_S)
+
+    def test_the_same_command_and_a_failover_go_on_from_what_they_find(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "switchover apply --to west", limit_s=LIMIT_S)
+        world.end_session(world.here)
+        world.there.begin("20260102-b", "switchover apply --to west", limit_s=LIMIT_S)
+        world.end_session(world.there)
+        world.here.begin("20260102-c", "failover apply --lost east", limit_s=LIMIT_S)
+
+    def test_a_resumed_run_goes_on_in_the_same_journal(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "admit east", limit_s=LIMIT_S)
+        world.here.append(event("20260102-a", 1, "run.started", command="admit east"), limit_s=LIMIT_S)
+        world.here.append(step("20260102-a", 2, "started", limit_s=1.0), limit_s=LIMIT_S)
+        world.end_session(world.here)
+        world.there.begin("20260102-a", "admit east", limit_s=LIMIT_S)
+        world.there.append(event("20260102-a", 3, "run.resumed", by="bob"), limit_s=LIMIT_S)
+        assert [each.seq for each in world.there.events("20260102-a", limit_s=LIMIT_S)] == [1, 2, 3]
+        active = world.there.observe_active(limit_s=LIMIT_S)
+        assert active is not None
+        assert active.doing == ()
+        world.there.end(limit_s=LIMIT_S)
+        assert world.here.observe_runs(limit_s=LIMIT_S) == ("20260102-a",)
+
+    def test_a_run_that_ended_may_be_resumed_under_its_name(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "admit east", limit_s=LIMIT_S)
+        world.here.append(event("20260102-a", 1, "run.started", command="admit east"), limit_s=LIMIT_S)
+        world.here.end(limit_s=LIMIT_S)
+        world.there.begin("20260102-a", "admit east", limit_s=LIMIT_S)
+        world.there.append(event("20260102-a", 2, "run.resumed", by="bob"), limit_s=LIMIT_S)
+
+    def test_what_people_ask_is_there_for_the_run_to_read(self, world: RunsWorld) -> None:
+        at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+        with pytest.raises(NotFound):
+            world.there.ask("20260102-x", Asked(Wish.PAUSE, "bob", at), limit_s=LIMIT_S)
+        world.here.begin("20260102-a", "admit east", limit_s=LIMIT_S)
+        world.here.append(event("20260102-a", 1, "run.started", command="admit east"), limit_s=LIMIT_S)
+        assert world.here.observe_asked("20260102-a", limit_s=LIMIT_S) == ()
+        skip = Asked(Wish.SKIP, "bob", at, "seen by eye", "verification")
+        world.there.ask("20260102-a", Asked(Wish.PAUSE, "bob", at, "one"), limit_s=LIMIT_S)
+        world.there.ask("20260102-a", Asked(Wish.PAUSE, "ann", at, "two"), limit_s=LIMIT_S)
+        world.there.ask("20260102-a", skip, limit_s=LIMIT_S)
+        assert world.here.observe_asked("20260102-a", limit_s=LIMIT_S) == (
+            Asked(Wish.PAUSE, "ann", at, "two"),
+            skip,
+        )
+        world.there.withdraw("20260102-a", Wish.PAUSE, limit_s=LIMIT_S)
+        world.there.withdraw("20260102-a", Wish.ABORT, limit_s=LIMIT_S)
+        assert world.here.observe_asked("20260102-a", limit_s=LIMIT_S) == (skip,)
+        assert [each.seq for each in world.here.events("20260102-a", limit_s=LIMIT_S)] == [1]

@@ -1,0 +1,102 @@
+"""Runs as every machine sees them: their journals here and in the ensemble, and what is asked of them."""
+
+import getpass
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dcctl.domain.event import Event
+from dcctl.domain.run import ActiveRun, Run, decide_run, merge_events
+from dcctl.errors import DcctlError
+from dcctl.ports import Clock, Journal
+
+if TYPE_CHECKING:
+    from dcctl.adapters.zookeeper import ZooKeeperRuns
+    from dcctl.config.schema import Configuration
+
+SESSION_S = 10.0
+LOOK_LIMIT_S = 5.0
+
+Opened = Callable[[Sequence[Event]], tuple[Journal, tuple[Event, ...]]]
+"""Opens the journal of a run that is resumed, given what is kept of it for every machine."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What this machine and the ensemble know of runs. ``kept`` is None, and ``dark`` says why, where the
+    ensemble does not answer: then only what was run here is known."""
+
+    configuration: "Configuration"
+    kept: "ZooKeeperRuns | None"
+    dark: str
+    active: ActiveRun | None
+    elsewhere: tuple[str, ...]
+    """The names of the runs that the ensemble keeps."""
+
+    def names(self) -> tuple[str, ...]:
+        """All of them, oldest first."""
+        from dcctl.adapters.journal import runs
+
+        return tuple(sorted({*runs(self.configuration.state_directory), *self.elsewhere}))
+
+    def find(self, given: str) -> str:
+        """The one run that is meant. Raises NotFound."""
+        from dcctl.adapters.journal import find_run
+
+        return find_run(self.configuration.state_directory, given, self.elsewhere)
+
+    def read(self, run: str) -> tuple[Run, tuple[Event, ...]]:
+        """A run and its events, from wherever they go furthest. Raises Unreachable for a broken journal."""
+        from dcctl.adapters.journal import is_active, read_run, runs
+
+        state = self.configuration.state_directory
+        # In this order: a run that ends in between is then read with its end.
+        active = is_active(state, run) or (
+            self.active is not None and self.active.run == run and self.active.alive
+        )
+        here = read_run(state, run) if run in runs(state) else ()
+        kept: tuple[Event, ...] = ()
+        if self.kept is not None and run in self.elsewhere:
+            kept = self.kept.events(run, limit_s=LOOK_LIMIT_S)
+        events = merge_events(here, kept)
+        found = decide_run(run, events, active=active)
+        if not events and self.active is not None and self.active.run == run:
+            # Its process ended between taking the right and its first word.
+            return Run(run, self.active.command, found.outcome, None, 0.0, "", ()), events
+        return found, events
+
+
+@contextmanager
+def known(configuration: "Configuration") -> Iterator[Known]:
+    """A look at all runs. An ensemble that does not answer is a finding."""
+    from dcctl.adapters.zookeeper import ZooKeeperRuns
+    from dcctl.wiring import traffic
+
+    session = traffic.new_session(configuration, session_s=SESSION_S)
+    try:
+        try:
+            session.connect(limit_s=LOOK_LIMIT_S)
+            runs = ZooKeeperRuns(session, configuration.environment, who=who())
+            active = runs.observe_active(limit_s=LOOK_LIMIT_S)
+            found = Known(configuration, runs, "", active, runs.observe_runs(limit_s=LOOK_LIMIT_S))
+        except DcctlError as error:
+            found = Known(configuration, None, error.sentence(), None, ())
+        yield found
+    finally:
+        session.close()
+
+
+def resumed(configuration: "Configuration", run: str, *, clock: Clock) -> AbstractContextManager[Opened]:
+    """The right of ``run`` to act on this machine, and what opens its journal."""
+    from dcctl.adapters.journal import resume_run
+
+    return resume_run(
+        configuration.state_directory, run, environment=configuration.environment, now=clock.now
+    )
+
+
+def who() -> str:
+    """This person at this machine, for others."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
