@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dcctl.domain.artifact import Artifact
+from dcctl.domain.automation import Automation, Certificate, LastAction
 from dcctl.domain.business import BusinessHistory
 from dcctl.domain.capacity import Traffic
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
@@ -623,6 +624,28 @@ class Vantages(Protocol):
 
     def observe_vantages(self) -> tuple[Observation, ...]:
         """The observation of each vantage, sorted by name. Its age is for the reader to judge."""
+
+
+class Automations(Protocol):
+    """What people said of automatic action, and what it rests on, as the ensemble has it."""
+
+    def observe(self) -> Automation:
+        """What was said last; where nobody ever said anything, the configuration decides."""
+
+    def change(self, wanted: Automation, *, expected: int | None) -> Automation:
+        """Write it if it is still at version ``expected``; ``Refused`` when somebody wrote since."""
+
+    def observe_last(self) -> LastAction | None:
+        """The last automatic failover."""
+
+    def record_last(self, last: LastAction | None) -> None:
+        """Replace it; None: there was none."""
+
+    def observe_certificate(self, lost: str) -> Certificate | None:
+        """Whether the other site carries everything without ``lost``, as was last found out."""
+
+    def record_certificate(self, certificate: Certificate) -> None:
+        """Replace it."""
 
 
 class EdgeRuntime(Protocol):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from dcctl.domain.agent import STEER_LIMIT_S, WATCH_LIMIT_S, AgentReport, AgentView, LoopView
+from dcctl.domain.agent import STEER_LIMIT_S, AgentReport, AgentView, LoopView, turning
 from dcctl.engines.agent import Agent, Loop, Moment
 
 LOOK_S = 0.2
@@ -33,8 +33,9 @@ class Daemon:
         self._failure: BaseException | None = None
 
     def run(self, *, asked: Callable[[], bool], alive: Callable[[], None]) -> None:
-        """Both loops, until ``asked``; ``alive`` is called while both turn. Raises what ended one."""
-        loops = {"steer": self._agent.steer(), "watch": self._agent.watch()}
+        """All loops, until ``asked``; ``alive`` is called while all turn. Raises what ended one."""
+        agent = self._agent
+        loops = {"steer": agent.steer(), "watch": agent.watch(), "pulse": agent.pulse()}
         threads = [
             threading.Thread(target=self._drive, args=(loop,), name=name, daemon=True)
             for name, loop in loops.items()
@@ -43,7 +44,7 @@ class Daemon:
             thread.start()
         while not asked() and self._failure is None:
             view = self.report().view
-            if view.steered_age_s < STEER_LIMIT_S and view.watched_age_s < WATCH_LIMIT_S:
+            if turning(view):
                 alive()
             time.sleep(LOOK_S)
         self._stop.set()
@@ -56,7 +57,7 @@ class Daemon:
         """How the agent is doing now."""
         agent, now_s = self._agent, self._clock()
         acknowledged_s = self._acknowledged_s()
-        loops = {"steer": agent.steering, "watch": agent.watching}
+        loops = {"steer": agent.steering, "watch": agent.watching, "pulse": agent.pulsing}
         ages = {
             name: now_s - (self._began_s if progress.ended_s is None else progress.ended_s)
             for name, progress in loops.items()
@@ -70,11 +71,13 @@ class Daemon:
                 steered_age_s=ages["steer"],
                 watched_age_s=ages["watch"],
                 problem=agent.applied.problem if agent.applied else "",
+                pulsed_age_s=ages["pulse"],
             ),
             loops={name: LoopView(each.rounds, each.late_s) for name, each in loops.items()},
             states=agent.states,
             applied=agent.applied,
             results=agent.results,
+            verdicts=agent.verdicts,
         )
 
     def _drive(self, loop: Loop) -> None:

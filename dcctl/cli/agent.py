@@ -1,7 +1,12 @@
 """``dcctl agent``: watch every site from here, and keep the edge on this machine to what is wanted."""
 
+import getpass
+import os
 import socket
-from contextlib import closing
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +18,7 @@ from dcctl.errors import Unreachable, UsageError
 if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperSession
     from dcctl.config.schema import Configuration
+    from dcctl.engines.agent import Agent
 
 PORT = 8405
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # the edges and Prometheus ask from their own machines
@@ -31,8 +37,11 @@ RUNTIME_SOCKET = Path("/run/haproxy/agent.sock")
     metavar="PATH",
     help="HAProxy's runtime API; used where the machine carries an edge.",
 )
+@click.option("--compete", is_flag=True, help="Compete for the role controller, and run it while leading.")
 @command_options
-def agent(session: Session, *, name: str | None, listen: str, port: int, runtime_socket: Path) -> None:
+def agent(
+    session: Session, *, name: str | None, listen: str, port: int, runtime_socket: Path, compete: bool
+) -> None:
     """Watch and steer until asked to end; a service on edges and on the witness.
 
     Publishes what its probes see into ZooKeeper, keeps the edge beside it to the sites that are wanted in
@@ -55,7 +64,10 @@ def agent(session: Session, *, name: str | None, listen: str, port: int, runtime
             acknowledged_s=lambda: ensemble.acknowledged_s,
             session_s=lambda: _granted_s(ensemble),
         )
-        with closing(AgentPage(daemon.report, address=listen, port=port)):
+        with (
+            closing(AgentPage(daemon.report, address=listen, port=port)),
+            _candidacy(session, configuration, made) if compete else nullcontext(),
+        ):
             ensemble.begin()
             notify(READY)
             try:
@@ -65,6 +77,36 @@ def agent(session: Session, *, name: str | None, listen: str, port: int, runtime
                     made.leave()
                 except Unreachable as error:
                     click.echo(f"the observation ends with its session: {error}", err=True)
+
+
+@contextmanager
+def _candidacy(session: Session, configuration: "Configuration", made: "Agent") -> "Iterator[None]":
+    """The controller runs here while this agent leads its role."""
+    from dcctl import wiring
+    from dcctl.adapters.guard import boot_clock
+    from dcctl.agent.candidate import Candidate
+    from dcctl.domain.automation import CONTROLLER
+    from dcctl.domain.leadership import Term
+    from dcctl.wiring.traffic import SESSION_S
+
+    environment = ("-e", session.environment) if session.environment else ()
+    argv = [sys.executable, "-P", "-m", "dcctl.cli.main", *environment, "controller", "--name", made.vantage]
+    with closing(wiring.leases(configuration, session_s=SESSION_S)) as leases:
+        leases.begin()
+        candidate = Candidate(
+            leases,
+            argv,
+            new_term=lambda epoch: Term(
+                CONTROLLER, epoch, getpass.getuser(), made.vantage, os.getpid(), datetime.now(UTC)
+            ),
+            eligible=made.is_eligible,
+            superseded=made.is_superseded,
+            clock=boot_clock,
+            tell=lambda sentence: click.echo(f"controller: {sentence}", err=True),
+        )
+        candidate.start()
+        with closing(candidate):
+            yield
 
 
 def _known(configuration: "Configuration", vantage: str) -> None:

@@ -41,6 +41,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "admit": ("dcctl.cli.admit:admit", "Put a site that came back into rotation, once it has caught up."),
     "agent": ("dcctl.cli.agent:agent", "Watch every site from here and steer this edge; a service."),
+    "automation": (
+        "dcctl.cli.automation:automation",
+        "Whether a failover may start without a person: show, pause, resume, mode.",
+    ),
+    "controller": ("dcctl.cli.controller:controller", "What gives up a lost site by itself; agents run it."),
     "leader": ("dcctl.cli.leader:leader", "Who leads a role, and running a command only while leading."),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines: list, show."),

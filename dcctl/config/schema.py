@@ -23,6 +23,7 @@ from dcctl.config.fields import (
     Endpoint,
     File,
     Flag,
+    IdentityEndpoint,
     Name,
     NamespaceName,
     PrivateKeyFile,
@@ -75,6 +76,7 @@ REQUIRED_SECRETS: Mapping[str, tuple[str, ...]] = {
         "swift_temp_url",
     ),
     "replication": ("postgresql_app", "swift_realm_key", "swift_container_key"),
+    "agent": ("postgresql_app", "patroni_api"),
 }
 """The secrets that each role uses, by their names under ``secrets``."""
 
@@ -209,13 +211,14 @@ class Rules(Section):
 class Keystone(Section):
     """The identity service that Swift asks about tokens; its service password is ``swift_admin``."""
 
-    auth_url: Endpoint
-    """As its clients call it, such as https://keystone.example.org:5000."""
+    auth_url: IdentityEndpoint
+    """As its clients call it, such as https://keystone.example.org:5000, with or without /v3."""
     ca_file: File | None = None
     user: Text = "swift"
     """Swift's own account there, in the service project; it may validate tokens."""
     project: Text = "service"
     domain: Text = "Default"
+    """Of that user and project, and of the documents'."""
     operator_roles: tuple[Text, ...] = ("admin", "member")
     """Who holds one of these in a project owns the project's account."""
 

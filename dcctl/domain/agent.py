@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.traffic import EdgeApplied, SiteState
+from dcctl.domain.verdict import SiteVerdict
 
 STEER_LIMIT_S = 10.0
 """A round of steering that began longer ago has not ended: something holds it."""
 WATCH_LIMIT_S = 30.0
 """The same for a round of probes, each of which has a time limit of its own."""
+PULSE_LIMIT_S = 10.0
+"""The same for a round of the quick ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class AgentView:
     steered_age_s: float
     watched_age_s: float
     problem: str = ""
+    pulsed_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,21 @@ class AgentReport:
     states: tuple[SiteState, ...] = ()
     applied: EdgeApplied | None = None
     results: tuple[ProbeResult, ...] = ()
+    verdicts: tuple[SiteVerdict, ...] = ()
+    """What each site is, as seen from here."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
         return decide_agent_health(self.view)
+
+
+def turning(view: AgentView) -> bool:
+    """Whether all its loops turn; a supervisor ends an agent whose loops do not."""
+    return (
+        view.steered_age_s < STEER_LIMIT_S
+        and view.watched_age_s < WATCH_LIMIT_S
+        and view.pulsed_age_s < PULSE_LIMIT_S
+    )
 
 
 def decide_agent_health(view: AgentView) -> tuple[str, ...]:
@@ -71,6 +86,8 @@ def decide_agent_health(view: AgentView) -> tuple[str, ...]:
         reasons.append(f"the edge was last steered {view.steered_age_s:.1f} s ago")
     if view.watched_age_s > WATCH_LIMIT_S:
         reasons.append(f"the last round of probes ended {view.watched_age_s:.1f} s ago")
+    if view.pulsed_age_s > PULSE_LIMIT_S:
+        reasons.append(f"the sites' pulses were last felt {view.pulsed_age_s:.1f} s ago")
     if view.problem:
         reasons.append(view.problem)
     return tuple(reasons)

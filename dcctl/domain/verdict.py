@@ -242,7 +242,8 @@ class Settled:
 
 STEADY_S = 60.0
 """A site that changed within so long before flaps."""
-LOOKS_NEEDED = 2
+LOOKS_NEEDED = 1
+"""Of the one who decides; each vantage has missed two probes by then, and the plan takes a look of its own."""
 LOOKS_OF_A_FLAPPING_SITE = 10
 
 
@@ -257,8 +258,8 @@ def decide_settled(before: Settled | None, verdict: SiteVerdict, now_s: float) -
 
 
 def why_not_settled(settled: Settled | None) -> tuple[str, ...]:
-    """Why a verdict is not to be acted on yet: it must be seen twice in a row, and for longer where the
-    site went and came within the last minute."""
+    """Why a verdict is not to be acted on yet: it must be seen so for longer where the site went and came
+    within the last minute."""
     if settled is None:
         return ("nobody has looked yet",)
     site = settled.verdict.site

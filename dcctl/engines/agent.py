@@ -1,4 +1,5 @@
-"""An agent's two loops: steering its edge after what is wanted of the sites, and watching them.
+"""An agent's loops: steering its edge after what is wanted of the sites, feeling each site's pulse, and
+watching everything that they serve.
 
 Each is a generator that yields how many seconds it would wait and receives the moment then. They are
 driven side by side, so that a slow probe delays no weight; what they share is replaced, never changed.
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from dcctl.domain.probe import ProbeResult
+from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import (
     EdgeApplied,
@@ -22,11 +23,25 @@ from dcctl.domain.traffic import (
     decide_applied,
     decide_weights,
 )
+from dcctl.domain.verdict import (
+    WITNESS,
+    Evidence,
+    SiteVerdict,
+    Vantage,
+    decide_sight,
+    decide_vantage,
+    decide_verdict,
+)
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import EdgeRuntime, Sites, Vantages
 
 STEER_EVERY_S = 0.5
+PULSE_EVERY_S = 1.0
+"""From the beginning of one round of quick probes to the next."""
+PULSE_PAUSE_S = 0.1
 WATCH_EVERY_S = 2.0
+SUPERSEDED_AFTER_S = 60.0
+"""The witness's agent takes the controller's role back when it has been there for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,8 @@ class Progress:
 class Agent:
     """One vantage. ``edge`` is None where it stands beside none (the witness).
 
-    ``probe`` makes one round of probes, each within its time limit.
+    ``probe`` makes one round of probes, each within its time limit; ``feel`` a round of those alone that
+    say at once whether anything of a site answers.
     """
 
     vantage: str
@@ -63,14 +79,23 @@ class Agent:
     vantages: Vantages
     edge: EdgeRuntime | None
     probe: Callable[[], tuple[ProbeResult, ...]]
+    feel: Callable[[], tuple[ProbeResult, ...]] = tuple
     states: tuple[SiteState, ...] = ()
     """What the ensemble last said."""
     applied: EdgeApplied | None = None
     results: tuple[ProbeResult, ...] = ()
+    felt: tuple[ProbeResult, ...] = ()
     unreached: str = ""
     """Why the ensemble could not be asked, the last time; empty is well."""
     steering: Progress = field(default_factory=Progress)
     watching: Progress = field(default_factory=Progress)
+    pulsing: Progress = field(default_factory=Progress)
+    verdicts: tuple[SiteVerdict, ...] = ()
+    """What each site is, as seen from here."""
+    judged: bool = False
+    """Whether the vantages were read, the last time."""
+    witness_since_s: float | None = None
+    """Since when the witness has been seen to publish."""
 
     def steer(self) -> Loop:
         """Bring the edge to what is wanted, again and again."""
@@ -91,18 +116,81 @@ class Agent:
             self._publish(moment.at)
             yield from _until_next(self.watching, WATCH_EVERY_S)
 
+    def pulse(self) -> Loop:
+        """Ask each site for a sign of life and publish at once what came, every second."""
+        moment = yield 0.0
+        while True:
+            began_s = moment.now_s
+            self.felt = self.feel()
+            moment = yield 0.0
+            self._publish(moment.at)
+            self._judge(moment.now_s)
+            ended = yield 0.0
+            self.pulsing.rounds += 1
+            self.pulsing.ended_s = ended.now_s
+            pause_s = max(PULSE_PAUSE_S, began_s + PULSE_EVERY_S - ended.now_s)
+            moment = yield pause_s
+            self.pulsing.late_s = max(0.0, moment.now_s - ended.now_s - pause_s)
+
+    def is_eligible(self) -> bool:
+        """Whether this place is to contend for the controller's role: the witness is, which the loss of no
+        site takes along, and a site's agent while the witness is not there."""
+        return self.place == WITNESS or (self.judged and self.witness_since_s is None)
+
+    def is_superseded(self) -> bool:
+        """Whether the witness is back, and has been for a while: a failover under way ends sooner."""
+        since_s, ended_s = self.witness_since_s, self.pulsing.ended_s
+        if self.place == WITNESS or since_s is None or ended_s is None:
+            return False
+        return ended_s - since_s > SUPERSEDED_AFTER_S
+
     def leave(self) -> None:
         """Nothing of this vantage is left in the ensemble; where that cannot be said, its session ends it."""
         self.vantages.withdraw()
 
     def _publish(self, at: datetime) -> None:
         observation = Observation(
-            self.vantage, self.place, at, self.watching.rounds + 1, self.results, self.applied
+            self.vantage, self.place, at, self.watching.rounds + 1, self.results, self.applied, self.felt
         )
         try:
             self.vantages.publish(observation)
         except Unreachable as error:
             self.unreached = error.sentence()
+
+    def _judge(self, now_s: float) -> None:
+        """What each site is, as seen from here; and since when the witness is there."""
+        try:
+            seen, quorum = self.vantages.observe_vantages(), True
+        except Unreachable as error:
+            self.unreached = error.sentence()
+            seen, quorum = (), False
+        at = max((each.at for each in seen if each.vantage == self.vantage), default=None)
+        sites = [state.site for state in self.states]
+        worth = tuple(decide_vantage(each, sites, at) for each in seen) if at is not None else ()
+        witness = any(each.place == WITNESS and each.fresh for each in worth)
+        if not witness:
+            self.witness_since_s = None
+        elif self.witness_since_s is None:
+            self.witness_since_s = now_s
+        self.judged = quorum and at is not None
+        self.verdicts = tuple(decide_verdict(self._evidence(site, worth, quorum=quorum)) for site in sites)
+
+    def _evidence(self, site: str, worth: tuple[Vantage, ...], *, quorum: bool) -> Evidence:
+        right = [each for each in self.felt if each.site == site and each.ok]
+        return Evidence(
+            site=site,
+            place=self.place,
+            own=decide_sight(self.felt, site),
+            vantages=worth,
+            quorum=quorum,
+            answers=tuple(dict.fromkeys(each.target for each in right)),
+            voters=tuple(each.target for each in right if each.kind == "zookeeper"),
+            troubles=tuple(
+                f"{each.name}: {each.saw}"
+                for each in self.felt
+                if each.site == site and each.ok is False and each.health is Health.DOWN
+            ),
+        )
 
     def _apply(self) -> EdgeApplied | None:
         self._read_states()

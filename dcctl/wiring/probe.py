@@ -22,6 +22,10 @@ OPERATOR = "operator"
 FRESH_S = 30.0
 """A round that comes later than this after the one before begins its counting anew."""
 
+QUICK_KINDS = ("tcp", "zookeeper", "patroni")
+QUICK_LIMIT_S = 0.8
+QUICK_TIMES = 2
+"""Two that are missed in a row, one a second, make a site dark for a vantage."""
 REACH_LIMIT_S = 2.0
 """For a connection to a cloud's API."""
 
@@ -38,6 +42,15 @@ def probe_specs(configuration: "Configuration", place: str = OPERATOR) -> "tuple
         if api is not None
     }
     return probing.probes(configuration, apis=apis, operator=operator)
+
+
+def quick_specs(configuration: "Configuration", place: str) -> "tuple[ProbeSpec, ...]":
+    """What says at once whether anything of a site answers: no page, no login, no library."""
+    return tuple(
+        replace(each, timeout_s=QUICK_LIMIT_S, rise=QUICK_TIMES, fall=QUICK_TIMES)
+        for each in probe_specs(configuration, place)
+        if each.kind in QUICK_KINDS and each.site in configuration.sites and each.target != each.site
+    )
 
 
 def _is_file(path: str) -> bool:

@@ -2,8 +2,9 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dcctl.errors import DcctlError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dcctl.engines.status import Ask
     from dcctl.engines.traffic import Means
     from dcctl.ports import Clock, Journal
+    from dcctl.wiring.runs import Opened
 
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 10.0
@@ -118,6 +120,12 @@ class Stage:
             with suppress(DcctlError):  # the end of our session ends it too
                 self.runs.end(limit_s=REQUEST_LIMIT_S)
 
+    def resuming(self, opened: "Opened", run: str, command: str) -> "AbstractContextManager[Journal]":
+        """The same for a run that ended or was broken off, with its journal so far."""
+        from dcctl.wiring.failover import resuming
+
+        return resuming(self.runs, opened, run, command)
+
 
 @contextmanager
 def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Iterator[Stage]":
@@ -157,7 +165,8 @@ def agent(
     from dcctl.adapters.haproxy import HaproxyRuntime
     from dcctl.config import expand
     from dcctl.engines.agent import Agent
-    from dcctl.wiring.probe import probe_round
+    from dcctl.engines.controller import OwnClock
+    from dcctl.wiring.probe import probe_round, quick_specs
 
     place = places(configuration)[vantage]
     has_edge = vantage in {machine.name for machine in expand.with_role(configuration, "edge")}
@@ -166,9 +175,10 @@ def agent(
         place=place,
         places=places(configuration),
         sites=sites_of(configuration, session),
-        vantages=vantages_of(configuration, session),
+        vantages=OwnClock(vantages_of(configuration, session), lambda: datetime.now(UTC)),
         edge=HaproxyRuntime(runtime_socket, limit_s=EDGE_LIMIT_S) if has_edge else None,
         probe=probe_round(configuration, place),
+        feel=probe_round(configuration, place, specs=quick_specs(configuration, place)),
     )
 
 

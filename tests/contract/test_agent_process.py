@@ -29,7 +29,7 @@ from dcctl.adapters.zookeeper import ZooKeeperSession
 # The configuration knows ZooKeeper's usual port alone; here it listens elsewhere.
 traffic.new_session = lambda _configuration: ZooKeeperSession(sys.argv[1], session_s=2.0, clock=boot_clock)
 from dcctl.wiring import probe
-probe.probe_round = lambda _configuration, _place: tuple
+probe.probe_round = lambda _configuration, _place, specs=None: tuple
 from dcctl.cli.main import main
 main(sys.argv[2:])
 """

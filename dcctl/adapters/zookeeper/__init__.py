@@ -1,5 +1,6 @@
 """ZooKeeper, and the only place that imports kazoo: its servers one by one, and what is kept there."""
 
+from dcctl.adapters.zookeeper.automation import ZooKeeperAutomation, read_automation
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
 from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
 from dcctl.adapters.zookeeper.pause import ZooKeeperPauses
@@ -12,6 +13,7 @@ from dcctl.adapters.zookeeper.work import ZooKeeperWork
 __all__ = [
     "PORT",
     "SharedJournal",
+    "ZooKeeperAutomation",
     "ZooKeeperLeases",
     "ZooKeeperRuns",
     "ZooKeeperSession",
@@ -21,5 +23,6 @@ __all__ = [
     "ZooKeeperVoters",
     "ZooKeeperWork",
     "parse_srvr",
+    "read_automation",
     "read_states",
 ]

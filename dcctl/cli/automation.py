@@ -1,0 +1,209 @@
+"""``dcctl automation show|pause|resume|mode``: whether a failover may start without a person."""
+
+import getpass
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcctl.cli.output import emit
+from dcctl.cli.session import Session, command_options
+from dcctl.errors import Refused
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dcctl.config.schema import Configuration
+    from dcctl.domain.automation import Mode
+    from dcctl.ports import Automations
+
+LOOK_LIMIT_S = 5.0
+CAPACITY_LIMIT_S = 25.0
+CONFIGURED = "configured"
+
+reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; shown to everybody.")
+
+
+@click.group()
+def automation() -> None:
+    """Whether a failover may start without a person: show, pause, resume, mode."""
+
+
+@automation.command()
+@command_options
+def show(session: Session) -> None:
+    """Show the mode in force, who paused it why, who may act, and what the last automatic failover was."""
+    configuration = session.configuration()
+    with _said(configuration) as said:
+        document = _document(configuration, said)
+    emit(session, document, lambda console: _draw(console, document))
+
+
+@automation.command()
+@reason_option
+@command_options
+def pause(session: Session, *, reason: str) -> None:
+    """Stop every automatic action within a second, one that is under way too, until it is resumed."""
+    _change(session, reason=reason, paused=True)
+
+
+@automation.command()
+@click.option("--reason", default="", metavar="TEXT", help="Why; shown to everybody.")
+@command_options
+def resume(session: Session, *, reason: str) -> None:
+    """Let automatic actions go on, as far as the mode says."""
+    _change(session, reason=reason, paused=False)
+
+
+@automation.command()
+@click.argument("which", type=click.Choice(["automatic", "manual", CONFIGURED]))
+@reason_option
+@command_options
+def mode(session: Session, *, which: str, reason: str) -> None:
+    """Who starts a failover from now on, whatever dcctl.yaml says; `configured` leaves it to that again.
+
+    For automatic it is found out first whether each site could carry everything alone, which the
+    controller cannot find out when a cloud is dark.
+    """
+    from dcctl.domain.automation import Mode
+
+    if which == CONFIGURED:
+        _change(session, reason=reason, as_configured=True)
+    else:
+        _change(session, reason=reason, mode=Mode(which))
+
+
+def _change(
+    session: Session,
+    *,
+    reason: str,
+    paused: bool | None = None,
+    mode: "Mode | None" = None,
+    as_configured: bool = False,
+) -> None:
+    from dcctl.domain.automation import Mode
+    from dcctl.engines.controller import change_automation
+    from dcctl.wiring.automation import configured_mode
+
+    configuration = session.configuration()
+    with _said(configuration) as said:
+        wanted = configured_mode(configuration) if as_configured else mode
+        if wanted is Mode.AUTOMATIC:
+            _may_be_automatic(configuration)
+            _certify(configuration, said)
+        change_automation(
+            said,
+            by=_who(),
+            at=datetime.now(UTC),
+            reason=reason,
+            paused=paused,
+            mode=mode,
+            as_configured=as_configured,
+        )
+        document = _document(configuration, said)
+    emit(session, document, lambda console: _draw(console, document))
+
+
+def _may_be_automatic(configuration: "Configuration") -> None:
+    """The rules that `automation.mode: automatic` has in dcctl.yaml (dcctl.config.rules)."""
+    from dcctl.config import expand
+
+    reasons = []
+    if configuration.witness is None:
+        reasons.append("automatic needs a witness: two sites alone cannot tell who is cut off")
+    elif not any(each.place == "witness" for each in expand.with_role(configuration, "agent")):
+        reasons.append("automatic needs an agent at the witness: it is the vantage that decides")
+    if not configuration.rules.quorum_survives_any_place:
+        reasons.append("automatic needs a quorum that survives any place")
+    if reasons:
+        raise Refused("make automation automatic", reasons=tuple(reasons))
+
+
+def _certify(configuration: "Configuration", said: "Automations") -> None:
+    """Find out what losing each site would mean, and keep it for the controller."""
+    from dcctl.cli.move import ask_within
+    from dcctl.engines.controller import certify
+    from dcctl.wiring.capacity import capacity
+
+    for site in configuration.sites:
+        found = capacity(configuration, site, ask=ask_within(CAPACITY_LIMIT_S))
+        said.record_certificate(certify(found, _who(), datetime.now(UTC)))
+
+
+@contextmanager
+def _said(configuration: "Configuration") -> "Iterator[Automations]":
+    from dcctl.wiring.automation import automations
+
+    with automations(configuration) as said:
+        yield said
+
+
+def _document(configuration: "Configuration", said: "Automations") -> dict[str, Any]:
+    from dcctl.domain.automation import CONTROLLER
+    from dcctl.wiring.automation import configured_mode
+
+    now, last, configured = said.observe(), said.observe_last(), configured_mode(configuration)
+    certificates = {site: said.observe_certificate(site) for site in configuration.sites}
+    return {
+        "mode": now.mode_in_force(configured),
+        "configured": configured,
+        "paused": now.paused,
+        "reason": now.reason,
+        "by": now.by,
+        "at": now.at,
+        "controller": _controller(configuration, CONTROLLER),
+        "last": {"site": last.site, "run": last.run, "at": last.at, "done": last.done} if last else None,
+        "capacity": {
+            site: {"fits": each.fits, "reasons": each.reasons, "by": each.by, "at": each.at}
+            if each is not None
+            else None
+            for site, each in certificates.items()
+        },
+    }
+
+
+def _controller(configuration: "Configuration", role: str) -> str | None:
+    """Who may act now."""
+    from contextlib import closing
+
+    from dcctl import wiring
+
+    with closing(wiring.leases(configuration, session_s=LOOK_LIMIT_S)) as leases:
+        leases.connect(limit_s=LOOK_LIMIT_S)
+        state = leases.observe_role(role, limit_s=LOOK_LIMIT_S)
+    return state.term.holder if state.term is not None else None
+
+
+def _draw(console: "Console", document: Mapping[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    paused = " and PAUSED" if document["paused"] else ""
+    table.add_row("automation", Text(f"{document['mode']}{paused}", style="yellow" if paused else ""))
+    if document["by"]:
+        why = f": {document['reason']}" if document["reason"] else ""
+        table.add_row("said by", f"{document['by']} at {document['at']:%Y-%m-%d %H:%M:%S} UTC{why}")
+    table.add_row("in dcctl.yaml", str(document["configured"]))
+    table.add_row("controller", document["controller"] or Text("nobody", style="yellow"))
+    if (last := document["last"]) is not None:
+        told = {True: "done", False: "did not end well", None: "may not be over"}[last["done"]]
+        table.add_row("last", f"{last['site']} at {last['at']:%Y-%m-%d %H:%M:%S} UTC, {told} {last['run']}")
+    for site, each in document["capacity"].items():
+        table.add_row(f"without {site}", _carries(each))
+    console.print(table)
+
+
+def _carries(certificate: Mapping[str, Any] | None) -> str:
+    if certificate is None:
+        return "nobody has found out yet whether the other site carries everything: dcctl capacity --lose"
+    told = "the other site carries everything" if certificate["fits"] else "; ".join(certificate["reasons"])
+    return f"{told} (found out at {certificate['at']:%Y-%m-%d %H:%M} UTC)"
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
