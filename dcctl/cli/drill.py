@@ -82,7 +82,7 @@ def show_plan(session: Session, *, given: str, site: str | None) -> None:
     configuration = session.configuration()
     asked = _load(configuration, given, site)
     with stage_of(session, configuration, asked) as stage:
-        _system, plan = _plan(configuration, asked, _fault(configuration), stage)
+        _system, plan = _plan(configuration, asked, _fault(configuration), stage, ahead=True)
     emit(session, plan_document(plan), lambda console: draw_plan(console, plan))
 
 
@@ -158,7 +158,12 @@ def _fault(configuration: "Configuration") -> "Fault":
 
 
 def _plan(
-    configuration: "Configuration", asked: "Drill", fault: "Fault", stage: "Stage | None"
+    configuration: "Configuration",
+    asked: "Drill",
+    fault: "Fault",
+    stage: "Stage | None",
+    *,
+    ahead: bool = False,
 ) -> "tuple[System, DrillPlan]":
     """Look at everything and decide. Raises Refused with every reason."""
     from dcctl import wiring
@@ -174,7 +179,7 @@ def _plan(
     status = decide_status(configuration.environment, system.hosts, view)
     pending = [f"{undo.sentence()} (run {run})" for run, undo in wiring.pending_undos(configuration)]
     held = leaders(stage.means) if stage is not None else {}
-    plan = decide_drill(asked, system.hosts, status, pending=pending, leaders=held)
+    plan = decide_drill(asked, system.hosts, status, pending=pending, leaders=held, ahead=ahead)
     if isinstance(plan, Refusal):
         raise Refused(
             f"run drill {asked.name}",

@@ -129,12 +129,14 @@ def decide_drill(
     *,
     pending: Sequence[str] = (),
     leaders: Mapping[str, str] | None = None,
+    ahead: bool = False,
 ) -> DrillPlan | Refusal:
     """Whether ``drill`` may begin now, and what it would do.
 
     It may when nothing needs attention (``status.problems``), no earlier undo is ``pending``, the standby
     is close behind, its target exists and holds what it must, and what remains still holds a quorum and an
-    edge. ``leaders`` are the sites at which roles are held.
+    edge. ``leaders`` are the sites at which roles are held. ``ahead``: what the target must hold may still
+    be elsewhere, and the plan begins with bringing it there.
     """
     database = status.database
     reasons = [*(f"an earlier undo is pending: {each}" for each in pending), *status.problems]
@@ -148,7 +150,8 @@ def decide_drill(
         known = ", ".join(each.name for each in status.sites)
         reasons.append(f"the site to cut, {drill.cut_site}, is none of {known}")
         return Refusal(tuple(reasons))
-    reasons += decide_misplaced(drill, status, leaders or {})
+    misplaced = decide_misplaced(drill, status, leaders or {})
+    reasons += [] if ahead else misplaced
     radius = decide_blast_radius(site, hosts, status)
     if radius.voters_left < status.quorum_needed:
         reasons.append(
@@ -164,7 +167,10 @@ def decide_drill(
         primary=database.primary,
         standby=database.synchronous[0],
         sites=tuple(each.name for each in status.sites),
-        steps=_steps(drill, site),
+        steps=(
+            *(f"switchover to {site} first, as a run of its own: {reason}" for reason in misplaced[:1]),
+            *_steps(drill, site),
+        ),
     )
 
 

@@ -441,6 +441,27 @@ def test_a_pending_undo_is_a_reason() -> None:
     assert plan.reasons[0] == "an earlier undo is pending: heal site east"
 
 
+def test_what_the_target_must_hold_is_brought_there_ahead_or_is_a_reason() -> None:
+    bench = Bench()
+    clouds = {site: FakeMachines(FakeCloud(site), "test").observe_servers for site in SITES}
+    status = without_machines(bench.ports(), clouds)
+    asked = replace(DRILL, cut_site="west", holds=("primary", "auction"))
+    leaders = {"auction": "east"}
+    refused = decide_drill(asked, HOSTS, status, leaders=leaders)
+    assert isinstance(refused, Refusal)
+    assert refused.reasons == (
+        "west does not hold the primary: east does",
+        "west does not hold the role auction: east does",
+    )
+    plan = decide_drill(asked, HOSTS, status, leaders=leaders, ahead=True)
+    assert isinstance(plan, DrillPlan)
+    assert plan.steps[0].startswith("switchover to west first")
+    there = replace(asked, cut_site="east")
+    held = decide_drill(there, HOSTS, status, leaders=leaders, ahead=True)
+    assert isinstance(held, DrillPlan)
+    assert not [step for step in held.steps if "switchover" in step]
+
+
 def test_the_report_is_the_same_when_it_is_made_again() -> None:
     bench = Bench()
     bench.run()
