@@ -176,7 +176,7 @@ def acting(stack: Stack) -> list[str]:
 
 def test_documents_are_kept_and_carried_and_a_second_deploy_changes_nothing(stack: Stack) -> None:
     """The checks put a document at each site, read it back by its hash, and see it at the other."""
-    deployed = json.loads(stack.dcctl("deploy", "swift", "replication", "--together", "-o", "json"))
+    deployed = json.loads(stack.dcctl("deploy", "swift", "replication", "agent", "--together", "-o", "json"))
     assert deployed["changed"] == 0, deployed["changes"]
     checked = {(each["machine"], each["role"]) for each in deployed["findings"] if each["passed"]}
     apps = ("east-app-1", "west-app-1")
