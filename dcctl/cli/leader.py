@@ -22,7 +22,7 @@ from dcctl.errors import Interrupted, LeadershipLost, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dcctl.adapters.epoch import PostgresEpochs
+    from dcctl.adapters.postgres.epoch import PostgresEpochs
     from dcctl.adapters.zookeeper import ZooKeeperLeases
     from dcctl.config.schema import Configuration
     from dcctl.domain.leadership import Epoch, RoleState, Term

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from dcctl.adapters.acceptance import TestinfraAcceptance
     from dcctl.adapters.accepted import AcceptedCopies
     from dcctl.adapters.ansible import AnsiblePlaybooks
-    from dcctl.adapters.epoch import PostgresEpochs
     from dcctl.adapters.file_tree import DirectoryTree
     from dcctl.adapters.guard import WatchedCommand
     from dcctl.adapters.journal import FileJournal
     from dcctl.adapters.openstack import OpenStackMachines
     from dcctl.adapters.outbox import PostgresOutbox
+    from dcctl.adapters.postgres.epoch import PostgresEpochs
     from dcctl.adapters.replication_base import SqliteBase
     from dcctl.adapters.replication_metrics import ReplicationMetrics
     from dcctl.adapters.ssh import SshRemote
@@ -517,7 +517,7 @@ def epochs(configuration: Configuration) -> "PostgresEpochs":
 
 
 def epochs_at(conninfo: str, *, password: str | None = None) -> "PostgresEpochs":
-    from dcctl.adapters.epoch import PostgresEpochs
+    from dcctl.adapters.postgres.epoch import PostgresEpochs
 
     return PostgresEpochs(conninfo, password=password)
 

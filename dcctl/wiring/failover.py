@@ -106,7 +106,7 @@ def stage(
     (``shell.at_once``). ``dcctl`` is how the next command begins.
     """
     from dcctl import wiring
-    from dcctl.adapters.write_proof import PostgresWriteProof
+    from dcctl.adapters.postgres.write_proof import PostgresWriteProof
     from dcctl.adapters.zookeeper import ZooKeeperRuns
     from dcctl.config import expand
     from dcctl.config.reference import resolve

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from postgres import PASSWORD, Postgres, free_port, running_postgres
 
-from dcctl.adapters.write_proof import PostgresWriteProof
+from dcctl.adapters.postgres.write_proof import PostgresWriteProof
 from dcctl.errors import Unreachable
 
 

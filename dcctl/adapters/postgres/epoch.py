@@ -9,6 +9,7 @@ the schema of the application (procurement/procurement/schema.sql).
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from dcctl.adapters.postgres.session import cancelled_after, first_line
 from dcctl.domain.leadership import Epoch, Term
 from dcctl.errors import NotFound, Refused, TimedOut, Unreachable, UsageError
 
@@ -29,7 +30,7 @@ class PostgresEpochs:
         try:
             given = conninfo_to_dict(conninfo)
         except psycopg.ProgrammingError as error:
-            raise UsageError("read the connection string of the database", saw=_first_line(error)) from None
+            raise UsageError("read the connection string of the database", saw=first_line(error)) from None
         if "password" in given:
             raise UsageError("connect to the database", saw="give its password in PGPASSWORD or PGPASSFILE")
         self._conninfo = conninfo
@@ -42,7 +43,10 @@ class PostgresEpochs:
 
     def bump(self, term: Term, *, limit_s: float) -> None:
         notices: list[str] = []
-        with self._connected("put the epoch in force", term.role, limit_s) as connection:
+        with (
+            self._connected("put the epoch in force", term.role, limit_s) as connection,
+            cancelled_after(limit_s, connection),
+        ):
             # The COMMIT must wait for the synchronous standby, whatever this role's default is. One that
             # stopped waiting ends with a warning: it may be undone by a failover, so it is tried again.
             connection.add_notice_handler(lambda notice: notices.append(f"{notice.severity_nonlocalized}"))
@@ -50,6 +54,7 @@ class PostgresEpochs:
             connection.execute(
                 "SELECT role_epoch_bump(%s, %s, %s)", (term.role, term.epoch.number, term.holder)
             )
+            connection.commit()
         if "WARNING" in notices:
             raise TimedOut("put the epoch in force", on=term.role, saw="COMMIT ended with a warning")
 
@@ -86,7 +91,7 @@ class _Transaction:
         try:
             self._connection = psycopg.connect(self._conninfo, password=self._password)
         except psycopg.Error as error:
-            raise Unreachable(self._tried, on="the database", saw=_first_line(error)) from None
+            raise Unreachable(self._tried, on="the database", saw=first_line(error)) from None
         return self._connection
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
@@ -103,7 +108,7 @@ class _Transaction:
             raise self._in_our_words(error) from None
 
     def _in_our_words(self, error: psycopg.Error) -> Exception:
-        saw = _first_line(error)
+        saw = first_line(error)
         if error.sqlstate == NOT_NEWER:
             return Refused(f"{self._tried} of {self._role}", reasons=(saw,), next_command="dcctl leader show")
         if error.sqlstate in NO_FUNCTION:
@@ -113,7 +118,3 @@ class _Transaction:
                 self._tried, on=self._role, saw="a transaction under the last epoch is still under way"
             )
         return Unreachable(self._tried, on="the database", saw=saw)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -4,17 +4,14 @@ A commit proves what a role that a member claims for itself does not: that the d
 with ``synchronous_commit``, that whatever standby is named has confirmed it.
 """
 
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import psycopg
 
+from dcctl.adapters.postgres.session import cancelled_after, first_line
 from dcctl.errors import TimedOut, Unreachable
 
 TRIED = "write through the edge"
-CANCEL_LIMIT_S = 2.0
 
 
 class PostgresWriteProof:
@@ -32,7 +29,7 @@ class PostgresWriteProof:
     def write(self, edge: str, note: str, *, limit_s: float) -> str:
         warned: list[str] = []
         try:
-            with self._connected(edge, limit_s) as connection, _cancelled_after(limit_s, connection):
+            with self._connected(edge, limit_s) as connection, cancelled_after(limit_s, connection):
                 connection.add_notice_handler(
                     lambda notice: warned.append(notice.severity_nonlocalized or "")
                 )
@@ -55,7 +52,7 @@ class PostgresWriteProof:
                     (edge,),
                 ).fetchone()
         except psycopg.Error as error:
-            raise Unreachable(TRIED, on=edge, saw=_first_line(error)) from None
+            raise Unreachable(TRIED, on=edge, saw=first_line(error)) from None
         if read is None or read[0] != note or read[2]:
             raise Unreachable(TRIED, on=edge, saw="the row is not there after its COMMIT")
         return str(read[1])
@@ -79,25 +76,3 @@ class PostgresWriteProof:
             application_name="dcctl write proof",
             options=f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}",
         )
-
-
-@contextlib.contextmanager
-def _cancelled_after(limit_s: float, connection: "psycopg.Connection[Any]") -> Iterator[None]:
-    """Ask the server to stop after ``limit_s``: its own statement limit does not cover a COMMIT that waits
-    for a standby (PostgreSQL ends that limit before it commits). The COMMIT then ends with a warning."""
-
-    def cancel() -> None:
-        with contextlib.suppress(psycopg.Error):
-            connection.cancel_safe(timeout=CANCEL_LIMIT_S)
-
-    timer = threading.Timer(limit_s, cancel)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]
