@@ -27,6 +27,7 @@ from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.leadership import Epoch, Renewal, RoleState, Term
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
 from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterReport
+from dcctl.domain.release import LeaderKeys
 from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
@@ -339,6 +340,18 @@ class EdgeLoad(Protocol):
 
     def observe_load(self, edge: str) -> Mapping[str, Traffic]:
         """By machine, the edge itself included. ``Unreachable`` when it says nothing."""
+class LeaderKey(Protocol):
+    """Patroni's leader key, given back to the quorum before the session of a lost primary ends."""
+
+    def observe_keys(self, *, limit_s: float) -> LeaderKeys:
+        """Patroni's keys as the quorum has them, with their versions."""
+
+    def release(self, keys: LeaderKeys, *, term: Term | None, limit_s: float) -> None:
+        """Delete the very leader key of ``keys`` and rewrite ``/sync``, in one transaction, if our run still
+        has the right to act (``LeadershipLost``), under ``term`` where one is given, and if nothing of
+        ``keys`` has changed (``Refused``). ``TimedOut``: it may happen yet, or have happened."""
+
+
 
 
 class LoadMemory(Protocol):

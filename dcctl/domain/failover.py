@@ -45,10 +45,18 @@ def decide_failover(lost: str, situation: Situation) -> Plan | Refusal:
 
 
 def decide_forgotten(lost: str, situation: Situation) -> tuple[str, ...]:
-    """Why the quorum may still know ``lost``; empty once it has forgotten every database of it."""
+    """Why the quorum may still know a primary at ``lost``; empty once it cannot.
+
+    It has forgotten every database there, or the leader key is held elsewhere by one that has written
+    ``/sync`` since: what a former leader writes there on the view that it had is refused.
+    """
     cluster = situation.cluster.value
     if cluster is None and situation.status.database.members:
         return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
+    if cluster is not None and cluster.leader is not None and cluster.leader == cluster.synchronous_to:
+        at = situation.places.get(cluster.leader)
+        if at == situation.other(lost):
+            return ()
     return tuple(f"the session of {name} has not ended yet" for name in sessions_of(situation, lost))
 
 
@@ -56,8 +64,8 @@ def decide_database_fenced(lost: str, situation: Situation) -> tuple[str, ...]:
     """Why a database of ``lost`` may still acknowledge a write; empty when none can.
 
     By the quorum's word: nobody there holds the leader key, and ``/sync`` names the survivor alone, so
-    that a primary over there waits for a standby that confirms to it no more (DESIGN promise 3: the store
-    itself rejects). The sync key changes only in the quorum, which has forgotten the site.
+    that a primary over there waits for a standby that confirms to it no more: the store itself rejects
+    (docs/explanation/release.md). The sync key changes only in the quorum.
     """
     if not situation.status.database.members:
         return ()

@@ -1,8 +1,9 @@
-"""Failover, carried out: quarantine, fence, wait for Patroni, and prove that the survivor carries it all.
+"""Failover, carried out: release the key, quarantine, fence, and prove that the survivor carries it all.
 
 Every step looks before it acts and after: a run that was broken off anywhere is gone through again from the
-beginning, and what holds already is not done twice. dcctl promotes nobody. What it changes is the state of
-the lost site and, where that site's cloud answers, the power of its machines.
+beginning, and what holds already is not done twice. dcctl promotes nobody. What it changes is Patroni's
+leader key, where that is safe (``engines.release``), the state of the lost site and, where that site's cloud
+answers, the power of its machines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,11 @@ from dcctl.domain.failover import (
 )
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.release import Release
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Work
 from dcctl.domain.traffic import Rotation
+from dcctl.engines.release import Found, observe_release, release
 from dcctl.engines.situation import (
     LOOK_LIMIT_S,
     Means,
@@ -37,11 +40,7 @@ from dcctl.errors import Unreachable
 def failover(lost: str, means: Means) -> Work[Moved]:
     """Give up ``lost``. Raises Refused with every reason, before anything is changed."""
 
-    def decide() -> tuple[Plan | Refusal, Sequence[str]]:
-        situation = observe_situation(means, losing=lost)
-        return decide_failover(lost, situation), decide_forgotten(lost, situation)
-
-    plan = yield from planned_by(means, "the failover", lost, FORGET_LIMIT_S, decide)
+    plan, found = yield from _planned(lost, means)
     survivor = plan.survivor
     means.note(
         "failover.decided",
@@ -51,6 +50,8 @@ def failover(lost: str, means: Means) -> Work[Moved]:
         roles=plan.roles,
         steps=plan.journalled(),
     )
+    if found is not None and not (yield from release(plan, found, means)) and _allowed(found):
+        plan, _found = yield from _planned(lost, means, release=False)
     yield change_state(
         means,
         plan.step("quarantine"),
@@ -72,6 +73,30 @@ def failover(lost: str, means: Means) -> Work[Moved]:
     yield until_none(plan.step("singletons"), lambda: _why_not_held(lost, means))
     yield until_none(plan.step("verification"), lambda: means.verify(survivor))
     return (yield from _ended(plan, means, fences, written))
+
+
+def _planned(lost: str, means: Means, *, release: bool = True) -> Work[tuple[Plan, Found | None]]:
+    """The plan once nothing stands against it, and what was found of the leader key.
+
+    Unless the key may be released, the quorum must have forgotten the lost primary first: nothing is moved
+    before that.
+    """
+    seen: list[Found | None] = []
+
+    def decide() -> tuple[Plan | Refusal, Sequence[str]]:
+        situation = observe_situation(means, losing=lost)
+        decided = decide_failover(lost, situation)
+        if isinstance(decided, Refusal):
+            return decided, ()
+        seen[:] = [observe_release(decided, situation, means) if release else None]
+        return decided, () if _allowed(seen[0]) else decide_forgotten(lost, situation)
+
+    plan = yield from planned_by(means, "the failover", lost, FORGET_LIMIT_S, decide)
+    return plan, seen[0]
+
+
+def _allowed(found: Found | None) -> bool:
+    return found is not None and isinstance(found.decided, Release)
 
 
 def _look(means: Means) -> Situation:
@@ -97,8 +122,8 @@ def _fence(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
     if means.system.database.members:
         yield until_none(step, lambda: decide_database_fenced(lost, _look(means)))
         fences.append(
-            f"the quorum has forgotten {lost}'s databases and names none of them synchronous:"
-            " they cannot acknowledge a write"
+            f"by the quorum's keys no database at {lost} leads or is named synchronous:"
+            " none there can acknowledge a write"
         )
         means.note("failover.fenced", site=lost, saw=fences[-1])
     return tuple(fences)

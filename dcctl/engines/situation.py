@@ -22,7 +22,7 @@ from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.domain.verdict import OPERATOR, decide_vantage
 from dcctl.engines.status import Ask, System, observe
 from dcctl.errors import DcctlError, NotFound, Refused, TimedOut, Unreachable
-from dcctl.ports import EpochMirror, Journal, Leases, Runs, Sites, Switch, Vantages, WriteProof
+from dcctl.ports import EpochMirror, Journal, LeaderKey, Leases, Runs, Sites, Switch, Vantages, WriteProof
 
 LOOK_EVERY_S = 1.0
 LOOK_LIMIT_S = 5.0
@@ -66,6 +66,8 @@ class Means:
     """From where it looks: the operator's machine, or an agent's place."""
     term: Term | None = None
     """The term of the role ``controller`` under which it acts; None is a person."""
+    leader_key: LeaderKey | None = None
+    """None where a lost primary's session is waited for."""
 
     @property
     def places(self) -> dict[str, str]:

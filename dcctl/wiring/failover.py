@@ -107,7 +107,7 @@ def stage(
     """
     from dcctl import wiring
     from dcctl.adapters.postgres.write_proof import PostgresWriteProof
-    from dcctl.adapters.zookeeper import ZooKeeperRuns
+    from dcctl.adapters.zookeeper import ZooKeeperLeaderKey, ZooKeeperRuns
     from dcctl.config import expand
     from dcctl.config.reference import resolve
     from dcctl.engines.situation import Means
@@ -139,6 +139,13 @@ def stage(
             documents=_documents(configuration),
             power_off=partial(_power_off, configuration, clock, ask_within(POWER_LIMIT_S)),
             switch=_switch(configuration),
+            leader_key=ZooKeeperLeaderKey(
+                session,
+                configuration.environment,
+                keys=wiring.PATRONI_KEYS.format(environment=configuration.environment),
+                members=[each.name for each in expand.with_role(configuration, "postgresql")],
+                owned=runs.guards,
+            ),
             write=PostgresWriteProof(
                 written,
                 user=wiring.APPLICATION,

@@ -79,7 +79,7 @@ def test_power_that_is_not_proven_is_no_fence_and_the_store_must_be() -> None:
     world = east_dark(api_answers=True, unproven=("east-db-1",))
     moved, _events = world.perform(FAILOVER)
     assert "not proven: east-db-1 (it reads on, not off)" in moved.fences[0]
-    assert "cannot acknowledge" in moved.fences[1]
+    assert "none there can acknowledge a write" in moved.fences[1]
 
 
 def test_a_singleton_that_nobody_takes_up_ends_the_run_saying_so() -> None:
