@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-unit check bench bench-prompt bench-replication torture-replication \
+.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-unit simulate check bench bench-prompt bench-replication torture-replication \
 	docs wheel lock clean
 
 help: ## list these commands
@@ -56,6 +56,11 @@ test-beside: setup
 
 test-unit: setup ## the tests that need no root and no lab
 	$(BIN)/pytest tests/unit
+
+SEEDS ?= 1000
+JOBS ?= 1
+simulate: setup ## random faults against the whole system in virtual time (SEEDS=10000 JOBS=2 FIRST=1)
+	$(BIN)/python -m dcctl.testing.simulation --seeds $(SEEDS) --jobs $(JOBS) --first $(or $(FIRST),1)
 
 check: setup ## style, types, floors, playbooks
 	$(BIN)/ruff format --check .

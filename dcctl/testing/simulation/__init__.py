@@ -1,0 +1,71 @@
+"""The whole system under a virtual clock and a seeded scheduler, through the engines that run in earnest.
+
+``simulate(schedule)`` puts two sites, a witness, people and clients through a schedule of faults and returns
+what was breached; ``python -m dcctl.testing.simulation`` runs many seeds, cuts a failing one down and prints
+how to replay it (docs/reference/simulation.md).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+from dcctl.domain.traffic import Rotation
+from dcctl.testing.simulation import checks, faults
+from dcctl.testing.simulation.history import History
+from dcctl.testing.simulation.network import SITES
+from dcctl.testing.simulation.schedule import FAULTS_S, Fault, Schedule, decide_schedule, shrink
+from dcctl.testing.simulation.world import Variant, World
+
+__all__ = ["Fault", "Result", "Schedule", "Variant", "World", "decide_schedule", "shrink", "simulate"]
+
+HEAL_S = FAULTS_S + 25.0
+REST_S = 400.0
+"""How long the healed system may take until it is at rest."""
+LOOK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a schedule; ``breaches`` are sentences, empty is well."""
+
+    schedule: Schedule
+    breaches: tuple[str, ...]
+    history: History
+    lasted_s: float
+
+
+def simulate(schedule: Schedule, variant: Variant | None = None) -> Result:
+    """Run ``schedule`` to its end and judge it."""
+    world = World(schedule.seed, variant)
+    for fault in schedule.faults:
+        world.scheduler.at(fault.at_s, partial(faults.begin, world, fault))
+    world.run_until(HEAL_S if schedule.faults else 30.0)
+    faults.heal(world)
+    healed_s = world.scheduler.now_s
+    settled = "nobody looked"
+    while settled and world.scheduler.now_s < healed_s + REST_S:
+        world.run_until(world.scheduler.now_s + LOOK_S)
+        settled = why_restless(world)
+    primary = next((each for each in world.databases.values() if each.primary), None)
+    wal = list(primary.wal) if primary is not None else []
+    found = checks.breaches(world.history, wal, settled=settled)
+    result = Result(schedule, found, world.history, world.scheduler.now_s)
+    world.end()
+    return result
+
+
+def why_restless(world: World) -> str:
+    """Why the healed system is not what it was before; empty when it is."""
+    if (active := world.active_run()) is not None:
+        return f"run {active['run']} is active"
+    for site in SITES:
+        if (state := world.state_of(site)) is not Rotation.ACTIVE:
+            return f"{site} is {state}"
+    primaries = [each for each in world.databases.values() if each.primary]
+    if len(primaries) != 1:
+        return f"{len(primaries)} primaries"
+    if not primaries[0].names or not any(each.follows(primaries[0]) for each in primaries[0].followers):
+        return f"{primaries[0].name} has no synchronous standby"
+    for name, runtime in world.runtimes.items():
+        if runtime.active != set(SITES):
+            return f"{name} has {', '.join(sorted(runtime.active)) or 'nobody'} in rotation"
+    return ""

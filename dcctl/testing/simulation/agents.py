@@ -1,0 +1,108 @@
+"""The agents and the clients: those who act all the time, whatever happens."""
+
+from typing import TYPE_CHECKING
+
+from dcctl.domain.probe import FALL, RISE, Health, ProbeResult
+from dcctl.engines.agent import Agent, Loop, Moment
+from dcctl.testing.simulation.database import Entry, Outcome
+from dcctl.testing.simulation.history import Write
+from dcctl.testing.simulation.network import DATABASES, EDGES, MACHINES
+from dcctl.testing.simulation.ports import sites_of
+from dcctl.testing.simulation.scheduler import Killed, Machine
+from dcctl.testing.simulation.session import SimSession
+from dcctl.testing.simulation.views import SimVantages
+
+if TYPE_CHECKING:
+    from dcctl.testing.simulation.world import World
+
+AGENTS = {**EDGES, "witness-1": "witness"}
+SESSION_S = 10.0
+PACE = 3.0
+"""An agent's rounds take that much longer than it would like."""
+
+
+class Prober:
+    """What one vantage sees of each site's machines, round by round."""
+
+    def __init__(self, world: "World", machine: Machine) -> None:
+        self._world = world
+        self._machine = machine
+        self._runs: dict[str, int] = {}
+        self._health: dict[str, Health] = {}
+
+    def __call__(self) -> tuple[ProbeResult, ...]:
+        network, at = self._world.network, self._world.clock_of(self._machine.name).now()
+        results = []
+        for name, site in {**DATABASES, **EDGES}.items():
+            ok = network.connected(self._machine, network.machines[name])
+            run = self._runs.get(name, 0)
+            run = (max(run, 0) + 1) if ok else (min(run, 0) - 1)
+            self._runs[name] = run
+            if run >= RISE:
+                self._health[name] = Health.UP
+            elif run <= -FALL:
+                self._health[name] = Health.DOWN
+            health = self._health.get(name, Health.UNKNOWN)
+            saw = "" if ok else "no answer"
+            results.append(ProbeResult(f"{name}/tcp", name, "tcp", site, ok, saw, 0.1, at, health=health))
+        return tuple(results)
+
+
+def run_agent(world: "World", name: str) -> None:
+    """The agent process of ``name``: its steering loop here, its watching loop beside."""
+    machine = world.network.machines[name]
+    session = SimSession(world.ensemble, machine, SESSION_S)
+    agent = Agent(
+        vantage=name,
+        place=MACHINES[name],
+        places=MACHINES,
+        sites=sites_of(session),
+        vantages=SimVantages(session),
+        edge=world.runtimes.get(name),
+        probe=Prober(world, machine),
+    )
+    world.scheduler.spawn(f"watch@{name}", machine, lambda: _drive(world, name, agent.watch()), in_s=0.3)
+    try:
+        _drive(world, name, agent.steer())
+    except Killed:
+        session.die()
+        raise
+
+
+def _drive(world: "World", name: str, loop: Loop) -> None:
+    clock = world.clock_of(name)
+    pause_s = next(loop)
+    while True:
+        if pause_s > 0:
+            world.scheduler.sleep(pause_s * PACE)
+        pause_s = loop.send(Moment(clock.monotonic(), clock.now()))
+
+
+def run_checks(world: "World", name: str) -> None:
+    """The health checks of an HAProxy."""
+    edge = world.edges[name]
+    while True:
+        edge.check(world.patroni, world.databases)
+        world.scheduler.sleep(world.scheduler.random.uniform(0.8, 1.2))
+
+
+def run_client(world: "World", number: int) -> None:
+    """A client outside all sites that writes through one edge or the other."""
+    scheduler = world.scheduler
+    source = world.network.machines["client"]
+    numbers = iter(range(number, 1_000_000, 10))
+    while True:
+        scheduler.sleep(scheduler.random.uniform(0.4, 1.6))
+        edge, began_s, this = scheduler.random.choice(tuple(EDGES)), scheduler.now_s, next(numbers)
+        site, timeline, outcome = "", 0, Outcome.FAILED
+        try:
+            database = world.way.primary(edge, source, "write", 1.0)
+        except world.unreachable:
+            continue
+        site, timeline = database.machine.place, database.timeline
+        cancelled = scheduler.random.random() < 0.3
+        outcome = database.commit(Entry("write", (this,)), 4.0, cancelled=cancelled)
+        if not world.way.hears(edge, source, database) or edge in world.network.loses_answers:
+            outcome = Outcome.UNKNOWN
+        counted = world.variant.client_counts(outcome)
+        world.history.writes.append(Write(this, began_s, scheduler.now_s, counted, site, timeline))

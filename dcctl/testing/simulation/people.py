@@ -1,0 +1,211 @@
+"""People with dcctl at hand: each command is a process of its own, driven by the real shell, and may be
+killed at any boundary of its journal. Somebody else then goes on."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dcctl.adapters.zookeeper.runs import SharedJournal
+from dcctl.domain.capacity import Capacity, Fit
+from dcctl.domain.traffic import Rotation
+from dcctl.engines.admission import admit
+from dcctl.engines.failover import failover
+from dcctl.engines.situation import Means
+from dcctl.engines.switchover import switchover
+from dcctl.engines.traffic import Means as RotationMeans
+from dcctl.engines.traffic import put_back, take_out
+from dcctl.errors import DcctlError
+from dcctl.shell import Interruption, perform
+from dcctl.testing.simulation.history import RunRecord
+from dcctl.testing.simulation.network import MACHINES, SITES
+from dcctl.testing.simulation.ports import MortalJournal
+from dcctl.testing.simulation.scheduler import Killed
+from dcctl.testing.simulation.session import SimSession
+from dcctl.testing.simulation.views import SimVantages, SimWriteProof, ask_together
+
+if TYPE_CHECKING:
+    from dcctl.testing.simulation.world import World
+
+SESSION_S = 10.0
+BEGIN_LIMIT_S = 150.0
+APPEND_LIMIT_S = 20.0
+WATCH_EVERY_S = 6.0
+HELD = Interruption()
+"""Nobody presses Ctrl-C here: a run ends, or is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person types. ``dies_at``: the event of its journal at which its process is killed."""
+
+    what: str
+    site: str
+    dies_at: int | None = None
+
+    @property
+    def words(self) -> str:
+        match self.what:
+            case "failover":
+                return f"failover apply --lost {self.site}"
+            case "switchover":
+                return f"switchover apply --to {self.site}"
+            case _:
+                return f"{self.what} {self.site}"
+
+
+def command_of(words: str) -> Command:
+    """The command that a run's record names."""
+    return Command(words.split(maxsplit=1)[0], words.rsplit(maxsplit=1)[-1])
+
+
+def run_command(world: "World", who: str, command: Command) -> None:
+    """The process: take the right to act, act, give it back."""
+    scheduler, machine = world.scheduler, world.network.machines[who]
+    session = SimSession(world.ensemble, machine, SESSION_S)
+    run = world.new_run(command.what)
+    record = RunRecord(run, command.words, who, scheduler.now_s)
+    runs = world.variant.runs(session, who)
+    try:
+        world.begin(record, runs)
+        journal = MortalJournal(
+            run, dies_at=command.dies_at, die=lambda: _die(world, record), now=world.clock_of(who).now
+        )
+        shared = SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
+        means = replace(world.means(session, who, runs), journal=shared)
+        work = _work(world, command, means)
+        about = {"command": command.words}
+        perform(work, clock=world.clock_of(who), journal=shared, about=about, interruption=HELD)
+        record.ended = "done"
+    except DcctlError as error:
+        record.ended, record.saw = type(error).__name__, str(error)
+    except Killed:
+        record.ended = record.ended or "killed"
+        record.ended_s = scheduler.now_s
+        session.die()
+        raise
+    finally:
+        record.ended_s = scheduler.now_s
+        world.history.tell(
+            scheduler.now_s, f"{who}: {command.words} ({run}): {record.ended} {record.saw[:300]}"
+        )
+    with suppress(DcctlError):
+        runs.end(limit_s=2.0)
+    session.close()
+
+
+def _die(world: "World", record: RunRecord) -> None:
+    record.ended = "killed"
+    world.scheduler.actor.alive = False
+    raise Killed
+
+
+def _work(world: "World", command: Command, means: Means) -> Any:
+    match command.what:
+        case "failover":
+            return failover(command.site, means)
+        case "switchover":
+            return switchover(command.site, means)
+        case "admit":
+            return admit(command.site, means)
+    rotation = RotationMeans(
+        sites=means.states,
+        vantages=means.vantages,
+        edges=world.sim_edges,
+        places=MACHINES,
+        capacity=lambda site: means.capacity(site).reasons,
+        ask=means.ask,
+        now=means.now,
+        by=means.who,
+        run=means.run,
+    )
+    if command.what == "drain":
+        return take_out(command.site, rotation, reason="a new kernel", idle_limit_s=5.0)
+    return put_back(command.site, rotation, reason="done")
+
+
+def means_of(world: "World", session: SimSession, who: str, runs: Any) -> Means:
+    """``Means``, composed as ``dcctl.wiring.failover`` does."""
+    scheduler = world.scheduler
+    return Means(
+        environment="sim",
+        sites=SITES,
+        witness=True,
+        system=world.system,
+        ask=ask_together(scheduler),
+        now=world.clock_of(who).now,
+        states=world.variant.sites(session),
+        vantages=SimVantages(session),
+        runs=runs,
+        leases=world.variant.leases(session),
+        epochs=world.epochs,
+        capacity=lambda lost: capacity(world, lost),
+        documents=None,
+        power_off=world.power_off,
+        switch=world.switch,
+        write=SimWriteProof(world.way, world.proved),
+        verify=world.verify,
+        who=who,
+    )
+
+
+def capacity(world: "World", lost: str) -> Capacity:
+    survivor = next(site for site in SITES if site != lost)
+    fit = Fit.FITS if survivor not in world.too_small else Fit.SHORT
+    return Capacity(lost, survivor, fit, (), {})
+
+
+def run_watch(world: "World", who: str) -> None:
+    """Somebody on call: goes on with what was broken off, gives up a site that is dark, lets it in again."""
+    scheduler = world.scheduler
+    machine = world.network.machines[who]
+    dark_s: dict[str, float] = {}
+    next_s: dict[str, float] = {}
+    while True:
+        scheduler.sleep(WATCH_EVERY_S * scheduler.random.uniform(0.7, 1.3))
+        for site in SITES:
+            seen = any(
+                world.network.connected(machine, world.network.machines[name])
+                for name, place in MACHINES.items()
+                if place == site
+            )
+            if seen:
+                dark_s.pop(site, None)
+            else:
+                dark_s.setdefault(site, scheduler.now_s)
+        wanted = _wanted(world, dark_s, next_s)
+        if wanted is not None:
+            # A process of its own: who is killed with it is not the person.
+            wanted = replace(wanted, dies_at=world.dies_at.pop(who, wanted.dies_at))
+            name = f"{wanted.what}@{who}"
+            actor = scheduler.spawn(name, machine, partial(run_command, world, who, wanted))
+            while actor.alive:
+                scheduler.sleep(1.0)
+
+
+def _wanted(world: "World", dark_s: dict[str, float], next_s: dict[str, float]) -> Command | None:
+    now_s = world.scheduler.now_s
+    broken_off = world.broken_off()
+    if broken_off is not None and _may(f"resume {broken_off.words}", now_s, next_s, 15.0):
+        return command_of(broken_off.words)
+    for site, since_s in dark_s.items():
+        if now_s - since_s > 8.0 and _may(f"failover {site}", now_s, next_s, 20.0):
+            return Command("failover", site)
+    if world.healed and world.active_run() is None:
+        world.power_on()
+    for site in SITES:
+        state = world.state_of(site)
+        if site in dark_s or not world.is_whole:
+            continue
+        if state is Rotation.QUARANTINED and _may(f"admit {site}", now_s, next_s, 12.0):
+            return Command("admit", site)
+        if state is Rotation.DRAINED and world.healed and _may(f"undrain {site}", now_s, next_s, 12.0):
+            return Command("undrain", site)
+    return None
+
+
+def _may(what: str, now_s: float, next_s: dict[str, float], every_s: float) -> bool:
+    if now_s < next_s.get(what, 0.0):
+        return False
+    next_s[what] = now_s + every_s
+    return True

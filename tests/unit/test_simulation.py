@@ -1,0 +1,41 @@
+"""The whole system in virtual time: no seed breaches a promise, and what is broken on purpose is caught."""
+
+import pytest
+
+from dcctl.testing.simulation import Fault, Schedule, simulate
+from dcctl.testing.simulation.__main__ import failing, first_failing
+from dcctl.testing.simulation.broken import CATALOGUE, Broken
+
+PARTS = [range(first, first + 25) for first in range(1, 101, 25)]
+SEEDS_TO_CATCH = 300
+
+
+@pytest.mark.parametrize("seeds", PARTS, ids=lambda part: f"{part.start}-{part.stop - 1}")
+def test_no_promise_is_breached_whatever_happens(seeds: range) -> None:
+    assert failing(seeds) == []
+
+
+CUT = Schedule(1, (Fault(20.0, "cut", "east", 60.0),))
+
+
+def test_a_site_that_is_cut_off_is_given_up_and_admitted_again() -> None:
+    result = simulate(CUT)
+    assert result.breaches == ()
+    ended = [(each.words.split()[0], each.ended) for each in result.history.runs]
+    assert ("failover", "done") in ended
+    assert ("admit", "done") in ended
+    acknowledged = {each.timeline for each in result.history.writes if each.outcome == "ok"}
+    assert acknowledged == {1, 2}, "the survivor was promoted"
+
+
+def test_a_schedule_has_one_course() -> None:
+    one, again = simulate(CUT), simulate(Schedule.from_json(CUT.to_json()))
+    assert one.history.timeline == again.history.timeline
+    assert one.history.writes == again.history.writes
+
+
+@pytest.mark.parametrize("broken", CATALOGUE, ids=lambda each: each.name)
+def test_what_is_broken_is_caught(broken: Broken) -> None:
+    seed = first_failing(range(1, SEEDS_TO_CATCH), broken)
+    assert seed is not None
+    assert failing([seed]) == [], "ours passes the same seed"
