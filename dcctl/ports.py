@@ -29,6 +29,7 @@ from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, Server
 from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.release import LeaderKeys
 from dcctl.domain.replication import Stamp
+from dcctl.domain.replication_check import ContainerFacts
 from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
@@ -276,6 +277,27 @@ class DocumentStore(Protocol):
 
         It is a PUT whose ETag cannot match: Swift judges the stamp first (202) and the bytes after (422).
         """
+
+
+class Account(Protocol):
+    """One cluster's account with its owner's rights: containers, not their objects."""
+
+    site: str
+
+    def containers(self, prefix: str = "") -> tuple[str, ...]:
+        """The names of all containers that begin with ``prefix``."""
+
+    def observe_container(self, container: str) -> ContainerFacts | None:
+        """How a container is set up; None when there is none."""
+
+    def ensure_container(self, container: str, key: str, *, mark: str | None = None) -> bool:
+        """Make it, or give it our key and ``mark``; whether anything had to be changed."""
+
+    def ensure_settings(self, container: str, settings: Mapping[str, str]) -> bool:
+        """Make its access lists and metadata what ``settings`` says; whether anything had to be changed."""
+
+    def remove_container(self, container: str) -> bool:
+        """Remove it if it is empty, which the cluster judges; absent is done. False: it has objects."""
 
 
 class Reach(Protocol):

@@ -214,6 +214,10 @@ class SqliteBase:
                 "insert or replace into outcome values (?, ?, ?)", (container, at.ticks, json.dumps(tally))
             )
 
+    def containers(self) -> tuple[str, ...]:
+        """Those of which a pass has ended."""
+        return tuple(str(name) for (name,) in self._ask("select container from outcome order by 1", ()))
+
     def outcome(self, container: str) -> tuple[Stamp, dict[str, Any]] | None:
         """When the last pass ended, and how."""
         found = self._ask("select at, tally from outcome where container = ?", (container,)).fetchone()

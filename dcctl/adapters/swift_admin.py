@@ -16,6 +16,7 @@ import requests
 import swiftclient
 
 from dcctl.domain.replication_check import ClusterFacts, ContainerFacts
+from dcctl.domain.replication_containers import MARK
 from dcctl.errors import CredentialsRefused, NotFound, Rejected, Unreachable
 from dcctl.ports import Clock
 
@@ -116,15 +117,30 @@ class SwiftAdministrator:
             used_bytes=_number(headers.get("x-container-bytes-used")) or 0,
             quota_count=_number(headers.get("x-container-meta-quota-count")),
             settings=_settings(headers),
+            mark=headers.get(MARK, ""),
         )
 
-    def ensure_container(self, container: str, key: str) -> bool:
-        """Make it, or give it our key; whether anything had to be changed."""
+    def ensure_container(self, container: str, key: str, *, mark: str | None = None) -> bool:
+        """Make it, or give it our key and ``mark``; whether anything had to be changed."""
         found = self.observe_container(container)
-        if found is not None and found.key == key:
+        if found is not None and found.key == key and mark in (None, found.mark):
             return False
+        headers = {"X-Container-Sync-Key": key, **({MARK: mark} if mark is not None else {})}
         with self._translated("make a container or set its key", container):
-            self._connection.put_container(container, headers={"X-Container-Sync-Key": key})
+            self._connection.put_container(container, headers=headers)
+        return True
+
+    def remove_container(self, container: str) -> bool:
+        """Remove it if it is empty, which the cluster judges; absent is done. False: it has objects."""
+        try:
+            with self._translated("remove a container", container):
+                self._connection.delete_container(container)
+        except NotFound:
+            return True
+        except Rejected as error:
+            if getattr(error.__cause__, "http_status", 0) != requests.codes.conflict:
+                raise
+            return False
         return True
 
     def ensure_settings(self, container: str, settings: Mapping[str, str]) -> bool:
@@ -185,7 +201,7 @@ def _settings(headers: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: str(value)
         for name, value in headers.items()
-        if name in kept or name.startswith("x-container-meta-")
+        if name in kept or (name.startswith("x-container-meta-") and name != MARK)
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import console, emit
+from dcctl.cli.replication_containers import containers as containers_command
 from dcctl.cli.replication_pause import pause, pause_document, resume
 from dcctl.cli.replication_plan import apply, plan
 from dcctl.cli.replication_setup import check, import_, init, keep, remove, report, settings
@@ -27,7 +28,10 @@ from dcctl.errors import DriftFound
 from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dcctl.adapters.replication_base import SqliteBase
+    from dcctl.engines.replication_containers import Carried
     from dcctl.errors import Unreachable
 
 deletes_option = click.option(
@@ -50,7 +54,20 @@ def replication() -> None:
     """Keep the documents of two Swift clusters the same, whichever side changes them."""
 
 
-for _command in (plan, apply, init, check, settings, keep, remove, import_, report, pause, resume):
+for _command in (
+    plan,
+    apply,
+    init,
+    check,
+    settings,
+    containers_command,
+    keep,
+    remove,
+    import_,
+    report,
+    pause,
+    resume,
+):
     replication.add_command(_command)
 
 
@@ -85,7 +102,14 @@ def once(
     from dcctl.engines.replication_run import replicate_once
 
     stage = enter_stage(session, containers)
-    options = stage.options(prefix=prefix, accept_empty=accept_empty, progress=_progress())
+    emptied: frozenset[str] = frozenset()
+    if stage.settings.containers_like and not stage.chosen:
+        carried = stage.carried()
+        emptied = carried.going
+        stage = replace(stage, containers=tuple(dict.fromkeys((*stage.containers, *carried.names))))
+        for reason in carried.held:
+            console(sys.stderr).print(f"{reason} (dcctl replication containers)")
+    options = stage.options(prefix=prefix, accept_empty=accept_empty, emptied=emptied, progress=_progress())
     if max_deletes is not None:
         options = replace(options, cap=type(options.cap)(share=0.0, at_least=max_deletes))
     with stage.base() as base:
@@ -204,6 +228,7 @@ def follow(
             feed=feed,
             work=work,
             heartbeat=stage.settings.heartbeat,
+            come_and_go=_come_and_go(stage, err),
             hot=lambda: [WallClock().now().strftime(prefix) for prefix in hot],
             seen=seen,
             pauses=[pauses_here(stage.configuration), *([everywhere] if everywhere is not None else [])],
@@ -219,7 +244,7 @@ def verify(session: Session, *, containers: tuple[str, ...], prefix: str, level:
     """Compare both sides and class every difference. Ends with 8 when there is one. Changes nothing."""
     from dcctl.engines.replication_run import compare
 
-    stage = enter_stage(session, containers)
+    stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
     verdicts = compare(stage.stores(), stage.containers, stage.options(prefix=prefix), level=level)
     emit(
         session,
@@ -243,7 +268,7 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
     """Replay what differs and nothing else, trusting no memory of earlier passes."""
     from dcctl.engines.replication_run import mend
 
-    stage = enter_stage(session, containers)
+    stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
     with stage.base() as base:
         tallies = mend(stage.stores(), base, stage.containers, stage.options(prefix=prefix), level=level)
     emit(
@@ -261,7 +286,7 @@ def status(session: Session, *, shared: bool, hosts: str | None) -> None:
     """Show per container when both sides were last the same, what is pending, and what waits for a person."""
     from dcctl.wiring.replication import pauses_here
 
-    stage = enter_stage(session)
+    stage = enter_stage(session).with_those_that_come_and_go(look=False)
     if shared:
         document = _shared(stage, hosts)
         emit(session, document, lambda out: draw_shared(out, document))
@@ -270,6 +295,22 @@ def status(session: Session, *, shared: bool, hosts: str | None) -> None:
         containers = [_status_of(base, name) for name in stage.containers]
     document = pause_document(pauses_here(stage.configuration)) | {"containers": containers}
     emit(session, document, lambda out: draw_status(out, document))
+
+
+def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None":
+    """What looks at containers that come and go and says which there are; None where there are none such."""
+    if not stage.settings.containers_like or stage.chosen:
+        return None
+
+    def look() -> "Carried":
+        carried = stage.carried()
+        for one in carried.done:
+            err.print(f"{one.name}: the container is {one.need.value}")
+        for reason in carried.held:
+            err.print(f"{reason} (dcctl replication containers)")
+        return carried
+
+    return look
 
 
 def _shared(stage: Stage, hosts: str | None) -> dict[str, Any]:

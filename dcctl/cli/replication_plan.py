@@ -36,7 +36,7 @@ def plan(
     from dcctl.engines.replication_run import replicate_once
     from dcctl.wiring.replication import pair_of
 
-    stage = enter_stage(session, containers)
+    stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
     entries: list[Planned] = []
     total = 0
     for container in stage.containers:
@@ -85,7 +85,7 @@ def apply(session: Session, *, file: Path) -> None:
         raise UsageError("read a plan", on=str(file), saw=str(error)) from error
     if pair != pair_of(stage.settings):
         raise Refused("apply a plan", on=str(file), reasons=(f"it is for {pair}",))
-    unknown = {one.container for one in entries} - set(stage.settings.containers)
+    unknown = {one.container for one in entries if not stage.settings.covers(one.container)}
     if unknown:
         raise Refused("apply a plan", reasons=(f"not configured: {', '.join(sorted(unknown))}",))
     with stage.base() as base:

@@ -1,20 +1,18 @@
 """``dcctl replication``: what is done once, before and beside the passes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcctl.cli.output import emit
-from dcctl.cli.replication_stage import Stage, enter_stage
+from dcctl.cli.replication_stage import enter_stage
 from dcctl.cli.replication_view import draw_findings, draw_import, draw_tallies
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DriftFound, Refused, UsageError
 from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
-    from dcctl.adapters.swift_admin import SwiftAdministrator
     from dcctl.domain.replication_check import ContainerFacts, Finding
 
 
@@ -31,7 +29,7 @@ def report(session: Session, *, limit: int) -> None:
     from dcctl.engines.replication_run import run_to_end
     from dcctl.wiring import replication_outbox
 
-    stage = enter_stage(session)
+    stage = enter_stage(session).with_those_that_come_and_go(look=False)
     sites = sorted(stage.settings.stores)
     with replication_outbox(stage.settings) as outbox:
         told = outbox.pending(limit) if outbox is not None else None
@@ -131,7 +129,7 @@ def init(session: Session) -> None:
     key = resolve(stage.settings.container_key)
     names = stage.settings.all_containers
     done = []
-    for administrator in _administrators(stage):
+    for administrator in stage.accounts().values():
         for name in names:
             changed = administrator.ensure_container(name, key)
             done.append({"site": administrator.site, "container": name, "changed": changed})
@@ -161,10 +159,11 @@ def check(session: Session) -> None:
 
     stage = enter_stage(session)
     key = resolve(stage.settings.container_key)
-    names = stage.settings.all_containers
+    stage = stage.with_those_that_come_and_go(look=True)
+    names = tuple(dict.fromkeys((*stage.containers, *stage.settings.all_containers)))
     findings: list[Finding] = []
     seen: dict[str, list[ContainerFacts]] = {}
-    for administrator in _administrators(stage):
+    for administrator in stage.accounts().values():
         findings += decide_cluster(administrator.observe_cluster(), realm=stage.settings.realm)
         for name in names:
             facts = administrator.observe_container(name)
@@ -197,21 +196,6 @@ def vars_of(finding: "Finding") -> dict[str, str]:
     return {"level": finding.level, "where": finding.where, "sentence": finding.sentence}
 
 
-def _administrators(stage: Stage) -> "Iterator[SwiftAdministrator]":
-    """The owners of both accounts, in the order of their sites' names."""
-    from dcctl.wiring import replication_administrator
-
-    for site in sorted(stage.settings.stores):
-        administrator = replication_administrator(stage.settings, site, WallClock())
-        if administrator is None:
-            raise UsageError(
-                "look at containers",
-                on=site,
-                saw=f"replication.stores.{site}.administrator is not configured",
-            )
-        yield administrator
-
-
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be set.")
 @command_options
@@ -222,10 +206,10 @@ def settings(session: Session, *, dry_run: bool) -> None:
     """
     from dcctl.domain.replication_settings import merge_settings
 
-    stage = enter_stage(session)
+    stage = enter_stage(session).with_those_that_come_and_go(look=True)
     changed: list[dict[str, Any]] = []
     conflicts: list[str] = []
-    administrators = list(_administrators(stage))
+    administrators = list(stage.accounts().values())
     with stage.base(exclusive=not dry_run) as base:
         for name in stage.containers:
             facts = [one.observe_container(name) for one in administrators]

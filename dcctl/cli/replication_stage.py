@@ -1,6 +1,6 @@
 """What the commands of ``dcctl replication`` work on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,12 +9,17 @@ import click
 
 from dcctl.cli.session import Session
 from dcctl.errors import ConfigurationError, Problem, UsageError
+from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
     from dcctl.adapters.replication_base import SqliteBase
+    from dcctl.adapters.swift_admin import SwiftAdministrator
     from dcctl.config.replication import Replication as Settings
     from dcctl.config.schema import Configuration
+    from dcctl.domain.replication import Side
+    from dcctl.domain.replication_containers import RemovalCap
     from dcctl.engines.replication import Options
+    from dcctl.engines.replication_containers import Carried
     from dcctl.engines.replication_run import OpenStores
 
 container_option = click.option(
@@ -40,6 +45,54 @@ class Stage:
     configuration: "Configuration"
     settings: "Settings"
     containers: tuple[str, ...]
+    chosen: bool = False
+
+    def accounts(self) -> "Mapping[Side, SwiftAdministrator]":
+        """The accounts with their owners' rights, of A and B. Raises UsageError."""
+        from dcctl.domain.replication import Side
+        from dcctl.wiring import replication_administrator
+
+        found = {}
+        for side, site in zip(Side, sorted(self.settings.stores), strict=True):
+            owner = replication_administrator(self.settings, site, WallClock())
+            if owner is None:
+                saw = f"replication.stores.{site}.administrator is not configured"
+                raise UsageError("look at containers", on=site, saw=saw)
+            found[side] = owner
+        return found
+
+    def carried(self, *, cap: "RemovalCap | None" = None, **how: bool) -> "Carried":
+        """Containers that come and go, made the same on both sides now."""
+        from dcctl.config.reference import resolve
+        from dcctl.domain.replication_containers import RemovalCap
+        from dcctl.engines.replication_containers import carry_containers
+
+        settings = self.settings
+        accounts = self.accounts()
+        try:
+            return carry_containers(
+                accounts,
+                settings.containers_like,
+                resolve(settings.container_key),
+                cap=cap or RemovalCap(share=settings.max_deletes_percent / 100),
+                apart=settings.all_containers,
+                **how,
+            )
+        finally:
+            for account in accounts.values():
+                account.close()
+
+    def with_those_that_come_and_go(self, *, look: bool) -> "Stage":
+        """Also the containers that begin as ``containers_like`` says: on both sides now, or (``look`` is
+        False) as the base remembers them."""
+        if not self.settings.containers_like or self.chosen:
+            return self
+        if look:
+            names: Iterable[str] = self.carried(dry_run=True).names
+        else:
+            with self.base(exclusive=False) as base:
+                names = [name for name in base.containers() if self.settings.covers(name)]
+        return replace(self, containers=tuple(dict.fromkeys((*self.containers, *names))))
 
     def stores(self) -> "OpenStores":
         from dcctl.wiring import replication_stores
@@ -86,9 +139,9 @@ def enter_stage(session: Session, containers: tuple[str, ...] = ()) -> Stage:
         path = find(session.environment)
         problem = Problem(str(path), 0, 0, "there is no section replication:")
         raise ConfigurationError((problem,), next_command=f"$EDITOR {path}")
-    unknown = [name for name in containers if name not in settings.containers]
+    unknown = [name for name in containers if not settings.covers(name)]
     if unknown:
         raise UsageError(
             "choose containers", on=", ".join(unknown), saw=f"configured: {', '.join(settings.containers)}"
         )
-    return Stage(configuration, settings, containers or settings.containers)
+    return Stage(configuration, settings, containers or settings.containers, chosen=bool(containers))

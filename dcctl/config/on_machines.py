@@ -71,6 +71,13 @@ def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) ->
     def there(reference: str, name: str) -> str:
         return f"file:{secret_file(by_reference.get(reference, name))}"
 
+    def store(values: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in values.items() if key != "administrator"}
+        if not section.get("containers_like"):
+            return kept
+        owner = values["administrator"]
+        return kept | {"administrator": {**owner, "password": there(owner["password"], "swift_documents")}}
+
     return {
         **section,
         "outbox": f"file:{secret_file('outbox')}",

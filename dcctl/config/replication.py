@@ -59,6 +59,8 @@ class Replication(Section):
     stores: Annotated[dict[str, Store], Field(min_length=2, max_length=2)]
     """By site."""
     containers: Annotated[tuple[_Container, ...], Field(min_length=1)]
+    containers_like: tuple[_Container, ...] = ()
+    """What the names of containers begin with that come and go with the application's work."""
     outbox: Secret | None = None
     """A libpq connection string: the database in which the application tells of its writes."""
     proxy_feed: Flag = False
@@ -80,6 +82,13 @@ class Replication(Section):
     at_once: Annotated[int, Strict(), Field(ge=1, le=512)] = 32
     """Objects in flight at most; how many are is adapted to what is fastest."""
 
+    def covers(self, container: str) -> bool:
+        """Whether this container is to be replicated."""
+        own = (self.trash, self.conflicts, self.heartbeat)
+        return container in self.containers or (
+            container not in own and container.startswith(self.containers_like)
+        )
+
     @property
     def all_containers(self) -> tuple[str, ...]:
         """Those to replicate and our own."""
@@ -90,6 +99,8 @@ class Replication(Section):
         own = {self.trash, self.conflicts, self.heartbeat}
         if len(own) < 3 or own & set(self.containers):  # noqa: PLR2004
             raise ValueError("trash, conflicts, heartbeat and containers must not name the same container")
+        if self.containers_like and not all(store.administrator for store in self.stores.values()):
+            raise ValueError("containers_like needs stores.NAME.administrator: only a token lists an account")
         if self.proxy_feed and self.outbox is not None:
             raise ValueError("outbox and proxy_feed exclude each other: the outbox forgets nothing")
         if self.margin >= self.reclaim_age:

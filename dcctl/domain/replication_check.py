@@ -26,7 +26,8 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFacts:
-    """How a container is set up. ``settings`` are its ACLs and metadata."""
+    """How a container is set up. ``settings`` are its ACLs and metadata, ``mark`` is ours
+    (``domain/replication_containers.py``)."""
 
     site: str
     container: str
@@ -41,6 +42,7 @@ class ContainerFacts:
     used_bytes: int = 0
     quota_count: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 import copy
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -53,7 +53,8 @@ CARRIED = ("copied", "refreshed", "resolved")
 class Options:
     """What a pass is told. ``plan`` only says what it would do; nothing is written to either cluster.
 
-    ``sample``: so many objects, others in each pass, are read and hashed at both sides at its end.
+    ``emptied`` are containers that one side has removed: there an empty listing is no surprise. ``sample``:
+    so many objects, others in each pass, are read and hashed at both sides at its end.
     """
 
     prefix: str = ""
@@ -64,6 +65,7 @@ class Options:
     margin_s: float = 86400.0
     cap: DeleteCap = field(default_factory=DeleteCap)
     accept_empty: bool = False
+    emptied: Collection[str] = ()
     trust_base: bool = True
     keep: Keep = field(default_factory=Keep)
     limits: Limits = field(default_factory=Limits)
@@ -338,10 +340,8 @@ class _Walk:
                 self._left_pending(decision, witness)
             if outcome.doomed is not None:
                 self._doom(outcome.doomed)
-            if isinstance(decision, Undecided) and outcome.kind == "undecided":
-                row = witness.a or witness.b
-                assert row is not None  # noqa: S101  # one-sided, by its type
-                held.append(Held(decision.present, row, decision.reason))
+            if outcome.held is not None:
+                held.append(outcome.held)
             text = witness.text(decision) if outcome.agreed else witness.base_text
             if text is not None:
                 agreed.append(text)
@@ -419,10 +419,11 @@ class _Walk:
         count = self.tally.count("doomed")
         if not count:
             return
+        expected = self._options.accept_empty or self._container in self._options.emptied
         reasons = decide_deletes(
             doomed=count,
             known_rows=known_rows,
-            empty_sides=() if self._options.accept_empty else empty,
+            empty_sides=() if expected else empty,
             base_rebuilt=self._base.rebuilt,
             cap=self._options.cap,
         )
@@ -472,8 +473,8 @@ async def act(  # noqa: PLR0911  # a table
             return await mover.resolve(witness.row(Side.A), witness.row(Side.B), base)
         case Later():
             return Outcome("later")
-        case Undecided():
-            return Outcome("undecided")
+        case Undecided(present, reason):
+            return Outcome("undecided", held=Held(present, witness.row(present), reason))
         case Same() | Forget():
             return Outcome("same", agreed=True)
 

@@ -6,12 +6,14 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import overload
 
 from dcctl.domain.replication_feed import Told, decide_ready
 from dcctl.domain.replication_lag import Lag
 from dcctl.domain.replication_pass import PENDING, Tally
 from dcctl.domain.replication_pause import IDLE, WORKING
 from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication_containers import Carried
 from dcctl.engines.replication_lag import LagMeter, write_heartbeat
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_run import LATER_S, OpenStores, run_to_end
@@ -40,6 +42,7 @@ def follow(
     pauses: Sequence[Pauses] = (),
     heartbeat: str | None = None,
     hot: Callable[[], Sequence[str]] = tuple,
+    come_and_go: Callable[[], Carried] | None = None,
     clock: Time | None = None,
 ) -> None:
     """Passes without end; ends quietly on SIGTERM. A cluster that is away is told to ``seen``.
@@ -47,8 +50,10 @@ def follow(
     ``work``: shared with everybody else who works on the same. ``heartbeat``: the container in which each
     side is told until when it has what was made at the other. ``hot`` gives prefixes that are looked at
     between passes, every second. ``pauses`` are asked whether to go on, and told when we have come to rest.
+    ``come_and_go`` carries containers themselves and says which there are beside ``containers``.
     """
     time = clock or Time()
+    names = Containers(containers, come_and_go)
     gate = Gate(pauses)
 
     async def run() -> None:
@@ -58,24 +63,85 @@ def follow(
         with _stopped_by(signal.SIGTERM, stop):
             async with stores() as opened, gate.followed(), asyncio.TaskGroup() as group:
                 sites = {side: store.site for side, store in opened.items()}
-                meter = LagMeter(sites, containers)
-                replication = Replication(opened, base, replace(options, arrived=meter.arrived), time)
+                meter = LagMeter(sites, names)
+                options_now = replace(options, arrived=meter.arrived, emptied=names.going)
+                replication = Replication(opened, base, options_now, time)
                 noted = _noting(meter, seen)
                 worker = None
                 if work is None:
                     told, ours = replication, _everything
-                    group.create_task(_passes(replication, containers, noted, gate, stop, every_s))
+                    group.create_task(_passes(replication, names, noted, gate, stop, every_s))
                 else:
-                    worker = Worker(replication, work, containers, every_s=every_s, clock=time)
+                    worker = Worker(replication, work, names, every_s=every_s, clock=time)
                     told, ours = worker.told, worker.ours
                     group.create_task(_turns(worker, noted, gate, stop, every_s))
                 group.create_task(_watch(gate, stop))
-                group.create_task(_hot(replication, containers, hot, seen, gate, stop))
+                if come_and_go is not None:
+                    with gate.passed() as is_open:
+                        if is_open:
+                            await names.look(seen)
+                    group.create_task(_look(names, seen, gate, stop, every_s, time))
+                group.create_task(_hot(replication, names, hot, seen, gate, stop))
                 group.create_task(_tell(replication, meter, worker, feed, heartbeat, seen, stop, time))
                 if feed is not None:
                     group.create_task(_told(told, feed, seen, gate, stop, time, ours, meter))
 
     run_to_end(run())
+
+
+class Containers(Sequence[str]):
+    """The containers to replicate now. ``look`` changes them between passes."""
+
+    def __init__(self, fixed: Sequence[str], come_and_go: Callable[[], Carried] | None) -> None:
+        self._fixed = tuple(fixed)
+        self._look = come_and_go
+        self._now = self._fixed
+        self.going: set[str] = set()
+
+    async def look(self, seen: Callable[[Tally | Unreachable | Lag], None]) -> None:
+        """A side that does not answer leaves them as they were."""
+        if self._look is None:
+            return
+        try:
+            found = await asyncio.to_thread(self._look)
+        except Unreachable as error:
+            seen(error)
+            return
+        self._now = tuple(dict.fromkeys((*self._fixed, *found.names)))
+        self.going.clear()
+        self.going.update(found.going)
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._now[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now)
+
+
+async def _look(  # noqa: PLR0917
+    names: Containers,
+    seen: Callable[[Tally | Unreachable | Lag], None],
+    gate: "Gate",
+    stop: asyncio.Event,
+    every_s: float,
+    time: Time,
+) -> None:
+    """Again and again, for a twentieth of the time at most: each container costs a question on both sides."""
+    took_s = 0.0
+    while not stop.is_set():
+        await _wait(stop, max(every_s, 20 * took_s))
+        began = time.monotonic()
+        with gate.passed() as is_open:
+            if is_open:
+                await names.look(seen)
+        took_s = time.monotonic() - began
 
 
 class Gate:

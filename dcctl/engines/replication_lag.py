@@ -29,7 +29,7 @@ class LagMeter:
 
     def __init__(self, sites: Mapping[Side, str], containers: Sequence[str]) -> None:
         self._sites = dict(sites)
-        self._containers = tuple(containers)
+        self._containers = containers
         self._arrived: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=ARRIVALS_KEPT))
         self._passes: dict[tuple[str, str], Tally] = {}
 
@@ -46,7 +46,7 @@ class LagMeter:
         self._passes = {key: tally for key, tally in self._passes.items() if mine(*key)}
 
     def lags(self, told: Sequence[Told], now_s: float) -> tuple[Lag, ...]:
-        """Per direction."""
+        """Per direction. Containers that are gone count no more."""
         now = datetime.fromtimestamp(now_s, UTC)
         found = tuple(
             measure_lag(site, list(self._arrived[site]), told, self._behind(side), now)
@@ -57,9 +57,10 @@ class LagMeter:
 
     def heartbeats(self, settled_s: float, now_s: float) -> Iterator[Heartbeat]:
         """What to write about each side; nothing while a container has not been walked."""
-        if {container for container, _ in self._passes} < set(self._containers):
+        passes = [tally for tally in self._passes.values() if tally.container in self._containers]
+        if not passes or not {tally.container for tally in passes} >= set(self._containers):
             return
-        began = min(tally.began for tally in self._passes.values() if tally.began is not None)
+        began = min(tally.began for tally in passes if tally.began is not None)
         for side, site in self._sites.items():
             behind = [one for _, one in self._behind(side)]
             yield Heartbeat(
@@ -71,7 +72,11 @@ class LagMeter:
             )
 
     def _behind(self, side: Side) -> list[tuple[str, Behind]]:
-        return [(name, tally.behind[side]) for (name, _), tally in self._passes.items()]
+        return [
+            (name, tally.behind[side])
+            for (name, _), tally in self._passes.items()
+            if name in self._containers
+        ]
 
 
 async def write_heartbeat(store: DocumentStore, container: str, heartbeat: Heartbeat) -> None:

@@ -122,7 +122,7 @@ class Worker:
     ) -> None:
         self._replication = replication
         self._work = work
-        self._containers = tuple(containers)
+        self._containers = containers
         self._every_s = every_s
         self._time = clock
         self._known: dict[str, ContainerWork] = {}
@@ -173,9 +173,10 @@ class Worker:
 
     async def _take(self) -> ShareState | None:
         self._workers = await asyncio.to_thread(self._work.observe_workers)
-        for container in self._containers:
+        names = tuple(self._containers)
+        for container in names:
             self._known[container] = await asyncio.to_thread(self._work.observe_work, container)
-        states = [one for name in self._containers for one in self._known[name].shares]
+        states = [one for name in names for one in self._known[name].shares]
         for state in decide_share(states, now=self._now(), every_s=self._every_s):
             taken = await asyncio.to_thread(self._work.take, state.share)
             if taken is None:
