@@ -66,7 +66,8 @@ def _addresses(configuration: Configuration) -> dict[str, dict[str, str]]:
 
 
 def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) -> dict[str, Any]:
-    """Keys as files, the outbox through the edges, and no administrator: a replicator needs none."""
+    """Keys as files, the outbox through the edges. A replicator needs no administrator, unless containers
+    come and go."""
 
     def there(reference: str, name: str) -> str:
         return f"file:{secret_file(by_reference.get(reference, name))}"
@@ -83,8 +84,5 @@ def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) ->
         "outbox": f"file:{secret_file('outbox')}",
         "realm_key": there(section["realm_key"], "swift_realm_key"),
         "container_key": there(section["container_key"], "swift_container_key"),
-        "stores": {
-            site: {key: value for key, value in store.items() if key != "administrator"}
-            for site, store in section["stores"].items()
-        },
+        "stores": {site: store(values) for site, values in section["stores"].items()},
     }
