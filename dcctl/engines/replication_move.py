@@ -20,7 +20,7 @@ from dcctl.domain.replication import (
     delete_stamp,
     resolve,
 )
-from dcctl.domain.replication_pass import Doomed
+from dcctl.domain.replication_pass import Doomed, Held
 from dcctl.engines.replication_manners import Manners
 from dcctl.errors import Unreachable
 from dcctl.ports import DocumentStore
@@ -40,6 +40,7 @@ class Outcome:
     bytes: int = 0
     doomed: Doomed | None = None
     conflict: bool = False
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,6 +286,16 @@ def test_what_waits_for_a_person_waits_in_later_passes_too(world: World) -> None
     assert world.step().count("deleted") == 1
 
 
+def test_after_a_gap_what_expired_on_one_side_is_left_to_a_person_by_name(world: World) -> None:
+    world.a.client_put("docs", "o", b"1")
+    world.settle()
+    world.a.client_put("docs", "o", b"2", X_Delete_At=str(int(world.time.now_s) + 60))
+    world.b.client_put("docs", "o", b"3")
+    world.time.now_s += 8 * DAY
+    assert world.step().count("undecided") == 1
+    assert [held.row.name for held in world.base.held("docs")] == ["o"]
+
+
 def test_what_waits_for_a_person_outlives_a_pass_that_was_cut_short(make: Callable[..., World]) -> None:
     world = make(page_rows=2)
     for number in range(6):
