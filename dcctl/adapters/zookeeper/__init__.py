@@ -2,10 +2,9 @@
 
 from dcctl.adapters.zookeeper.automation import ZooKeeperAutomation, read_automation
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
-from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
+from dcctl.adapters.zookeeper.pause import ZooKeeperPauses
 from dcctl.adapters.zookeeper.release import ZooKeeperLeaderKey
 from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
-from dcctl.adapters.zookeeper.pause import ZooKeeperPauses
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites, read_states
 from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
@@ -15,14 +14,14 @@ from dcctl.adapters.zookeeper.work import ZooKeeperWork
 __all__ = [
     "PORT",
     "SharedJournal",
-    "ZooKeeperLeaderKey",
     "ZooKeeperAutomation",
+    "ZooKeeperLeaderKey",
     "ZooKeeperLeases",
+    "ZooKeeperPauses",
     "ZooKeeperRuns",
     "ZooKeeperSession",
     "ZooKeeperSites",
     "ZooKeeperVantages",
-    "ZooKeeperPauses",
     "ZooKeeperVoters",
     "ZooKeeperWork",
     "parse_srvr",
