@@ -483,6 +483,9 @@ class ReplicationBase(Protocol):
     def rows(self, container: str, after: str, upto: str | None) -> list[bytes]:
         """All rows of the range, and perhaps more around it."""
 
+    def bounds(self, container: str, rows: int) -> list[str]:
+        """Where ranges end that hold about ``rows`` rows each, in order; the last range has no end."""
+
     def agree(
         self,
         container: str,

@@ -23,7 +23,7 @@ SEPARATOR = b"\n"
 TABLES = """
 create table if not exists about (key text primary key, value text) without rowid;
 create table if not exists chunk (container text, after blob, upto blob, digest blob, rows blob,
-    primary key (container, after)) without rowid;
+    count integer, primary key (container, after)) without rowid;
 create table if not exists progress (container text primary key, marker text, began integer) without rowid;
 create table if not exists complete (container text primary key, began integer, rows integer) without rowid;
 create table if not exists settings (container text primary key, agreed text) without rowid;
@@ -77,6 +77,8 @@ class SqliteBase:
         self._db.execute("pragma journal_mode=wal")
         self._db.execute("pragma synchronous=normal")
         self._db.executescript(TABLES)
+        if not any(column[1] == "count" for column in self._db.execute("pragma table_info(chunk)")):
+            self._db.execute("alter table chunk add column count integer")  # a base from before there was one
         known = dict(self._db.execute("select key, value from about"))
         if self._db.execute("pragma quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("malformed")
@@ -137,6 +139,23 @@ class SqliteBase:
         )
         return [text for (blob,) in found for text in _unpack(blob)]
 
+    def bounds(self, container: str, rows: int) -> list[str]:
+        """Where ranges end that hold ``rows`` rows at most, or one chunk; the last has no end."""
+        found: list[str] = []
+        held = 0
+        for upto, count in self._ask(
+            "select upto, coalesce(count, ?) from chunk where container = ? order by after", (rows, container)
+        ):
+            if found and held + count <= rows:
+                found.pop()
+            else:
+                held = 0
+            held += count
+            if upto == END:
+                break
+            found.append(bytes(upto).decode())
+        return found
+
     def agree(
         self,
         container: str,
@@ -161,13 +180,13 @@ class SqliteBase:
                 "delete from chunk where container = ? and upto > ? and after < ?", (container, low, high)
             )
             db.execute(
-                "insert or replace into chunk values (?, ?, ?, ?, ?)",
-                (container, low, high, digest, _pack(rows)),
+                "insert or replace into chunk values (?, ?, ?, ?, ?, ?)",
+                (container, low, high, digest, _pack(rows), len(rows)),
             )
             if last is not None and last > high:
                 db.execute(
-                    "insert or replace into chunk values (?, ?, ?, null, ?)",
-                    (container, high, last, _pack(beyond)),
+                    "insert or replace into chunk values (?, ?, ?, null, ?, ?)",
+                    (container, high, last, _pack(beyond), len(beyond)),
                 )
             db.execute("update progress set marker = ? where container = ?", (upto or "", container))
 

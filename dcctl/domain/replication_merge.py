@@ -23,6 +23,11 @@ def split_page(page: bytes) -> list[bytes]:
     return page[2:-2].split(_BETWEEN) if len(page) > len(b"[]") else []
 
 
+def count_rows(page: bytes) -> int:
+    """How many texts ``split_page`` would give."""
+    return page.count(_BETWEEN) + 1 if len(page) > len(b"[]") else 0
+
+
 def whole_rows(page: bytes) -> list[bytes]:
     """The same by parsing all of it: slow, and right for every name."""
     return [json.dumps(entry).encode()[1:-1] for entry in json.loads(page)]
@@ -87,14 +92,12 @@ def range_end(pages: Mapping[Side, bytes], page_rows: int) -> str | None:
     """The last name of which both pages can speak; None when both reach the end of their listing."""
     ends = []
     for page in pages.values():
-        texts = split_page(page)
+        if count_rows(page) < page_rows:
+            continue
         try:
-            last = _name(texts[-1]) if len(texts) >= page_rows else None
-        except ValueError:
-            texts = whole_rows(page)
-            last = _name(texts[-1]) if len(texts) >= page_rows else None
-        if last is not None:
-            ends.append(last)
+            ends.append(_name(page[page.rindex(b"{") + 1 : -2]))
+        except ValueError:  # the last name holds a brace
+            ends.append(_name(whole_rows(page)[-1]))
     return min(ends, key=str.encode) if ends else None
 
 

@@ -31,11 +31,20 @@ from dcctl.domain.replication import (
     Undecided,
     decide_replication,
 )
-from dcctl.domain.replication_merge import Range, Witness, cut_range, range_end, same_range, split_page
+from dcctl.domain.replication_merge import (
+    Range,
+    Witness,
+    count_rows,
+    cut_range,
+    range_end,
+    same_range,
+    split_page,
+)
 from dcctl.domain.replication_pass import PENDING, DeleteCap, Doomed, Held, Tally, decide_deletes
 from dcctl.domain.replication_share import Share
 from dcctl.engines.replication_manners import Limits, Manners, Pace, Time
 from dcctl.engines.replication_move import Keep, Mover, Outcome
+from dcctl.engines.replication_pages import AHEAD, Asked, Pages
 from dcctl.engines.replication_verify import Difference, Level, Verification
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import DocumentStore, ReplicationBase
@@ -72,6 +81,11 @@ class Options:
     progress: Callable[[Tally], None] | None = None
     arrived: Callable[[str, float], None] | None = None
     sample: int = 0
+
+    @property
+    def new_rows(self) -> int:
+        """In a page of names of which nothing is known: it leaves room for those to come."""
+        return self.page_rows - self.page_rows // 10
 
 
 class Replication:
@@ -204,12 +218,31 @@ class _Walk:
         self._known_rows = 0
         self._sample: dict[int, bytes] = {}
         self._pages_seen = 0
+        self._pages = self._open_pages()
         self.began_s = replication.time.monotonic()
         self._shown_s = self.began_s
         self.tally = Tally(container, share.after)
 
+    def _open_pages(self) -> Pages:
+        options = self._options
+        bounds = [] if options.prefix else self._base.bounds(self._container, options.new_rows)
+        return Pages(
+            self._page,
+            bounds,
+            page_rows=options.page_rows,
+            new_rows=options.new_rows,
+            upto=self._upto,
+            ahead=0 if self._divide else AHEAD,
+        )
+
     async def run(self) -> Tally:
-        pages = await self._pages(self._after)  # also the first look at both clocks
+        try:
+            return await self._run()
+        finally:
+            await self._pages.close()
+
+    async def _run(self) -> Tally:
+        pages = await self._pages.read(self._after)  # also the first look at both clocks
         empty = tuple(self._stores[side].site for side, page in pages.items() if page == b"[]")
         known = self._base.complete(self._container)
         self._last_seen = known[0].plus(-self._options.settled_s) if known else None
@@ -219,7 +252,7 @@ class _Walk:
             marker, began = self._base.begin(self._container, began)
         if marker:
             self.tally.resumed = True
-            pages = await self._pages(marker)
+            pages = await self._pages.read(marker)
         self.tally.began = began
         await self._walk(marker or self._after, pages)
         if self._options.plan is None:
@@ -245,7 +278,7 @@ class _Walk:
             if current.upto is None or await self._ends_at(current):
                 await self._settle(current)
                 return
-            ahead = asyncio.create_task(self._pages(current.upto))
+            ahead = asyncio.create_task(self._pages.read(current.upto))
             try:
                 await self._settle(current)
                 pages = await ahead
@@ -288,30 +321,28 @@ class _Walk:
         rows = self.tally.rows + current.rows + len(current.witnesses)
         return await self._divide(current.upto, rows)
 
-    async def _pages(self, marker: str) -> dict[Side, bytes]:
-        async def page(side: Side) -> bytes:
-            return await self._manners.attempt(
-                lambda: self._stores[side].list_page(
-                    self._container,
-                    marker=marker,
-                    upto=self._upto,
-                    prefix=self._options.prefix,
-                    limit=self._options.page_rows,
-                ),
-                cost=1,
-            )
-
-        a, b = await asyncio.gather(page(Side.A), page(Side.B))
-        return {Side.A: a, Side.B: b}
+    async def _page(self, side: Side, asked: Asked) -> bytes:
+        return await self._manners.attempt(
+            lambda: self._stores[side].list_page(
+                self._container,
+                marker=asked.after,
+                upto=asked.upto,
+                prefix=self._options.prefix,
+                limit=asked.limit,
+            ),
+            cost=1,
+        )
 
     def _cut(self, after: str, pages: Mapping[Side, bytes]) -> Range:
         same = pages[Side.A] == pages[Side.B]
-        upto = range_end(pages, self._options.page_rows)
+        asked = self._pages.asked(after)
+        upto = range_end(pages, asked.limit)
+        if upto is None and asked.upto != self._upto:
+            upto = asked.upto
         if same:
             digest = hashlib.blake2b(pages[Side.A], digest_size=16).digest()
             if digest == self._base.digest(self._container, after, upto):
-                rows = len(split_page(pages[Side.A]))
-                return Range(after, upto, rows=rows, unchanged=True)
+                return Range(after, upto, rows=count_rows(pages[Side.A]), unchanged=True)
             return same_range(
                 after, upto, pages[Side.A], digest, self._base.rows(self._container, after, upto)
             )

@@ -44,6 +44,9 @@ class ShareOfBase:
     def rows(self, container: str, after: str, upto: str | None) -> list[bytes]:  # noqa: ARG002
         return self._base.rows(self._share.key, after, upto)
 
+    def bounds(self, container: str, rows: int) -> list[str]:  # noqa: ARG002
+        return self._base.bounds(self._share.key, rows)
+
     def agree(
         self,
         container: str,  # noqa: ARG002
@@ -191,7 +194,7 @@ class Worker:
     async def _walk(self, state: ShareState) -> tuple[Tally, Worked | None]:
         share = state.share
         base = ShareOfBase(self._replication.base, state)
-        page_rows = self._replication.options.page_rows
+        page_rows = self._replication.options.new_rows
 
         async def divide(upto: str, rows: int) -> bool:
             known = self._known[share.container]

@@ -93,7 +93,7 @@ def test_two_workers_copy_each_object_once_between_them(workers: Workers) -> Non
     assert sum(copied) == 95
     assert min(copied) >= 40
     workers.world.assert_same()
-    assert len(MemoryWork(workers.ensemble, "x").observe_work("docs").bounds) == 9
+    assert len(MemoryWork(workers.ensemble, "x").observe_work("docs").bounds) == 10
 
 
 def test_a_delete_is_carried_by_a_worker_that_remembers_nothing(workers: Workers) -> None:
