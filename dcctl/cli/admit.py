@@ -2,13 +2,13 @@
 
 import click
 
-from dcctl.cli.session import Session, command_options
+from dcctl.cli.session import Session, command_options, yes_option
 
 
 @click.command()
 @click.argument("site")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what was found, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
+@yes_option
 @command_options
 def admit(session: Session, *, site: str, only_plan: bool, yes: bool) -> None:
     """Compare the quarantined SITE with the one that went on, and put it back into rotation.
@@ -16,20 +16,11 @@ def admit(session: Session, *, site: str, only_plan: bool, yes: bool) -> None:
     Refused, with every reason, until its machines, voter, database, documents, epochs and agents are as
     they should be. May be repeated.
     """
-    from dcctl.cli.move import Move, carry_out, enter, show
-    from dcctl.domain.admission import decide_admission
-    from dcctl.engines.admission import admit as engine
-    from dcctl.engines.situation import observe_situation
+    from dcctl.cli.move import carry_out, enter, move_of, show
+    from dcctl.domain.order import Order
 
-    move = Move(
-        what="admission",
-        words=f"admit {site}",
-        site=site,
-        look=lambda means: observe_situation(means, epochs=True, compare=True),
-        decide=lambda situation: decide_admission(site, situation),
-        work=lambda means: engine(site, means),
-    )
     with enter(session, site) as (configuration, stage):
+        move = move_of(Order("admit", site), stage.means.sites)
         if only_plan:
             show(session, stage, move)
         else:

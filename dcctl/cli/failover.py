@@ -1,16 +1,10 @@
 """``dcctl failover plan|apply``: a site is lost; the other one carries everything."""
 
-from typing import TYPE_CHECKING
-
 import click
 
-from dcctl.cli.session import Session, command_options
-
-if TYPE_CHECKING:
-    from dcctl.cli.move import Move
+from dcctl.cli.session import Session, command_options, yes_option
 
 lost_option = click.option("--lost", required=True, metavar="SITE", help="The site that is lost.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
 
 
 @click.group()
@@ -23,10 +17,11 @@ def failover() -> None:
 @command_options
 def plan(session: Session, *, lost: str) -> None:
     """Show who sees what, what would be lost, every reason against it, and the steps. Changes nothing."""
-    from dcctl.cli.move import enter, show
+    from dcctl.cli.move import enter, move_of, show
+    from dcctl.domain.order import Order
 
     with enter(session, lost) as (_configuration, stage):
-        show(session, stage, _move(lost))
+        show(session, stage, move_of(Order("failover", lost), stage.means.sites))
 
 
 @failover.command()
@@ -36,23 +31,8 @@ def plan(session: Session, *, lost: str) -> None:
 def apply(session: Session, *, lost: str, yes: bool) -> None:
     """Quarantine and fence SITE, wait until the database is promoted at the other one, and prove that it
     carries everything. May be repeated after it failed or was killed: it goes on where that ended."""
-    from dcctl.cli.move import carry_out, enter
+    from dcctl.cli.move import carry_out, enter, move_of
+    from dcctl.domain.order import Order
 
     with enter(session, lost) as (configuration, stage):
-        carry_out(session, configuration, stage, _move(lost), yes=yes)
-
-
-def _move(lost: str) -> "Move":
-    from dcctl.cli.move import Move
-    from dcctl.domain.failover import decide_failover
-    from dcctl.engines.failover import failover as engine
-    from dcctl.engines.situation import observe_situation
-
-    return Move(
-        what="failover",
-        words=f"failover apply --lost {lost}",
-        site=lost,
-        look=lambda means: observe_situation(means, losing=lost),
-        decide=lambda situation: decide_failover(lost, situation),
-        work=lambda means: engine(lost, means),
-    )
+        carry_out(session, configuration, stage, move_of(Order("failover", lost), stage.means.sites), yes=yes)

@@ -1,8 +1,8 @@
 """What ``failover``, ``switchover`` and ``admit`` share: look, show, ask, act as the one run, and tell."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,30 +11,76 @@ from dcctl.cli.move_view import draw_moved, draw_preview, moved_document, previe
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision import choose_sites, confirm
 from dcctl.cli.session import Session
+from dcctl.domain.order import Order
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
-from dcctl.errors import Refused
+from dcctl.errors import DcctlError, Refused
 from dcctl.shell import Interruption, WallClock, at_once, perform
 
 if TYPE_CHECKING:
     from dcctl.config.schema import Configuration
+    from dcctl.domain.run import Asked
     from dcctl.domain.situation import Situation
     from dcctl.domain.step import Work
     from dcctl.engines.situation import Means
     from dcctl.engines.status import Ask
+    from dcctl.ports import Runs
     from dcctl.wiring.failover import Stage
+
+ASKED_LIMIT_S = 1.0
 
 
 @dataclass(frozen=True)
 class Move:
-    """One of the three commands. ``words`` is how it was called, for the journal and for going on."""
+    """One of the commands that move something. ``what`` it is called, in sentences."""
 
     what: str
-    words: str
-    site: str
+    order: Order
     look: "Callable[[Means], Situation]"
     decide: "Callable[[Situation], Plan | Refusal]"
     work: "Callable[[Means], Work[Moved]]"
+
+    @property
+    def site(self) -> str:
+        return self.order.site
+
+
+def move_of(order: Order, sites: tuple[str, ...]) -> Move:
+    """The move that was ordered. KeyError for one that is none of these."""
+    from dcctl.domain.admission import decide_admission
+    from dcctl.domain.failover import decide_failover
+    from dcctl.domain.switchover import decide_switchover
+    from dcctl.engines.admission import admit
+    from dcctl.engines.failover import failover
+    from dcctl.engines.situation import observe_situation
+    from dcctl.engines.switchover import switchover
+
+    site = order.site
+    other = next(each for each in sites if each != site)
+    moves = {
+        "failover": Move(
+            "failover",
+            order,
+            look=lambda means: observe_situation(means, losing=site),
+            decide=lambda situation: decide_failover(site, situation),
+            work=lambda means: failover(site, means),
+        ),
+        "switchover": Move(
+            "switchover",
+            order,
+            look=lambda means: observe_situation(means, losing=other),
+            decide=lambda situation: decide_switchover(site, situation),
+            work=lambda means: switchover(site, means),
+        ),
+        "admit": Move(
+            "admission",
+            order,
+            look=lambda means: observe_situation(means, epochs=True, compare=True),
+            decide=lambda situation: decide_admission(site, situation),
+            work=lambda means: admit(site, means),
+        ),
+    }
+    return moves[order.what]
 
 
 def ask_within(limit_s: float) -> "Ask":
@@ -50,7 +96,7 @@ def enter(session: Session, site: str) -> "Iterator[tuple[Configuration, Stage]]
     configuration = session.configuration()
     choose_sites(configuration, (site,))
     with failover.stage(
-        configuration, clock=WallClock(), ask_within=ask_within, dcctl=_dcctl(session)
+        configuration, clock=WallClock(), ask_within=ask_within, dcctl=dcctl(session)
     ) as stage:
         yield configuration, stage
 
@@ -64,37 +110,82 @@ def show(session: Session, stage: "Stage", move: Move) -> None:
 
 
 def carry_out(
-    session: Session, configuration: "Configuration", stage: "Stage", move: Move, *, yes: bool
+    session: Session,
+    configuration: "Configuration",
+    stage: "Stage",
+    move: Move,
+    *,
+    yes: bool,
+    resume: str | None = None,
 ) -> None:
-    """Show the preview, ask, and act as a run of its own."""
-    from dcctl import wiring
+    """Show the preview, ask, and act: as a run of its own, or going on with the run ``resume``.
 
+    A run that is resumed is not refused by the first look: what it left half done settles.
+    """
     situation, decided = _look(stage, move)
     out = console(sys.stderr if session.json else sys.stdout)
     draw_preview(out, situation, decided)
-    _raise_refused(session, move, decided)
-    again = f"{_dcctl(session)} {move.words}"
+    if resume is None:
+        _raise_refused(session, move, decided)
+    words = move.order.words()
+    again = f"{dcctl(session)} {words}" if resume is None else f"{dcctl(session)} run resume {resume}"
     confirm(f"carry out this {move.what}", yes=yes, command=f"{again} --yes")
     clock = WallClock()
     with (
         Interruption() as held,
-        wiring.journal(configuration, what=move.what, clock=clock) as journal,
-        stage.acting(journal, move.words) as means,
+        _acting(configuration, stage, move, resume) as means,
         Progress(move.what) as progress,
     ):
-        assert means.journal is not None  # noqa: S101  # what acting gave it
-        about = {"command": move.words, "environment": configuration.environment, "site": move.site}
+        journal = means.journal
+        assert journal is not None  # noqa: S101  # what acting gave it
+        begun = {"command": words, "environment": configuration.environment, "site": move.site}
         moved = perform(
             move.work(means),
             clock=clock,
-            journal=means.journal,
+            journal=journal,
             seen=progress,
-            about=about,
-            resume=again,
+            about=begun if resume is None else {"by": means.who},
+            resume=f"{dcctl(session)} run resume {journal.run}",
             interruption=held,
+            resumed=resume is not None,
+            asked=asked_of(means.runs, journal.run),
         )
         run = journal.run
     emit(session, moved_document(moved, run), lambda out: draw_moved(out, moved, run))
+
+
+@contextmanager
+def _acting(
+    configuration: "Configuration", stage: "Stage", move: Move, resume: str | None
+) -> "Iterator[Means]":
+    from dcctl import wiring
+    from dcctl.wiring import runs
+
+    clock, words = WallClock(), move.order.words()
+    if resume is None:
+        with (
+            wiring.journal(configuration, what=move.what, clock=clock) as journal,
+            stage.acting(journal, words) as means,
+        ):
+            yield means
+    else:
+        with (
+            runs.resumed(configuration, resume, clock=clock) as opened,
+            stage.resuming(opened, resume, words) as means,
+        ):
+            yield means
+
+
+def asked_of(runs: "Runs", run: str) -> "Callable[[], Sequence[Asked]]":
+    """What people ask of ``run``; what they asked last, where the ensemble does not answer."""
+    last: list[Asked] = []
+
+    def asked() -> "Sequence[Asked]":
+        with suppress(DcctlError):
+            last[:] = runs.observe_asked(run, limit_s=ASKED_LIMIT_S)
+        return last
+
+    return asked
 
 
 def _look(stage: "Stage", move: Move) -> "tuple[Situation, Plan | Refusal]":
@@ -104,9 +195,9 @@ def _look(stage: "Stage", move: Move) -> "tuple[Situation, Plan | Refusal]":
 
 def _raise_refused(session: Session, move: Move, decided: Plan | Refusal) -> None:
     if isinstance(decided, Refusal):
-        command = f"{_dcctl(session)} status"
+        command = f"{dcctl(session)} status"
         raise Refused(move.what, on=move.site, reasons=decided.reasons, next_command=command)
 
 
-def _dcctl(session: Session) -> str:
+def dcctl(session: Session) -> str:
     return f"dcctl -e {session.environment}" if session.environment else "dcctl"

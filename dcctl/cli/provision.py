@@ -11,7 +11,7 @@ import click
 
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision_view import DONE, draw_plan, plan_document, summary
-from dcctl.cli.session import Session, command_options
+from dcctl.cli.session import Session, command_options, yes_option
 from dcctl.domain.machine import Server, ServerSpec
 from dcctl.domain.provision import Plan, decide_destroy, decide_provision
 from dcctl.domain.refusal import Refusal
@@ -30,7 +30,6 @@ site_option = click.option(
     "--site", "sites", multiple=True, metavar="SITE", help="Only this site; may be given more than once."
 )
 prune_option = click.option("--prune", is_flag=True, help="Delete servers of ours that are not configured.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
 
 
 @click.group()

@@ -63,6 +63,9 @@ output_option = click.option(
 )
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
+
+
 def command_options(function: F) -> F:
     """Give a command ``-e`` and ``-o`` of its own, overriding those before it, and pass the session."""
 

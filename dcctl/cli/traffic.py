@@ -1,7 +1,8 @@
 """``dcctl drain`` and ``dcctl undrain``: a site out of traffic rotation, and back."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import click
 
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision import choose_sites, confirm
-from dcctl.cli.session import Session, command_options
+from dcctl.cli.session import Session, command_options, yes_option
+from dcctl.domain.order import Order
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import Rotation, RotationPlan
 from dcctl.errors import Refused
@@ -19,23 +21,24 @@ from dcctl.shell import Interruption, WallClock, at_once, perform
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dcctl.config.schema import Configuration
     from dcctl.domain.step import Work
     from dcctl.engines.traffic import Means
+    from dcctl.ports import Journal
+    from dcctl.wiring.traffic import Stage
 
 LOOK_LIMIT_S = 10.0
+IDLE_LIMIT_S = 60.0
 
 site_argument = click.argument("site", metavar="SITE")
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for whoever looks later.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
 
 
 @dataclass(frozen=True)
 class Turn:
     """One of the two commands."""
 
-    what: str
-    site: str
-    reason: str
+    order: Order
     decide: "Callable[[Means], RotationPlan | Refusal]"
     work: "Callable[[Means], Work[RotationPlan]]"
 
@@ -47,7 +50,7 @@ class Turn:
     "--idle-limit",
     "idle_limit_s",
     type=click.FloatRange(min=0),
-    default=60.0,
+    default=IDLE_LIMIT_S,
     show_default=True,
     metavar="SECONDS",
     help="How long work in flight may take; what is left then is named, with code 6.",
@@ -60,19 +63,7 @@ def drain(session: Session, *, site: str, reason: str, idle_limit_s: float, yes:
     Refused unless another site serves, and can carry both. Its edge tells clients to leave; the database
     stays where it is. Done when every edge shows it. May be repeated.
     """
-    from dcctl.engines import traffic
-
-    _turn(
-        session,
-        Turn(
-            "drain",
-            site,
-            reason,
-            decide=lambda means: traffic.observe_drain(site, means),
-            work=lambda means: traffic.take_out(site, means, reason=reason, idle_limit_s=idle_limit_s),
-        ),
-        yes=yes,
-    )
+    turn(session, Order("drain", site, reason=reason), yes=yes, idle_limit_s=idle_limit_s)
 
 
 @click.command()
@@ -82,57 +73,92 @@ def drain(session: Session, *, site: str, reason: str, idle_limit_s: float, yes:
 @command_options
 def undrain(session: Session, *, site: str, reason: str, yes: bool) -> None:
     """Put SITE back into traffic. Refused while it is quarantined, or is not seen to serve."""
+    turn(session, Order("undrain", site, reason=reason), yes=yes)
+
+
+def _turn_of(order: Order, idle_limit_s: float) -> Turn:
     from dcctl.engines import traffic
 
-    _turn(
-        session,
-        Turn(
-            "undrain",
-            site,
-            reason,
-            decide=lambda means: traffic.observe_undrain(site, means),
-            work=lambda means: traffic.put_back(site, means, reason=reason),
-        ),
-        yes=yes,
+    site, reason = order.site, order.reason
+    if order.what == "drain":
+        return Turn(
+            order,
+            decide=lambda means: traffic.observe_drain(site, means),
+            work=lambda means: traffic.take_out(site, means, reason=reason, idle_limit_s=idle_limit_s),
+        )
+    return Turn(
+        order,
+        decide=lambda means: traffic.observe_undrain(site, means),
+        work=lambda means: traffic.put_back(site, means, reason=reason),
     )
 
 
-def _turn(session: Session, turn: Turn, *, yes: bool) -> None:
-    """Show what would change, ask, and do it as a run of its own."""
-    from dcctl import wiring
+def turn(
+    session: Session,
+    order: Order,
+    *,
+    yes: bool,
+    resume: str | None = None,
+    idle_limit_s: float = IDLE_LIMIT_S,
+) -> None:
+    """Show what would change, ask, and do it: as a run of its own, or going on with the run ``resume``."""
+    from dcctl.cli.move import asked_of
     from dcctl.wiring import traffic
 
-    clock = WallClock()
-    configuration = session.configuration()
-    choose_sites(configuration, (turn.site,))
+    clock, configuration = WallClock(), session.configuration()
+    choose_sites(configuration, (order.site,))
     dcctl = f"dcctl -e {session.environment}" if session.environment else "dcctl"
-    again = f"{dcctl} {turn.what} {turn.site}"
+    asked, words = _turn_of(order, idle_limit_s), order.words()
     ask = partial(at_once, limit_s=LOOK_LIMIT_S)
     with traffic.stage(configuration, clock=clock, ask=ask) as stage:
-        decided = turn.decide(stage.means(""))
+        decided = asked.decide(stage.means(""))
         if isinstance(decided, Refusal):
             command = f"{dcctl} status"
-            raise Refused(turn.what, on=turn.site, reasons=decided.reasons, next_command=command)
+            raise Refused(order.what, on=order.site, reasons=decided.reasons, next_command=command)
         _draw(console(sys.stderr if session.json else sys.stdout), decided)
         if decided.change:
-            confirm(f"{turn.what} {turn.site}", yes=yes, command=f"{again} --yes")
+            confirm(f"{order.what} {order.site}", yes=yes, command=f"{dcctl} {words} --yes")
         with (
             Interruption() as held,
-            wiring.journal(configuration, what=turn.what, clock=clock) as journal,
-            stage.acting(journal, f"{turn.what} {turn.site}") as shared,
-            Progress(turn.what) as progress,
+            _acting(configuration, stage, order, resume) as journal,
+            Progress(order.what) as progress,
         ):
+            about = {"command": words, "environment": configuration.environment, "site": order.site}
             done = perform(
-                turn.work(stage.means(journal.run)),
+                asked.work(stage.means(journal.run)),
                 clock=clock,
-                journal=shared,
+                journal=journal,
                 seen=progress,
-                about={"command": f"{turn.what} {turn.site}", "environment": configuration.environment},
-                resume=again,
+                about=about if resume is None else {"by": stage.means("").by},
+                resume=f"{dcctl} run resume {journal.run}",
                 interruption=held,
+                resumed=resume is not None,
+                asked=asked_of(stage.runs, journal.run),
             )
             run = journal.run
     emit(session, {"run": run, **asdict(done)}, lambda out: _told(out, done, run))
+
+
+@contextmanager
+def _acting(
+    configuration: "Configuration", stage: "Stage", order: Order, resume: str | None
+) -> "Iterator[Journal]":
+    from dcctl import wiring
+    from dcctl.wiring import runs
+
+    clock, words = WallClock(), order.words()
+    if resume is None:
+        with (
+            wiring.journal(configuration, what=order.what, clock=clock) as journal,
+            stage.acting(journal, words) as shared,
+        ):
+            yield shared
+    else:
+        with (
+            runs.resumed(configuration, resume, clock=clock) as opened,
+            stage.resuming(opened, resume, words) as shared,
+        ):
+            yield shared
 
 
 def _draw(out: "Console", plan: RotationPlan) -> None:

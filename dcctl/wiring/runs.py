@@ -4,7 +4,7 @@ import getpass
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dcctl.domain.event import Event
@@ -34,6 +34,16 @@ class Known:
     active: ActiveRun | None
     elsewhere: tuple[str, ...]
     """The names of the runs that the ensemble keeps."""
+
+    def again(self) -> "Known":
+        """The same, looked at anew; what does not answer now stays as it was."""
+        if self.kept is None:
+            return self
+        try:
+            active = self.kept.observe_active(limit_s=LOOK_LIMIT_S)
+            return replace(self, active=active, elsewhere=self.kept.observe_runs(limit_s=LOOK_LIMIT_S))
+        except DcctlError:
+            return self
 
     def names(self) -> tuple[str, ...]:
         """All of them, oldest first."""

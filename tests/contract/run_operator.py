@@ -30,7 +30,7 @@ from dcctl.shell import WallClock, perform
 from dcctl.testing.system import HOSTS, SITES
 from dcctl.wiring.failover import Stage
 
-SESSION_S = 4.0
+SESSION_S = 2.0
 FASTER = 20
 WORK = {"failover": failover, "switchover": switchover, "admit": admit}
 PLAIN = ("voters", "members", "edges", "session_s")

@@ -27,8 +27,10 @@ from dcctl.engines.switchover import switchover
 
 LIMIT_S = 30.0 * FASTER
 GIVE_UP_S = 300.0
-AT_ONCE = 6
+AT_ONCE = 8
 _made = iter(range(1_000_000))
+OPERATORS = multiprocessing.get_context("forkserver")
+OPERATORS.set_forkserver_preload(["run_operator"])  # so that a process is there at once
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ class Night:
     def live(self, place: str, **more: object) -> int:
         """A process of an operator at ``place``; its exit code, negative for a signal."""
         with contextlib.closing(Served(self.world, self._folder)) as served:
-            process = multiprocessing.get_context("forkserver").Process(
+            process = OPERATORS.Process(
                 target=operate,
                 args=(served.address, self._hosts, self._environment, self._folder / place, self.order),
                 kwargs=more,
