@@ -1,5 +1,6 @@
 """Traffic, composed: what the ensemble says of sites and vantages, and the edges that follow it."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -37,7 +38,10 @@ APPEND_LIMIT_S = 20.0
 
 
 def new_session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "ZooKeeperSession":
-    """A session that is not begun yet; this machine's own voter is asked first where it has one."""
+    """A session that is not begun yet; this machine's own voter is asked first where it has one.
+
+    ``DCCTL_ZOOKEEPER`` (``host:port,…``) names the ensemble, if it is not the configuration's.
+    """
     from dcctl.adapters.guard import boot_clock
     from dcctl.adapters.zookeeper import PORT, ZooKeeperSession
     from dcctl.config import expand
@@ -45,7 +49,8 @@ def new_session(configuration: "Configuration", *, session_s: float = SESSION_S)
     voters = expand.with_role(configuration, "zookeeper")
     own = places(configuration).get(socket.gethostname())
     nearest_first = sorted(voters, key=lambda voter: (voter.name != socket.gethostname(), voter.place != own))
-    hosts = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
+    configured = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
+    hosts = os.environ.get("DCCTL_ZOOKEEPER") or configured
     return ZooKeeperSession(hosts, session_s=session_s, clock=boot_clock)
 
 
