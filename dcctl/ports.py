@@ -692,8 +692,9 @@ class EdgeRuntime(Protocol):
     def observe_servers(self) -> tuple[EdgeServer, ...]:
         """Every server of every backend, as the edge has it now."""
 
-    def steer(self, backend: str, server: str, *, in_rotation: bool) -> None:
-        """Give it new work, or let what it works on finish and give it none. ``Rejected`` says why not."""
+    def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:
+        """Give it new work, or let what it works on finish and give it none; ``at_once`` ends that work too.
+        ``Rejected`` says why not."""
 
 
 class EdgeTraffic(Protocol):

@@ -74,8 +74,9 @@ class HaproxyRuntime:
         seen = parse_servers(self._ask("show stat"), name=str(self._path))
         return tuple(replace(each, in_rotation=(each.backend, each.name) not in out) for each in seen)
 
-    def steer(self, backend: str, server: str, *, in_rotation: bool) -> None:
-        state = "ready" if in_rotation else "drain"
+    def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:
+        # In maintenance a server counts as marked down: its sessions are shut (on-marked-down).
+        state = "ready" if in_rotation else "maint" if at_once else "drain"
         command = f"set server {backend}/{server} state {state}"
         # A command that was carried out answers with an empty line.
         if saw := self._ask(command).strip():

@@ -35,7 +35,12 @@ class Daemon:
     def run(self, *, asked: Callable[[], bool], alive: Callable[[], None]) -> None:
         """All loops, until ``asked``; ``alive`` is called while all turn. Raises what ended one."""
         agent = self._agent
-        loops = {"steer": agent.steer(), "watch": agent.watch(), "pulse": agent.pulse()}
+        loops = {
+            "steer": agent.steer(),
+            "watch": agent.watch(),
+            "pulse": agent.pulse(),
+            "guard": agent.guard(),
+        }
         threads = [
             threading.Thread(target=self._drive, args=(loop,), name=name, daemon=True)
             for name, loop in loops.items()
@@ -57,7 +62,12 @@ class Daemon:
         """How the agent is doing now."""
         agent, now_s = self._agent, self._clock()
         acknowledged_s = self._acknowledged_s()
-        loops = {"steer": agent.steering, "watch": agent.watching, "pulse": agent.pulsing}
+        loops = {
+            "steer": agent.steering,
+            "watch": agent.watching,
+            "pulse": agent.pulsing,
+            "guard": agent.guarding,
+        }
         ages = {
             name: now_s - (self._began_s if progress.ended_s is None else progress.ended_s)
             for name, progress in loops.items()
@@ -72,6 +82,8 @@ class Daemon:
                 watched_age_s=ages["watch"],
                 problem=agent.applied.problem if agent.applied else "",
                 pulsed_age_s=ages["pulse"],
+                fenced=agent.fence(),
+                guarded_age_s=ages["guard"],
             ),
             loops={name: LoopView(each.rounds, each.late_s) for name, each in loops.items()},
             states=agent.states,

@@ -16,7 +16,6 @@ from dcctl.cli.session import Session, command_options
 from dcctl.errors import Unreachable, UsageError
 
 if TYPE_CHECKING:
-    from dcctl.adapters.zookeeper import ZooKeeperSession
     from dcctl.config.schema import Configuration
     from dcctl.engines.agent import Agent
 
@@ -62,7 +61,7 @@ def agent(
             made,
             clock=ensemble.clock,
             acknowledged_s=lambda: ensemble.acknowledged_s,
-            session_s=lambda: _granted_s(ensemble),
+            session_s=lambda: ensemble.granted_s,
         )
         with (
             closing(AgentPage(daemon.report, address=listen, port=port)),
@@ -116,10 +115,3 @@ def _known(configuration: "Configuration", vantage: str) -> None:
         raise UsageError(
             "find this machine in dcctl.yaml", on=vantage, saw="it is none of the environment: give --name"
         )
-
-
-def _granted_s(ensemble: "ZooKeeperSession") -> float | None:
-    try:
-        return ensemble.session_s
-    except Unreachable:
-        return None

@@ -15,8 +15,26 @@ STEER_LIMIT_S = 10.0
 """A round of steering that began longer ago has not ended: something holds it."""
 WATCH_LIMIT_S = 30.0
 """The same for a round of probes, each of which has a time limit of its own."""
+GUARD_LIMIT_S = 5.0
+"""The same for a look at the lease."""
 PULSE_LIMIT_S = 10.0
 """The same for a round of the quick ones."""
+
+
+MARGIN = 0.15
+"""The part of a session by which a site's lease ends earlier: for the difference in the speed of clocks, and
+for the time that fencing takes (as for roles, ``domain.leadership``)."""
+
+
+def lease_left_s(now_s: float, acknowledged_s: float | None, began_s: float, session_s: float) -> float:
+    """Seconds until a site's agent must have fenced it; below 0 the lease is over.
+
+    Counted from when the last request that the ensemble acknowledged was *sent*, by our own clock, never
+    from an event: a client that is cut off hears of no event. An agent that was acknowledged nothing has
+    had its lease since it ``began_s``.
+    """
+    since_s = began_s if acknowledged_s is None else acknowledged_s
+    return since_s + session_s * (1 - MARGIN) - now_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,9 @@ class AgentView:
     watched_age_s: float
     problem: str = ""
     pulsed_age_s: float = 0.0
+    guarded_age_s: float = 0.0
+    fenced: str = ""
+    """Why and how this site is fenced; empty is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +90,7 @@ def turning(view: AgentView) -> bool:
         view.steered_age_s < STEER_LIMIT_S
         and view.watched_age_s < WATCH_LIMIT_S
         and view.pulsed_age_s < PULSE_LIMIT_S
+        and view.guarded_age_s < GUARD_LIMIT_S
     )
 
 
@@ -82,10 +104,14 @@ def decide_agent_health(view: AgentView) -> tuple[str, ...]:
             f"ZooKeeper last answered {view.lease_age_s:.1f} s ago, and a session lasts {view.session_s:g} s:"
             " the last weights are kept"
         )
+    if view.fenced:
+        reasons.append(view.fenced)
     if view.steered_age_s > STEER_LIMIT_S:
         reasons.append(f"the edge was last steered {view.steered_age_s:.1f} s ago")
     if view.watched_age_s > WATCH_LIMIT_S:
         reasons.append(f"the last round of probes ended {view.watched_age_s:.1f} s ago")
+    if view.guarded_age_s > GUARD_LIMIT_S:
+        reasons.append(f"the lease was last looked at {view.guarded_age_s:.1f} s ago")
     if view.pulsed_age_s > PULSE_LIMIT_S:
         reasons.append(f"the sites' pulses were last felt {view.pulsed_age_s:.1f} s ago")
     if view.problem:

@@ -24,6 +24,12 @@ ROTATION = "rotation"
 ``/healthz`` answers 503, so that clients, DNS and GSLB leave it."""
 
 
+WRITES = "postgresql_primary"
+"""The backend through which clients reach the primary; its servers are named as the databases."""
+LEASE = "lease"
+"""An edge's mark for its own site, as ROTATION: while it is out, what the edge answers is marked stale."""
+
+
 class Rotation(StrEnum):
     """A site's desired state. DRAINED: a person took it out. QUARANTINED: a failover did, and only its
     admission ends that."""
@@ -64,11 +70,12 @@ class EdgeServer:
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """Put ``backend/server`` in rotation or take it out."""
+    """Put ``backend/server`` in rotation or take it out; ``at_once`` ends what it works on, too."""
 
     backend: str
     server: str
     in_rotation: bool
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,26 @@ def decide_weights(
         and (site := site_of(server.name, places)) in known
         and server.in_rotation != (site in active)
     )
+
+
+def decide_fence(servers: Sequence[EdgeServer], *, fenced: bool) -> tuple[Steer, ...]:
+    """What must change at an edge whose site's lease has run out (``fenced``), or is held again.
+
+    Writes are shut and their sessions ended; clients are told to leave; what is still read here is marked
+    stale. The servers that clients read from stay as they are.
+    """
+    found = [
+        Steer(server.backend, server.name, not fenced, at_once=True)
+        for server in servers
+        if server.backend in (WRITES, LEASE) and server.in_rotation is fenced
+    ]
+    if fenced:
+        found += [
+            Steer(server.backend, server.name, in_rotation=False)
+            for server in servers
+            if server.backend == ROTATION and server.in_rotation
+        ]
+    return tuple(found)
 
 
 def decide_applied(

@@ -243,7 +243,7 @@ class Settled:
 STEADY_S = 60.0
 """A site that changed within so long before flaps."""
 LOOKS_NEEDED = 1
-"""Of the one who decides; each vantage has missed two probes by then, and the plan takes a look of its own."""
+"""Of the one who decides; each vantage has missed two probes by then, and the plan looks again itself."""
 LOOKS_OF_A_FLAPPING_SITE = 10
 
 

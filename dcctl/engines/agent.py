@@ -4,8 +4,12 @@ watching everything that they serve.
 Each is a generator that yields how many seconds it would wait and receives the moment then. They are
 driven side by side, so that a slow probe delays no weight; what they share is replaced, never changed.
 
-Invariants: an edge is only ever steered towards states that were read from the ensemble, the last known
-while it does not answer; an agent that never knew them changes nothing.
+Invariants:
+
+1. An edge is only ever steered towards states that were read from the ensemble, the last known while it
+   does not answer; an agent that never knew them changes no weight.
+2. A site's writes are shut before its lease is over, by the agent's own clock, and opened again only while
+   it is held: whatever the ensemble has decided meanwhile, this site acknowledges nothing beside it.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -16,11 +20,13 @@ from typing import TypeAlias
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import (
+    ROTATION,
     EdgeApplied,
     Observation,
     SiteState,
     Steer,
     decide_applied,
+    decide_fence,
     decide_weights,
 )
 from dcctl.domain.verdict import (
@@ -39,6 +45,9 @@ STEER_EVERY_S = 0.5
 PULSE_EVERY_S = 1.0
 """From the beginning of one round of quick probes to the next."""
 PULSE_PAUSE_S = 0.1
+GUARD_EVERY_S = 0.5
+LOOK_AGAIN_ROUNDS = 10
+"""An edge that an earlier life of ours left shut is opened within so many rounds."""
 WATCH_EVERY_S = 2.0
 SUPERSEDED_AFTER_S = 60.0
 """The witness's agent takes the controller's role back when it has been there for so long."""
@@ -80,6 +89,8 @@ class Agent:
     edge: EdgeRuntime | None
     probe: Callable[[], tuple[ProbeResult, ...]]
     feel: Callable[[], tuple[ProbeResult, ...]] = tuple
+    lease_left_s: Callable[[], float] = lambda: float("inf")
+    """Until this site must be fenced (``domain.agent.lease_left_s``)."""
     states: tuple[SiteState, ...] = ()
     """What the ensemble last said."""
     applied: EdgeApplied | None = None
@@ -90,6 +101,11 @@ class Agent:
     steering: Progress = field(default_factory=Progress)
     watching: Progress = field(default_factory=Progress)
     pulsing: Progress = field(default_factory=Progress)
+    unfenced: str = ""
+    """Why the edge could not be shut or opened, the last time."""
+    guarding: Progress = field(default_factory=Progress)
+    fenced_at_s: float | None = None
+    """Since when this site is fenced."""
     verdicts: tuple[SiteVerdict, ...] = ()
     """What each site is, as seen from here."""
     judged: bool = False
@@ -204,6 +220,43 @@ class Agent:
         rotation = decide_applied(self.states, servers, self.places)
         return EdgeApplied(rotation, problem)
 
+    def guard(self) -> Loop:
+        """Shut this site's writes where its lease is over and open them where it is held. Asks the ensemble
+        nothing, so that nobody's silence delays it."""
+        moment = yield 0.0
+        while True:
+            fenced = self.lease_left_s() <= 0
+            if fenced or self.fenced_at_s is not None or self.guarding.rounds % LOOK_AGAIN_ROUNDS == 0:
+                self._shut(fenced=fenced)
+            self.fenced_at_s = (self.fenced_at_s or moment.now_s) if fenced else None
+            moment = yield from _until_next(self.guarding, GUARD_EVERY_S)
+
+    def _shut(self, *, fenced: bool) -> None:
+        """An edge that does not answer is asked again in the next round."""
+        if self.edge is None:
+            return
+        try:
+            for each in decide_fence(self.edge.observe_servers(), fenced=fenced):
+                self.edge.steer(each.backend, each.server, in_rotation=each.in_rotation, at_once=each.at_once)
+        except DcctlError as error:
+            self.unfenced = error.sentence()
+        else:
+            self.unfenced = ""
+
+    def fence(self) -> str:
+        """Why and how this site is fenced, and what proves it of its database; empty while it is not."""
+        if self.fenced_at_s is None:
+            return ""
+        said = [f"{each.target}: {each.saw}" for each in self.felt if self._is_own_database(each)]
+        edge = (
+            f"its edge could not be shut: {self.unfenced}" if self.unfenced else "its edge's writes are shut"
+        )
+        proof = "; ".join(said) or "no database is here"
+        return f"{self.place} is fenced: its lease has run out; {edge} ({proof})"
+
+    def _is_own_database(self, result: ProbeResult) -> bool:
+        return result.site == self.place and result.kind == "patroni"
+
     def _read_states(self) -> bool:
         """Whether the ensemble answered."""
         try:
@@ -219,6 +272,8 @@ class Agent:
         decided = decide_weights(states, edge.observe_servers(), self.places)
         if isinstance(decided, Refusal):
             return "; ".join(decided.reasons)
+        if self.lease_left_s() <= 0:
+            decided = tuple(each for each in decided if each.backend != ROTATION)
         refused: list[str] = []
         for each in decided:
             # An effect here cannot be fenced: what is wanted is read again just before it.

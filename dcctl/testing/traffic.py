@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dcctl.domain.traffic import EdgeServer, Observation, SiteState
+from dcctl.domain.traffic import LEASE, WRITES, EdgeServer, Observation, SiteState
 from dcctl.errors import DcctlError, Refused, Rejected, TimedOut, Unreachable
 
 
@@ -97,7 +97,7 @@ class FakeEdge:
         self._reach()
         return tuple(self.servers.values())
 
-    def steer(self, backend: str, server: str, *, in_rotation: bool) -> None:
+    def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:
         self._reach()
         self.commands.append((backend, server, in_rotation))
         if self.refuses is not None:
@@ -106,7 +106,8 @@ class FakeEdge:
         if key not in self.servers:
             raise Rejected(f"steer {backend}/{server}", on="the edge", saw="No such server.")
         if not self.deaf:
-            self.servers[key] = replace(self.servers[key], in_rotation=in_rotation)
+            left = 0 if at_once and not in_rotation else self.servers[key].in_flight
+            self.servers[key] = replace(self.servers[key], in_rotation=in_rotation, in_flight=left)
 
     def works_on(self, backend: str, server: str, sessions: int) -> None:
         """How much is in flight there from now on."""
@@ -137,4 +138,13 @@ def edge_servers(
     return (
         *(EdgeServer(backend, name, True, True, "UP") for backend in backends for name in applications),  # noqa: FBT003
         EdgeServer("rotation", own, True, True, "no check"),  # noqa: FBT003
+    )
+
+
+def fenced_servers(own: str, places: Mapping[str, str]) -> tuple[EdgeServer, ...]:
+    """What an edge at ``own`` has besides, which its site's lease is about."""
+    databases = [name for name in places if "db" in name]
+    return (
+        EdgeServer(LEASE, own, True, True, "no check"),  # noqa: FBT003
+        *(EdgeServer(WRITES, name, True, True, "UP") for name in databases),  # noqa: FBT003
     )

@@ -184,7 +184,20 @@ def agent(
         edge=HaproxyRuntime(runtime_socket, limit_s=EDGE_LIMIT_S) if has_edge else None,
         probe=probe_round(configuration, place),
         feel=probe_round(configuration, place, specs=quick_specs(configuration, place)),
+        lease_left_s=_lease_of(session),
     )
+
+
+def _lease_of(session: "ZooKeeperSession") -> "Callable[[], float]":
+    """A site's lease is the session of its agent."""
+    from dcctl.domain.agent import lease_left_s
+
+    began_s = session.clock()
+
+    def left_s() -> float:
+        return lease_left_s(session.clock(), session.acknowledged_s, began_s, session.granted_s or SESSION_S)
+
+    return left_s
 
 
 def places(configuration: "Configuration") -> dict[str, str]:

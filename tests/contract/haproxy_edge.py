@@ -24,6 +24,8 @@ import yaml
 from postgres import free_port
 
 ROLE = Path(__file__).parents[2] / "playbooks/roles/edge"
+DATABASES = {"east-db-1": "127.0.1.3"}
+"""Nothing answers there."""
 ADDRESSES = {"east-app-1": "127.0.1.1", "west-app-1": "127.0.1.2"}
 PLACES = {"east-app-1": "east", "west-app-1": "west", "east-edge-1": "east", "west-edge-1": "west"}
 START_LIMIT_S = 20.0
@@ -126,11 +128,13 @@ class Edge:
             "inventory_hostname": f"{self.site}-edge-1",
             "dcctl_environment": "test",
             "dcctl_site": self.site,
-            "edge_databases": [],
+            "edge_databases": list(DATABASES),
             "edge_neighbours": [],
             "edge_own": [name for name in ADDRESSES if name.startswith(self.site)],
             "edge_http_backends": [{**each, "machines": list(ADDRESSES)} for each in backends],
-            "hostvars": {name: {"ansible_host": address} for name, address in ADDRESSES.items()},
+            "hostvars": {
+                name: {"ansible_host": address} for name, address in {**ADDRESSES, **DATABASES}.items()
+            },
             "edge_at_first": " disabled" if self.agent else "",
             "edge_http_port": self.http_port,
             "edge_status_port": self.status_port,

@@ -19,7 +19,7 @@ from zookeeper_server import Relay, running_zookeeper
 from dcctl.adapters.guard import boot_clock
 from dcctl.adapters.haproxy import HaproxyRuntime
 from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperSites, ZooKeeperVantages
-from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.domain.traffic import WRITES, Rotation, SiteState
 
 START = """
 import sys
@@ -76,6 +76,10 @@ class World:
         found = [each.in_rotation for each in self.runtime.observe_servers() if each.name == name]
         return any(found)
 
+    def writes(self) -> set[bool]:
+        """Whether this edge sends writes to the databases."""
+        return {each.in_rotation for each in self.runtime.observe_servers() if each.backend == WRITES}
+
     def health(self) -> tuple[int, str]:
         with suppress(requests.RequestException):
             answer = requests.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2)
@@ -126,8 +130,10 @@ def test_it_brings_the_edge_up_drains_and_publishes(world: World) -> None:
 
 def test_cut_off_it_says_so_keeps_the_weights_and_its_observation_ends(world: World) -> None:
     with frozen(world):
-        world.until(lambda: world.health()[0] == BAD)
-        assert "last answered" in world.health()[1]
+        world.until(lambda: "last answered" in world.health()[1])
+        assert world.health()[0] == BAD
+        world.until(lambda: "east is fenced" in world.health()[1])
+        world.until(lambda: world.writes() == {False})
         world.until(lambda: world.vantages.observe_vantages() == ())
         world.want("east", Rotation.ACTIVE)
         time.sleep(1.5)  # three rounds: an agent that guesses would have acted

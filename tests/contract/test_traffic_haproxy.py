@@ -10,7 +10,16 @@ import pytest
 from haproxy_edge import PLACES, Application, Edge, running_edge
 
 from dcctl.adapters.haproxy import HaproxyRuntime, parse_servers
-from dcctl.domain.traffic import BACKENDS, EdgeServer, Rotation, SiteState, decide_weights
+from dcctl.domain.traffic import (
+    BACKENDS,
+    ROTATION,
+    WRITES,
+    EdgeServer,
+    Rotation,
+    SiteState,
+    decide_fence,
+    decide_weights,
+)
 from dcctl.errors import Rejected, Unreachable
 from dcctl.testing.contracts.traffic import EdgeRuntimeContract
 
@@ -47,7 +56,7 @@ class HaproxyWorld:
         for each in steers:
             self.edge.steer(each.backend, each.server, in_rotation=each.in_rotation)
         assert decide_weights(states, self.edge.observe_servers(), PLACES) == ()
-        until(lambda: all(each.up for each in self.edge.observe_servers()))
+        until(lambda: all(each.up for each in self.edge.observe_servers() if each.backend in BACKENDS))
 
 
 @pytest.fixture
@@ -105,7 +114,8 @@ def test_a_drained_site_gets_nothing_new_and_finishes_what_it_has(world: Haproxy
 def test_a_reload_resurrects_no_drained_server_and_takes_none_out(world: HaproxyWorld) -> None:
     world.apply(Rotation.QUARANTINED)
     world.haproxy.reload()
-    assert {each.in_rotation for each in world.edge.observe_servers() if "east" in each.name} == {False}
+    own = [each for each in world.edge.observe_servers() if each.backend in (*BACKENDS, ROTATION)]
+    assert {each.in_rotation for each in own if "east" in each.name} == {False}
     assert {each.in_rotation for each in world.edge.observe_servers() if "west" in each.name} == {True}
     assert world.haproxy.ask("/api/x")[1] == "west-app-1"
     world.apply(Rotation.ACTIVE)
@@ -199,3 +209,23 @@ def test_the_statistics_page_is_read_as_the_socket_is(world: HaproxyWorld) -> No
     connection.close()
     out = {(each.backend, each.name) for each in seen if not each.in_rotation}
     assert out == {*((backend, "east-app-1") for backend in BACKENDS), ("rotation", "east")}
+
+
+def test_a_fenced_site_is_shut_for_writes_left_by_clients_and_marked_stale(world: HaproxyWorld) -> None:
+    def fence(*, fenced: bool) -> set[bool]:
+        for each in decide_fence(world.edge.observe_servers(), fenced=fenced):
+            world.edge.steer(each.backend, each.server, in_rotation=each.in_rotation, at_once=each.at_once)
+        assert decide_fence(world.edge.observe_servers(), fenced=fenced) == ()
+        return {each.in_rotation for each in world.edge.observe_servers() if each.backend == WRITES}
+
+    assert world.haproxy.ask("/api/2.5/tenders")[2].get("X-Dcctl-Stale") is None
+    assert fence(fenced=True) == {False}
+    status, body, headers = world.haproxy.ask("/api/2.5/tenders")
+    assert (status, body, headers.get("X-Dcctl-Stale")) == (OK, "east-app-1", "east"), "reads go on"
+    assert world.haproxy.ask("/healthz")[0] == GONE
+    world.haproxy.reload()
+    assert {each.in_rotation for each in world.edge.observe_servers() if each.backend == WRITES} == {False}
+    assert fence(fenced=False) == {True}
+    world.apply(Rotation.ACTIVE)
+    until(lambda: world.haproxy.ask("/healthz")[0] == OK)
+    assert world.haproxy.ask("/api/2.5/tenders")[2].get("X-Dcctl-Stale") is None

@@ -5,15 +5,39 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from dcctl.domain.agent import AgentView, decide_agent_health
-from dcctl.domain.probe import ProbeResult
-from dcctl.domain.traffic import Rotation, SiteState
-from dcctl.engines.agent import STEER_EVERY_S, WATCH_EVERY_S, Agent, Loop, Moment
+from dcctl.domain.agent import AgentView, decide_agent_health, lease_left_s
+from dcctl.domain.probe import Health, ProbeResult
+from dcctl.domain.traffic import Observation, Rotation, SiteState
+from dcctl.domain.verdict import Verdict
+from dcctl.engines.agent import (
+    GUARD_EVERY_S,
+    PULSE_EVERY_S,
+    STEER_EVERY_S,
+    SUPERSEDED_AFTER_S,
+    WATCH_EVERY_S,
+    Agent,
+    Loop,
+    Moment,
+)
 from dcctl.errors import Rejected
 from dcctl.testing.clock import VirtualClock
-from dcctl.testing.traffic import FakeCoordinator, FakeEdge, FakeSites, FakeVantages, edge_servers
+from dcctl.testing.traffic import (
+    FakeCoordinator,
+    FakeEdge,
+    FakeSites,
+    FakeVantages,
+    edge_servers,
+    fenced_servers,
+)
 
-PLACES = {"east-app-1": "east", "west-app-1": "west", "east-edge-1": "east", "witness-1": "witness"}
+PLACES = {
+    "east-app-1": "east",
+    "west-app-1": "west",
+    "east-db-1": "east",
+    "west-db-1": "west",
+    "east-edge-1": "east",
+    "witness-1": "witness",
+}
 
 
 @dataclass
@@ -23,13 +47,18 @@ class World:
     clock: VirtualClock = field(default_factory=VirtualClock)
     coordinator: FakeCoordinator = field(default_factory=FakeCoordinator)
     probe: Callable[[], tuple[ProbeResult, ...]] = tuple
+    only: tuple[str, ...] = ("steer", "watch", "pulse", "guard")
+    """The loops that turn."""
+    lease_left_s: float = 8.0
 
     def __post_init__(self) -> None:
-        self.edge = FakeEdge(edge_servers("east", PLACES))
+        self.edge = FakeEdge((*edge_servers("east", PLACES), *fenced_servers("east", PLACES)))
         self.sites = FakeSites(self.coordinator)
         self.vantages = FakeVantages(self.coordinator)
         self.agent = Agent("east-edge-1", "east", PLACES, self.sites, self.vantages, self.edge, self.probe)
-        self._loops: list[tuple[Loop, float]] = [(self.agent.steer(), 0.0), (self.agent.watch(), 0.0)]
+        self.agent.lease_left_s = lambda: self.lease_left_s
+        loops = [getattr(self.agent, name)() for name in self.only]
+        self._loops: list[tuple[Loop, float]] = [(loop, 0.0) for loop in loops]
         self._loops = [(loop, next(loop)) for loop, _due_s in self._loops]
 
     def run(self, seconds: float) -> None:
@@ -49,6 +78,10 @@ class World:
         now = self.coordinator.states.get(site, SiteState(site))
         version = 0 if now.version is None else now.version + 1
         self.coordinator.states[site] = SiteState(site, state, by="ann@ops", version=version)
+
+    def writes(self) -> set[bool]:
+        """Whether the databases get writes, as the edge has them."""
+        return {each.in_rotation for key, each in self.edge.servers.items() if key[0] == "postgresql_primary"}
 
     def in_rotation(self, backend: str, name: str) -> bool:
         return self.edge.servers[backend, name].in_rotation
@@ -73,7 +106,7 @@ def test_a_site_that_is_drained_is_left_within_a_round_and_taken_back() -> None:
 
 
 def test_it_publishes_every_round_and_counts_them() -> None:
-    world = World()
+    world = World(only=("steer", "watch"))
     world.run(WATCH_EVERY_S * 3 + 0.1)
     assert world.coordinator.observations["east-edge-1"].round == 4
     assert world.agent.watching.rounds == 4
@@ -217,3 +250,121 @@ def test_health(view: AgentView, reason: str) -> None:
     reasons = decide_agent_health(view)
     assert bool(reasons) is bool(reason)
     assert reason in " ".join(reasons)
+
+
+def test_its_writes_are_shut_before_its_lease_is_over_and_opened_when_it_is_held_again() -> None:
+    world = World()
+    world.run(3)
+    assert world.writes() == {True}
+    world.edge.works_on("postgresql_primary", "east-db-1", 7)
+    world.lease_left_s = 0.0
+    world.run(GUARD_EVERY_S)
+    assert world.writes() == {False}
+    assert world.edge.servers["postgresql_primary", "east-db-1"].in_flight == 0, "sessions are ended"
+    assert not world.in_rotation("rotation", "east"), "clients are told to leave"
+    assert not world.in_rotation("lease", "east"), "what is read is marked stale"
+    assert world.in_rotation("cdb", "east-app-1"), "reads go on"
+    assert "east is fenced: its lease has run out" in world.agent.fence()
+    world.run(5)
+    assert not world.in_rotation("rotation", "east"), "steering does not put back what is fenced"
+    world.lease_left_s = 8.0
+    world.run(2)
+    assert world.writes() == {True}
+    assert world.in_rotation("rotation", "east")
+    assert world.in_rotation("lease", "east")
+    assert world.agent.fence() == ""
+
+
+def test_a_fence_waits_for_nobody() -> None:
+    """The ensemble's silence holds the loops that ask it, and not the one that shuts."""
+    world = World(only=("guard",))
+    world.coordinator.dark = True
+    world.lease_left_s = -1.0
+    world.run(GUARD_EVERY_S)
+    assert world.writes() == {False}
+
+
+def test_an_edge_that_cannot_be_shut_is_told_of_and_tried_again() -> None:
+    world = World()
+    world.run(1)
+    world.edge.dark = True
+    world.lease_left_s = 0.0
+    world.run(2)
+    assert "could not be shut" in world.agent.fence()
+    assert "Connection refused" in world.agent.fence()
+    world.edge.dark = False
+    world.run(1)
+    assert world.writes() == {False}
+    assert "could not be shut" not in world.agent.fence()
+
+
+def test_what_an_earlier_life_left_shut_is_opened() -> None:
+    world = World()
+    for key, server in world.edge.servers.items():
+        if key[0] == "postgresql_primary":
+            world.edge.servers[key] = replace(server, in_rotation=False)
+    world.run(GUARD_EVERY_S)
+    assert world.writes() == {True}
+
+
+@pytest.mark.parametrize(
+    ("acknowledged_s", "now_s", "over"),
+    [(None, 8.4, False), (None, 8.6, True), (5.0, 13.4, False), (5.0, 13.6, True), (5.0, 500.0, True)],
+)
+def test_a_lease_ends_by_the_send_time_of_what_was_acknowledged(
+    acknowledged_s: float | None, now_s: float, over: bool
+) -> None:
+    assert (lease_left_s(now_s, acknowledged_s, 0.0, 10.0) <= 0) is over
+
+
+def probed(site: str, *, ok: bool, name: str = "") -> ProbeResult:
+    what = name or f"{site}-db-1"
+    at = VirtualClock().now()
+    health = Health.UP if ok else Health.DOWN
+    return ProbeResult(f"{what}/zookeeper", what, "zookeeper", site, ok, "", 0.1, at, health=health)
+
+
+def test_it_publishes_a_pulse_every_second_and_judges_the_sites() -> None:
+    felt = [probed("east", ok=True), probed("west", ok=True)]
+    world = World()
+    world.agent.feel = lambda: tuple(felt)
+    world.run(PULSE_EVERY_S * 3 + 0.1)
+    assert world.agent.pulsing.rounds >= 3
+    assert world.coordinator.observations["east-edge-1"].pulse == tuple(felt)
+    assert {each.site: each.verdict for each in world.agent.verdicts} == {
+        "east": Verdict.UP,
+        "west": Verdict.UP,
+    }
+    felt[1] = probed("west", ok=False)
+    world.run(PULSE_EVERY_S * 2)
+    verdicts = {each.site: each for each in world.agent.verdicts}
+    assert verdicts["west"].verdict is Verdict.UNKNOWN, "one vantage is not enough"
+    world.coordinator.dark = True
+    world.run(PULSE_EVERY_S * 2)
+    verdicts = {each.site: each for each in world.agent.verdicts}
+    assert (verdicts["east"].verdict, verdicts["west"].verdict) == (Verdict.ISOLATED, Verdict.UNKNOWN)
+
+
+def test_the_witness_contends_first_and_a_site_while_it_is_not_there() -> None:
+    world = World()
+    world.run(3)
+    assert world.agent.is_eligible(), "there is no witness"
+    assert not world.agent.is_superseded()
+    witness = FakeVantages(world.coordinator)
+    for _second in range(int(SUPERSEDED_AFTER_S) + 3):
+        witness.publish(Observation("witness-1", "witness", world.clock.now(), 1))
+        world.run(1)
+        assert not world.agent.is_eligible()
+    assert world.agent.is_superseded(), "it has been back for a minute"
+    witness.die()
+    world.run(3)
+    assert world.agent.is_eligible()
+    world.agent.place = "witness"
+    assert not world.agent.is_superseded()
+
+
+def test_cut_off_nobody_is_eligible() -> None:
+    world = World()
+    world.coordinator.dark = True
+    world.run(3)
+    assert not world.agent.is_eligible()

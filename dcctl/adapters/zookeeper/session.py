@@ -138,6 +138,11 @@ class ZooKeeperSession:
         ending.join(CLOSE_LIMIT_S)
 
     @property
+    def granted_s(self) -> float | None:
+        """What the ensemble granted; None before it did."""
+        return self._granted_s
+
+    @property
     def session_s(self) -> float:
         """What the ensemble granted. Raises Unreachable before it did."""
         if self._granted_s is None:
