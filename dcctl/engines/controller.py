@@ -95,8 +95,12 @@ class Controller:
 
     def _act(self, lost: str, at: datetime) -> None:
         """What is kept before it begins holds off whoever comes after us, should we die in the middle."""
-        before = self.automation.observe_last()
-        self.automation.record_last(LastAction(lost, "", at))
+        try:
+            before = self.automation.observe_last()
+            self.automation.record_last(LastAction(lost, "", at))
+        except Unreachable as error:
+            self._say(f"{lost} is not given up before that can be kept: {error.sentence()}")
+            return
         try:
             run = self.act(lost)
         except Refused as error:
