@@ -154,7 +154,7 @@ class Replication:
                 return await mover.remove(outcome.doomed, self.rules(container))
             return outcome
 
-        return await manners.attempt(work)
+        return await manners.attempt(work, urgent=True)
 
     async def rows(self, container: str, name: str) -> tuple[Row | None, Row | None]:
         """What both sides answer to HEAD."""
@@ -243,7 +243,11 @@ class _Walk:
 
     async def _run(self) -> Tally:
         pages = await self._pages.read(self._after)  # also the first look at both clocks
-        empty = tuple(self._stores[side].site for side, page in pages.items() if page == b"[]")
+        empty = [
+            self._stores[side].site
+            for side, page in pages.items()
+            if page == b"[]" and await self._lists_nothing(side)
+        ]
         known = self._base.complete(self._container)
         self._last_seen = known[0].plus(-self._options.settled_s) if known else None
         self._known_rows = self.tally.expected = known[1] if known else 0
@@ -263,6 +267,10 @@ class _Walk:
             since = known[0] if known is not None and self._waits_for_a_person() else began
             self._base.finish(self._container, since, self.tally.rows)
         return self.tally
+
+    async def _lists_nothing(self, side: Side) -> bool:
+        """An empty page may be of one range only."""
+        return await self._page(side, Asked(self._after, self._upto, 1)) == b"[]"
 
     def _waits_for_a_person(self) -> bool:
         """In this pass, or in the part of it that came before it was cut short."""
@@ -446,7 +454,7 @@ class _Walk:
             return await self._replication.look(self._mover, self._container, name)
         return outcome
 
-    async def _deletes(self, known_rows: int | None, empty: tuple[str, ...]) -> None:
+    async def _deletes(self, known_rows: int | None, empty: Sequence[str]) -> None:
         count = self.tally.count("doomed")
         if not count:
             return
@@ -454,7 +462,7 @@ class _Walk:
         reasons = decide_deletes(
             doomed=count,
             known_rows=known_rows,
-            empty_sides=() if expected else empty,
+            empty_sides=() if expected else tuple(empty),
             base_rebuilt=self._base.rebuilt,
             cap=self._options.cap,
         )

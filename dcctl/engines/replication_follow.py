@@ -5,12 +5,11 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import overload
 
-from dcctl.domain.replication_feed import Told, decide_ready
+from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_lag import Lag
-from dcctl.domain.replication_pass import PENDING, Tally
+from dcctl.domain.replication_pass import Tally
 from dcctl.domain.replication_pause import IDLE, WORKING
 from dcctl.engines.replication import Options, Replication
 from dcctl.engines.replication_containers import Carried
@@ -18,10 +17,10 @@ from dcctl.engines.replication_lag import LagMeter, write_heartbeat
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_run import LATER_S, OpenStores, run_to_end
 from dcctl.engines.replication_share import Worker
+from dcctl.engines.replication_told import FEED_PAGE, Carrier, everything
 from dcctl.errors import Unreachable
 from dcctl.ports import ChangeFeed, Pauses, ReplicationBase, SharedWork
 
-FEED_PAGE = 500
 FEED_EVERY_S = 0.1
 FEED_PATIENCE_S = 30.0
 LAG_EVERY_S = 5.0
@@ -69,7 +68,7 @@ def follow(
                 noted = _noting(meter, seen)
                 worker = None
                 if work is None:
-                    told, ours = replication, _everything
+                    told, ours = replication, everything
                     group.create_task(_passes(replication, names, noted, gate, stop, every_s))
                 else:
                     worker = Worker(replication, work, names, every_s=every_s, clock=time)
@@ -254,19 +253,26 @@ async def _told(  # noqa: PLR0917
     ours: Callable[[Told], bool],
     meter: LagMeter,
 ) -> None:
-    while not stop.is_set():
-        settled = 0
-        try:
-            with gate.passed() as is_open:
-                if is_open:
-                    settled = await carry_told(
-                        replication, feed, meter.arrived, time, patience_s=FEED_PATIENCE_S, ours=ours
-                    )
-        except Unreachable as error:
-            seen(error)
-            await _wait(stop, LATER_S)
-        if not settled:
+    carrier = Carrier(
+        replication,
+        feed,
+        meter.arrived,
+        time,
+        patience_s=FEED_PATIENCE_S,
+        ours=ours,
+        passed=gate.passed,
+    )
+    try:
+        while not stop.is_set():
+            try:
+                await carrier.look()
+            except Unreachable as error:
+                seen(error)
+                await _wait(stop, LATER_S)
             await _wait(stop, FEED_EVERY_S)
+    finally:
+        with contextlib.suppress(Unreachable):
+            await carrier.close()
 
 
 def _noting(
@@ -322,49 +328,6 @@ async def _beat(
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
-
-
-def _everything(_change: Told) -> bool:
-    return True
-
-
-async def carry_told(
-    replication: Replication,
-    feed: ChangeFeed,
-    arrived: Callable[[str, float], None],
-    time: Time,
-    *,
-    patience_s: float,
-    ours: Callable[[Told], bool] = _everything,
-) -> int:
-    """Carry what the feed tells now; how many were settled. What has to wait stays in the feed."""
-    now = datetime.fromtimestamp(time.now(), UTC)
-    told = tuple(change for change in await asyncio.to_thread(feed.pending, FEED_PAGE) if ours(change))
-    ready = decide_ready(told, now=now, patience_s=patience_s)
-    settled: list[int] = []
-    # Of several changes of one name the clusters only show the last: it is carried once.
-    by_name: dict[tuple[str, str, str], list[Told]] = {}
-    for change in ready:
-        by_name.setdefault((change.site, change.container, change.name), []).append(change)
-
-    async def one(key: tuple[str, str, str]) -> None:
-        site, container, name = key
-        try:
-            outcome = await replication.carry(container, name, site)
-        except Unreachable:
-            return
-        if outcome.kind in PENDING or outcome.kind == "doomed":
-            return
-        now_s = time.now()
-        for change in by_name[key]:
-            settled.append(change.number)
-            if change.done is not None:
-                arrived(site, now_s - change.done.timestamp())
-
-    await asyncio.gather(*(one(key) for key in by_name))
-    if settled:
-        await asyncio.to_thread(feed.settle, tuple(settled))
-    return len(settled)
 
 
 async def _pass_all(

@@ -80,18 +80,22 @@ class Manners:
         self.in_flight_limit = limits.start
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[asyncio.Future[None]] = deque()
         self._window_began = clock.monotonic()
         self._finished = 0
         self._last_rate = 0.0
         self._direction = 2
         self.busy_answers = 0
 
-    async def attempt(self, work: Callable[[], Awaitable[T]], *, cost: float = 2.0) -> T:
+    async def attempt(
+        self, work: Callable[[], Awaitable[T]], *, cost: float = 2.0, urgent: bool = False
+    ) -> T:
         """The result of ``work``, given up to ``attempts`` tries. ``cost`` is how many requests it makes.
 
+        ``urgent`` work does not wait behind all other that waits: a change that is told, behind a long copy.
         Refusals are not tried again: they would be refused again.
         """
-        await self._enter()
+        await self._enter(self._urgent if urgent else self._waiting)
         try:
             for tries in range(1, self._limits.attempts + 1):
                 await self.pace.wait(cost)
@@ -111,12 +115,12 @@ class Manners:
         """Account for bytes."""
         self.pace.transferred(size_bytes)
 
-    async def _enter(self) -> None:
-        if self._in_flight < self.in_flight_limit and not self._waiting:
+    async def _enter(self, waiting: "deque[asyncio.Future[None]]") -> None:
+        if self._in_flight < self.in_flight_limit and not waiting:
             self._in_flight += 1
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        waiting.append(place)
         try:
             await place
         except asyncio.CancelledError:
@@ -128,8 +132,8 @@ class Manners:
         self._in_flight -= 1
         self._finished += 1
         self._adapt()
-        while self._waiting and self._in_flight < self.in_flight_limit:
-            place = self._waiting.popleft()
+        while (waiting := self._urgent or self._waiting) and self._in_flight < self.in_flight_limit:
+            place = waiting.popleft()
             if not place.done():
                 self._in_flight += 1
                 place.set_result(None)

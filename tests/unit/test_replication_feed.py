@@ -14,7 +14,7 @@ from dcctl.domain.replication_feed import Told, decide_ready
 from dcctl.domain.replication_lag import Behind, Heartbeat, decide_until, measure_lag
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Replication
-from dcctl.engines.replication_follow import carry_told
+from dcctl.engines.replication_told import carry_told
 from dcctl.engines.replication_lag import LagMeter, read_heartbeat, write_heartbeat
 from dcctl.engines.replication_manners import Time
 from dcctl.testing.documents import MemoryFeed, MemoryStore

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_replication_pass import World
 
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.domain.replication import Side, Stamp
@@ -189,3 +191,42 @@ def test_the_last_name_of_a_page_is_found_whatever_it_is(names: list[str]) -> No
     assert count_rows(page) == len(split_page(page))
     assert range_end({Side.A: page, Side.B: page}, len(rows)) == ordered[-1]
     assert range_end({Side.A: page, Side.B: page}, 100) is None
+
+
+def _world_of_three_ranges(tmp_path: Path) -> World:
+    world = World(tmp_path, page_rows=10)
+    for number in range(27):
+        world.a.client_put("docs", f"o{number:02}", b"1")
+    world.settle()
+    assert world.base.bounds("docs", 9) == ["o08", "o17"]
+    world.options = replace(world.options, accept_empty=False)
+    return world
+
+
+def test_a_range_of_which_one_side_has_nothing_left_is_no_empty_listing(tmp_path: Path) -> None:
+    world = _world_of_three_ranges(tmp_path)
+    for number in range(9):
+        world.b.client_delete("docs", f"o{number:02}")
+    assert world.step().count("deleted") == 9
+    world.settle()
+    world.assert_same()
+    world.base.close()
+
+
+def test_names_that_come_and_go_in_one_range_leave_the_others_as_they_were(tmp_path: Path) -> None:
+    world = _world_of_three_ranges(tmp_path)
+    kept = world.base.digest("docs", "o08", "o17")
+    assert kept is not None
+    world.a.client_put("docs", "o01-new", b"1")
+    world.b.client_delete("docs", "o05")
+    world.settle()
+    assert world.base.digest("docs", "o08", "o17") == kept
+    assert world.base.bounds("docs", 9) == ["o08", "o17"]
+    for number in range(10):  # more than fit into a page
+        world.a.client_put("docs", f"o01-{number}", b"1")
+    world.settle()
+    world.assert_same()
+    assert world.base.digest("docs", "o08", "o17") == kept
+    assert world.base.complete("docs") is not None
+    assert world.step().rows == 37
+    world.base.close()
