@@ -77,9 +77,8 @@ bench-prompt: setup ## how long `dcctl --help` and `dcctl status` take, with the
 bench-replication: setup ## replication beside rclone, container-sync and the swift command
 	$(BIN)/python bench/replication.py
 
-torture-replication: setup ## acknowledged operations against two clusters that fail, ours and peers
-	$(BIN)/python tests/torture/replication.py --seed 1 --seconds 40 \
-		--replicator ours --replicator container-sync --replicator rclone-bisync
+torture-replication: setup ## two Swift clusters that fail, ours, peers and wrong replicators, judged: one table (20 min)
+	$(BIN)/python tests/torture/replication.py --page docs/reference/replication-torture.md
 
 docs: setup ## build the documentation into build/site; a warning is an error
 	$(BIN)/mkdocs build --strict

@@ -160,6 +160,12 @@ class Cluster:
         (conf / "container-sync-realms.conf").write_text(f"[{REALM}]\nkey = {REALM_KEY}\n{realm}")
         for server in SERVERS:
             (conf / f"{server}.conf").write_text(self._server_conf(server))
+        (conf / "internal.conf").write_text(
+            f"[DEFAULT]\nswift_dir = {conf}\n[pipeline:main]\n"
+            "pipeline = catch_errors proxy-logging proxy-server\n[app:proxy-server]\nuse = egg:swift#proxy\n"
+            "account_autocreate = true\n[filter:proxy-logging]\nuse = egg:swift#proxy_logging\n"
+            "[filter:catch_errors]\nuse = egg:swift#catch_errors\n"
+        )
 
     def _server_conf(self, server: str) -> str:
         default = (
@@ -173,7 +179,9 @@ class Cluster:
             return (
                 default + f"[pipeline:main]\npipeline = {server}-server\n"
                 f"[app:{server}-server]\nuse = egg:swift#{server}\nallow_versions = true\n"
-                "[object-updater]\nconcurrency = 1\n[object-expirer]\n"
+                "[object-updater]\nconcurrency = 1\n[object-replicator]\n[object-expirer]\n"
+                "dequeue_from_legacy = true\nrequest_tries = 1\n"
+                f"internal_client_conf_path = {self.folder}/conf/internal.conf\n"
             )
         filters = "".join(f"[filter:{name}]\nuse = egg:swift#{egg}\n" for name, egg in FILTERS.items())
         return (
@@ -240,8 +248,9 @@ class Cluster:
         os.killpg(self.processes[server].pid, signal.SIGCONT)
 
     def run_daemon(self, daemon: str) -> None:
-        """One round of a daemon of the object server, such as ``object-updater``, which delivers the
-        container updates that a container server missed."""
+        """One round of a daemon of the object server: ``object-updater`` delivers the container updates
+        that a container server missed, ``object-expirer`` deletes what has expired, ``object-replicator``
+        forgets tombstones older than ``reclaim_age``."""
         subprocess.run(
             [*self.daemon_argv(daemon, self.folder / "conf/object.conf"), "once"],
             env=self.environment,
@@ -277,6 +286,18 @@ class Cluster:
             "SWIFT_CLOCK_OFFSET_S": str(self.offset_s),
             "PYTHONWARNINGS": "ignore",
         }
+
+    def lose_disk(self) -> None:
+        """Containers and objects are on an empty disk now: nothing there remembers anything, deletes
+        included. (The account is on another.)"""
+        self.kill("container", "object")
+        for kind in ("containers", "objects", "async_pending", "tmp"):
+            shutil.rmtree(self.folder / "devices/d1" / kind, ignore_errors=True)
+        with socket.create_connection(("127.0.0.1", self.ports["memcached"]), timeout=5) as cache:
+            cache.sendall(b"flush_all\r\n")
+            cache.recv(100)
+        self.start()
+        self.wait_ready()
 
     def wait_ready(self) -> None:
         """Until every server has answered. Raises TimedOut with the logs' last lines."""
