@@ -1,7 +1,9 @@
 """The agents and the clients: those who act all the time, whatever happens."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from dcctl.domain.agent import lease_left_s
 from dcctl.domain.probe import FALL, RISE, Health, ProbeResult
 from dcctl.engines.agent import Agent, Loop, Moment
 from dcctl.testing.simulation.database import Entry, Outcome
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 AGENTS = {**EDGES, "witness-1": "witness"}
 SESSION_S = 10.0
-PACE = 3.0
+PACE = 2.0
+SLOW_PACE = 4.0
 """An agent's rounds take that much longer than it would like."""
 
 
@@ -52,29 +55,41 @@ def run_agent(world: "World", name: str) -> None:
     """The agent process of ``name``: its steering loop here, its watching loop beside."""
     machine = world.network.machines[name]
     session = SimSession(world.ensemble, machine, SESSION_S)
-    agent = Agent(
+    prober = Prober(world, machine)
+    began_s = world.scheduler.now_s
+    agent = world.agents[name] = Agent(
         vantage=name,
         place=MACHINES[name],
         places=MACHINES,
         sites=sites_of(session),
         vantages=SimVantages(session),
         edge=world.runtimes.get(name),
-        probe=Prober(world, machine),
+        probe=prober,
+        feel=prober,
+        lease_left_s=lambda: lease_left_s(
+            world.scheduler.now_s, session.acknowledged_s, began_s, session.session_s
+        ),
     )
-    world.scheduler.spawn(f"watch@{name}", machine, lambda: _drive(world, name, agent.watch()), in_s=0.3)
+    for loop, pace in ((agent.pulse(), PACE), (agent.guard(), PACE)):
+        world.scheduler.spawn(
+            f"loop@{name}",
+            machine,
+            partial(_drive, world, name, loop, pace),
+            in_s=world.scheduler.random.random(),
+        )
     try:
-        _drive(world, name, agent.steer())
+        _drive(world, name, agent.steer(), SLOW_PACE)
     except Killed:
         session.die()
         raise
 
 
-def _drive(world: "World", name: str, loop: Loop) -> None:
+def _drive(world: "World", name: str, loop: Loop, pace: float) -> None:
     clock = world.clock_of(name)
     pause_s = next(loop)
     while True:
         if pause_s > 0:
-            world.scheduler.sleep(pause_s * PACE)
+            world.scheduler.sleep(pause_s * pace)
         pause_s = loop.send(Moment(clock.monotonic(), clock.now()))
 
 

@@ -183,10 +183,13 @@ class SaysPrimary(Protocol):
 class Edge:
     """An HAProxy: it asks each Patroni whether it is primary, and sends writes to those that say so."""
 
-    def __init__(self, scheduler: Scheduler, network: Network, machine: Machine) -> None:
+    def __init__(
+        self, scheduler: Scheduler, network: Network, machine: Machine, lets: Callable[[str], bool]
+    ) -> None:
         self.scheduler = scheduler
         self.network = network
         self.machine = machine
+        self.lets = lets
         self.routes: dict[str, bool] = dict.fromkeys(DATABASES, False)
 
     def check(self, members: Mapping[str, SaysPrimary], databases: Mapping[str, Postgres]) -> None:
@@ -209,7 +212,7 @@ class Way:
         if not self.network.connected(source, through.machine):
             self.network.scheduler.sleep(limit_s)
             raise TimedOut(tried, on=edge, saw=f"no answer within {limit_s:g} s")
-        up = [name for name, routed in through.routes.items() if routed]
+        up = [name for name, routed in through.routes.items() if routed and through.lets(name)]
         if not up:
             raise Unreachable(tried, on=edge, saw="no primary")
         database = self.databases[up[-1]]
@@ -222,5 +225,9 @@ class Way:
 
     def hears(self, edge: str, source: Machine, database: Postgres) -> bool:
         """Whether the answer comes back."""
-        through = self.edges[edge].machine
-        return self.network.connected(source, through) and self.network.connected(through, database.machine)
+        through = self.edges[edge]
+        return (
+            through.lets(database.name)
+            and self.network.connected(source, through.machine)
+            and self.network.connected(through.machine, database.machine)
+        )

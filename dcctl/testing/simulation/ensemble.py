@@ -34,6 +34,7 @@ class Node(NamedTuple):
     mzxid: int
     ephemeralOwner: int  # noqa: N815  # kazoo's name
     mtime: int
+    czxid: int
 
 
 class Session:
@@ -164,7 +165,8 @@ class Ensemble:
         session.ended = True
         del self.sessions[session.number]
         for path in [path for path, node in self.tree.items() if node.ephemeralOwner == session.number]:
-            self._remove(path)
+            self._put(path, None)
+            self._told(path)
 
     # The tree.
 
@@ -174,14 +176,23 @@ class Ensemble:
         return stale[1] if stale is not None else self.tree
 
     def commit(self, session: int, ops: Sequence[Op]) -> list[Any]:
-        """All of ``ops`` or none; kazoo's results of a transaction."""
+        """All of ``ops`` in order, or none; kazoo's results of a transaction."""
+        self.zxid += 1
+        before: list[tuple[str, Node | None]] = []
+        results = []
         for index, op in enumerate(ops):
             error = self._why_not(op)
             if error is not None:
+                for path, node in reversed(before):
+                    self._put(path, node)
                 after = len(ops) - index - 1
                 return [RolledBackError()] * index + [error] + [RuntimeInconsistency()] * after
-        self.zxid += 1
-        return [self._apply(session, op) for op in ops]
+            before.append((op[1], self.tree.get(op[1])))
+            results.append(self._apply(session, op))
+        for op in ops:
+            if op[0] != "check":
+                self._told(op[1])
+        return results
 
     def _why_not(self, op: Op) -> Any:
         kind, path = op[0], op[1]
@@ -197,25 +208,25 @@ class Ensemble:
         kind, path = op[0], op[1]
         at = int((BEGINNING.timestamp() + self.scheduler.now_s) * 1000)
         if kind == "create":
-            self.tree[path] = Node(op[2], 0, self.zxid, session if op[3] else 0, at)
-            folder, _slash, name = path.rpartition("/")
-            self.children.setdefault(folder, set()).add(name)
-            self._told(path)
+            self._put(path, Node(op[2], 0, self.zxid, session if op[3] else 0, at, self.zxid))
             return path
         if kind == "set":
             old = self.tree[path]
-            self.tree[path] = Node(op[2], old.version + 1, self.zxid, old.ephemeralOwner, at)
-            self._told(path)
+            self.tree[path] = Node(op[2], old.version + 1, self.zxid, old.ephemeralOwner, at, old.czxid)
             return self.tree[path]
         if kind == "delete":
-            self._remove(path)
+            self._put(path, None)
         return True
 
-    def _remove(self, path: str) -> None:
-        del self.tree[path]
+    def _put(self, path: str, node: Node | None) -> None:
         folder, _slash, name = path.rpartition("/")
-        self.children[folder].discard(name)
-        self._told(path)
+        names = self.children.setdefault(folder, set())
+        if node is None:
+            self.tree.pop(path, None)
+            names.discard(name)
+        else:
+            self.tree[path] = node
+            names.add(name)
 
     def _told(self, path: str) -> None:
         for watcher in self.watchers:

@@ -22,9 +22,9 @@ from dcctl.errors import Rejected, TimedOut, Unreachable
 from dcctl.testing.simulation.database import Postgres
 from dcctl.testing.simulation.ensemble import ANY, Ensemble
 from dcctl.testing.simulation.network import Network
+from dcctl.testing.simulation.ports import KEYS
 from dcctl.testing.simulation.session import SimSession
 
-KEYS = "/service/dc"
 ASK_S = 1.5
 
 
@@ -90,7 +90,11 @@ class Patroni:
             self.ensemble.scheduler.after(delay_s, self._stain)
 
     def _stain(self) -> None:
-        self._dirty = True
+        """The watch arrives; whoever is frozen or cut off hears of it afterwards."""
+        if self.postgres.machine.answers and self.session.session.silent_s is None:
+            self._dirty = True
+        elif self.postgres.machine.up:
+            self.ensemble.scheduler.after(0.2 + self.times.watch_s, self._stain)
 
     @property
     def says_primary(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcctl.adapters.zookeeper.runs import SharedJournal
 from dcctl.domain.capacity import Capacity, Fit
+from dcctl.domain.order import Order, read_order
 from dcctl.domain.traffic import Rotation
 from dcctl.engines.admission import admit
 from dcctl.engines.failover import failover
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SESSION_S = 10.0
 BEGIN_LIMIT_S = 150.0
 APPEND_LIMIT_S = 20.0
+RESUME_PATIENCE_S = 90.0
 WATCH_EVERY_S = 6.0
 HELD = Interruption()
 """Nobody presses Ctrl-C here: a run ends, or is killed."""
@@ -45,53 +47,63 @@ class Command:
 
     @property
     def words(self) -> str:
-        match self.what:
-            case "failover":
-                return f"failover apply --lost {self.site}"
-            case "switchover":
-                return f"switchover apply --to {self.site}"
-            case _:
-                return f"{self.what} {self.site}"
+        return Order(self.what, self.site).words()
 
 
 def command_of(words: str) -> Command:
     """The command that a run's record names."""
-    return Command(words.split(maxsplit=1)[0], words.rsplit(maxsplit=1)[-1])
+    order = read_order(words)
+    assert order is not None
+    return Command(order.what, order.site)
 
 
-def run_command(world: "World", who: str, command: Command) -> None:
-    """The process: take the right to act, act, give it back."""
-    scheduler, machine = world.scheduler, world.network.machines[who]
-    session = SimSession(world.ensemble, machine, SESSION_S)
-    run = world.new_run(command.what)
-    record = RunRecord(run, command.words, who, scheduler.now_s)
+def run_command(world: "World", who: str, command: Command, resumes: str = "") -> None:
+    """A process of its own, begun by ``who``; with ``resumes`` it goes on with that run."""
+    session = SimSession(world.ensemble, world.network.machines[who], SESSION_S)
     runs = world.variant.runs(session, who)
+    means = means_of(world, session, who, runs)
+    try:
+        act(world, who, command, runs, means, resumes=resumes)
+    except DcctlError:
+        pass  # it is in the record
+    except Killed:
+        session.die()
+        raise
+    session.close()
+
+
+def act(world: "World", who: str, command: Command, runs: Any, means: Means, *, resumes: str = "") -> str:
+    """Take the right to act, act, give it back; the run's name. As ``wiring.failover.Stage`` does it."""
+    scheduler = world.scheduler
+    run = resumes or world.new_run(command.what)
+    record = RunRecord(run, command.words, who, scheduler.now_s)
+    clock = world.clock_of(scheduler.actor.machine.name)
     try:
         world.begin(record, runs)
+        kept = runs.events(run, limit_s=APPEND_LIMIT_S) if resumes else ()
         journal = MortalJournal(
-            run, dies_at=command.dies_at, die=lambda: _die(world, record), now=world.clock_of(who).now
+            run, dies_at=command.dies_at, die=lambda: _die(world, record), events=kept, now=clock.now
         )
         shared = SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
-        means = replace(world.means(session, who, runs), journal=shared)
-        work = _work(world, command, means)
+        patience_s = RESUME_PATIENCE_S if resumes else means.patience_s
+        work = _work(world, command, replace(means, journal=shared, patience_s=patience_s))
         about = {"command": command.words}
-        perform(work, clock=world.clock_of(who), journal=shared, about=about, interruption=HELD)
+        perform(work, clock=clock, journal=shared, about=about, interruption=HELD, resumed=bool(resumes))
         record.ended = "done"
     except DcctlError as error:
         record.ended, record.saw = type(error).__name__, str(error)
+        raise
     except Killed:
         record.ended = record.ended or "killed"
-        record.ended_s = scheduler.now_s
-        session.die()
         raise
     finally:
         record.ended_s = scheduler.now_s
-        world.history.tell(
-            scheduler.now_s, f"{who}: {command.words} ({run}): {record.ended} {record.saw[:300]}"
-        )
-    with suppress(DcctlError):
-        runs.end(limit_s=2.0)
-    session.close()
+        told = f"{who}: {command.words} ({run}): {record.ended} {record.saw[:300]}"
+        world.history.tell(scheduler.now_s, told)
+        if record.ended != "killed":
+            with suppress(DcctlError):  # the end of our session ends it too
+                runs.end(limit_s=2.0)
+    return run
 
 
 def _die(world: "World", record: RunRecord) -> None:
@@ -133,7 +145,7 @@ def means_of(world: "World", session: SimSession, who: str, runs: Any) -> Means:
         witness=True,
         system=world.system,
         ask=ask_together(scheduler),
-        now=world.clock_of(who).now,
+        now=world.clock_of(session.machine.name).now,
         states=world.variant.sites(session),
         vantages=SimVantages(session),
         runs=runs,
@@ -146,6 +158,7 @@ def means_of(world: "World", session: SimSession, who: str, runs: Any) -> Means:
         write=SimWriteProof(world.way, world.proved),
         verify=world.verify,
         who=who,
+        leader_key=world.variant.leader_key(session, runs),
     )
 
 
@@ -173,24 +186,24 @@ def run_watch(world: "World", who: str) -> None:
                 dark_s.pop(site, None)
             else:
                 dark_s.setdefault(site, scheduler.now_s)
-        wanted = _wanted(world, dark_s, next_s)
+        wanted, resumes = _wanted(world, dark_s, next_s)
         if wanted is not None:
             # A process of its own: who is killed with it is not the person.
             wanted = replace(wanted, dies_at=world.dies_at.pop(who, wanted.dies_at))
             name = f"{wanted.what}@{who}"
-            actor = scheduler.spawn(name, machine, partial(run_command, world, who, wanted))
+            actor = scheduler.spawn(name, machine, partial(run_command, world, who, wanted, resumes))
             while actor.alive:
                 scheduler.sleep(1.0)
 
 
-def _wanted(world: "World", dark_s: dict[str, float], next_s: dict[str, float]) -> Command | None:
+def _wanted(world: "World", dark_s: dict[str, float], next_s: dict[str, float]) -> tuple[Command | None, str]:
     now_s = world.scheduler.now_s
     broken_off = world.broken_off()
     if broken_off is not None and _may(f"resume {broken_off.words}", now_s, next_s, 15.0):
-        return command_of(broken_off.words)
+        return command_of(broken_off.words), broken_off.run
     for site, since_s in dark_s.items():
         if now_s - since_s > 8.0 and _may(f"failover {site}", now_s, next_s, 20.0):
-            return Command("failover", site)
+            return Command("failover", site), ""
     if world.healed and world.active_run() is None:
         world.power_on()
     for site in SITES:
@@ -198,10 +211,10 @@ def _wanted(world: "World", dark_s: dict[str, float], next_s: dict[str, float]) 
         if site in dark_s or not world.is_whole:
             continue
         if state is Rotation.QUARANTINED and _may(f"admit {site}", now_s, next_s, 12.0):
-            return Command("admit", site)
+            return Command("admit", site), ""
         if state is Rotation.DRAINED and world.healed and _may(f"undrain {site}", now_s, next_s, 12.0):
-            return Command("undrain", site)
-    return None
+            return Command("undrain", site), ""
+    return None, ""
 
 
 def _may(what: str, now_s: float, next_s: dict[str, float], every_s: float) -> bool:

@@ -1,18 +1,21 @@
 """The real ZooKeeper adapters over a simulated session: only how they wait is another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
+from dcctl.adapters.zookeeper.release import ZooKeeperLeaderKey
 from dcctl.adapters.zookeeper.runs import ZooKeeperRuns
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites
 from dcctl.domain.event import Event
 from dcctl.errors import Rejected, Unreachable
 from dcctl.testing.journal import MemoryJournal
-from dcctl.testing.simulation.network import SITES
+from dcctl.testing.simulation.network import DATABASES, SITES
 from dcctl.testing.simulation.session import SimSession
 
 ENVIRONMENT = "sim"
+KEYS = "/service/dc"
+"""Where Patroni keeps its own."""
 AGAIN_S = 0.5
 ATTEMPT_S = 3.0
 
@@ -57,6 +60,17 @@ class SimRuns(ZooKeeperRuns):
             self._sleep(AGAIN_S)
 
 
+def leader_key_of(session: SimSession, runs: ZooKeeperRuns) -> ZooKeeperLeaderKey:
+    """``ports.LeaderKey``: the adapter."""
+    return ZooKeeperLeaderKey(
+        session,  # type: ignore[arg-type]
+        ENVIRONMENT,
+        keys=KEYS,
+        members=tuple(DATABASES),
+        owned=runs.guards,
+    )
+
+
 def sites_of(session: SimSession) -> ZooKeeperSites:
     """``ports.Sites``: the adapter."""
     return ZooKeeperSites(session, ENVIRONMENT, SITES, limit_s=2.0)  # type: ignore[arg-type]
@@ -66,12 +80,23 @@ class MortalJournal(MemoryJournal):
     """A local journal whose process is killed at its event numbered ``dies_at``: before it is written, or
     once it is on disk and before anybody else knows."""
 
-    def __init__(self, run: str, *, dies_at: int | None, die: Callable[[], None], **more: Any) -> None:
+    def __init__(
+        self,
+        run: str,
+        *,
+        dies_at: int | None,
+        die: Callable[[], None],
+        events: Sequence[Event] = (),
+        **more: Any,
+    ) -> None:
         super().__init__(run, **more)
+        self._events = list(events)
         self._dies_at = dies_at
+        self._appended = 0
         self._die = die
 
     def append(self, type: str, fields: Any) -> Event:
-        if self._dies_at is not None and len(self.events()) + 1 >= self._dies_at:
+        self._appended += 1
+        if self._dies_at is not None and self._appended >= self._dies_at:
             self._die()
         return super().append(type, fields)

@@ -11,7 +11,7 @@ from dcctl.testing.simulation.network import HOLDERS, MACHINES, PEOPLE, PLACES, 
 QUIET_S = 12.0
 """Before the first fault: everything is up and every role is led."""
 SHORT_S = 2.0
-FAULTS_S = 75.0
+FAULTS_S = 58.0
 """For that long faults begin."""
 
 

@@ -9,6 +9,7 @@ import heapq
 import random
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -50,6 +51,7 @@ class Actor:
         self.alive = True
         self.spent_s: float | None = None
         self.fibre: greenlet | None = None
+        self.wake: Callable[[], None] = lambda: None
 
 
 class Scheduler:
@@ -109,9 +111,9 @@ class Scheduler:
                 self._actors.pop(fibre, None)
 
         fibre = greenlet(body, self._main)
-        actor.fibre = fibre
+        actor.fibre, actor.wake = fibre, partial(self._wake, actor)
         self._actors[fibre] = actor
-        self.after(in_s, lambda: self._wake(actor))
+        self.after(in_s, actor.wake)
         return actor
 
     def sleep(self, seconds: float) -> None:
@@ -122,7 +124,7 @@ class Scheduler:
         if actor.spent_s is not None:
             actor.spent_s += seconds
             return
-        self.after(max(0.0, seconds), lambda: self._wake(actor))
+        self.after(max(0.0, seconds), actor.wake)
         self._main.switch()
         if not actor.alive:
             raise Killed
@@ -135,7 +137,7 @@ class Scheduler:
         def wake() -> None:
             if not called:
                 called.append(True)
-                self.after(0.0, lambda: self._wake(actor))
+                self.after(0.0, actor.wake)
 
         register(wake)
         self._main.switch()
@@ -146,7 +148,7 @@ class Scheduler:
         if not actor.alive or actor.fibre is None or actor.fibre.dead:
             return
         if actor.machine.frozen:
-            actor.machine.parked.append(lambda: self._wake(actor))
+            actor.machine.parked.append(actor.wake)
             return
         actor.fibre.parent = getcurrent()
         actor.fibre.switch()

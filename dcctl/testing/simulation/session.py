@@ -18,8 +18,9 @@ from dcctl.testing.simulation.ensemble import ANY, Ensemble, Node, Op
 from dcctl.testing.simulation.scheduler import Machine
 
 RECONNECT_S = 0.4
-OFTEN = 0.2
+OFTEN = 0.1
 """How often a request takes long enough for others to act meanwhile."""
+SLOW_S = 0.2
 
 
 class SimSession:
@@ -100,7 +101,7 @@ class SimSession:
         voter = self._connected(tried, asked, limit_s)
         delay = scheduler.random.random()
         if delay < OFTEN:
-            scheduler.sleep(delay / 5)
+            scheduler.sleep(delay / 2)
         if not ensemble.network.goes(self.machine, voter):
             self._lose(tried, limit_s)
         if asked.ops is not None and not ensemble.serves(voter):
@@ -109,7 +110,7 @@ class SimSession:
             self._begin()
             raise Unreachable(tried, on="ZooKeeper", saw="the session has expired")
         result = asked.carry_out(ensemble, self.session.number, voter)
-        if asked.ops is not None and ensemble.leader is not None and ensemble.leader.disk_s > OFTEN:
+        if asked.ops is not None and ensemble.leader is not None and ensemble.leader.disk_s > SLOW_S:
             scheduler.sleep(min(ensemble.leader.disk_s, limit_s))
             if ensemble.leader is not None and ensemble.leader.disk_s > limit_s:
                 raise TimedOut(tried, on="ZooKeeper", saw=f"no answer within {limit_s:g} s")
@@ -166,13 +167,22 @@ class Asked:
     """A request: the change ``ops`` as a transaction or a single one, or ``look`` at a tree."""
 
     def __init__(
-        self, *, ops: list[Op] | None = None, single: bool = False, look: Callable[..., Any] | None = None
+        self,
+        *,
+        ops: list[Op] | None = None,
+        single: bool = False,
+        path: str = "",
+        look: Callable[..., Any] | None = None,
     ) -> None:
         self.ops = ops
+        self._path = path
         self._single = single
         self._look = look
 
     def carry_out(self, ensemble: Ensemble, session: int, voter: Machine) -> Any:
+        if self._path:
+            node = ensemble.look(voter).get(self._path)
+            return NoNodeError() if node is None else (node.data, node)
         if self.ops is None:
             assert self._look is not None
             return self._look(ensemble.look(voter))
@@ -188,11 +198,7 @@ class Client:
         self.connected = True
 
     def get_async(self, path: str) -> Asked:
-        def look(tree: dict[str, Node]) -> Any:
-            node = tree.get(path)
-            return NoNodeError() if node is None else (node.data, node)
-
-        return Asked(look=look)
+        return Asked(path=path)
 
     def get_children_async(self, path: str) -> Asked:
         def look(tree: dict[str, Node]) -> Any:

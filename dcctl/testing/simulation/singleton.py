@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SESSION_S = 10.0
 GRACE_S = 1.0
+PACE = 3.0
+"""A holder wakes that much more seldom than it would like."""
 WATCHDOG_S = 0.1
 """How long a machine that goes on may work before its watchdog runs."""
 
@@ -214,7 +216,7 @@ class Contender:
                 grace_s=GRACE_S,
             )
             try:
-                ending = scheduler.drive(holder.hold())
+                ending = scheduler.drive(holder.hold(), pace=PACE)
                 told = f"{self.role}: {self.site} ends epoch {ending.epoch.number}: {ending.end}"
                 self.world.history.tell(scheduler.now_s, told)
             except DcctlError as error:

@@ -12,12 +12,12 @@ from dcctl.adapters.patroni import parse_cluster
 from dcctl.domain.leadership import Epoch, Term
 from dcctl.domain.machine import Power, PowerReading, decide_power_off_proven
 from dcctl.domain.observation import ClusterReport, DatabaseReport, EdgeReport, VoterMode, VoterReport
-from dcctl.domain.traffic import BACKENDS, ROTATION, EdgeServer, Observation
+from dcctl.domain.traffic import BACKENDS, LEASE, ROTATION, WRITES, EdgeServer, Observation
 from dcctl.errors import DcctlError, Refused, Rejected, TimedOut, Unreachable
 from dcctl.testing.simulation.database import Edge, Entry, Outcome, Postgres, Way
 from dcctl.testing.simulation.ensemble import Ensemble
 from dcctl.testing.simulation.network import DATABASES, EDGES, MACHINES, VOTERS, Network
-from dcctl.testing.simulation.patroni import KEYS
+from dcctl.testing.simulation.ports import KEYS
 from dcctl.testing.simulation.scheduler import BEGINNING, Machine, Scheduler
 from dcctl.testing.simulation.session import SimSession
 
@@ -150,13 +150,15 @@ class SimEdgeRuntime:
         self.rotation: dict[tuple[str, str], bool] = {
             **{(BACKENDS[0], name): True for name in DATABASES},
             (ROTATION, machine.place): True,
+            **{(WRITES, name): True for name in DATABASES},
+            (LEASE, machine.place): True,
         }
 
     def observe_servers(self) -> tuple[EdgeServer, ...]:
         return tuple(
             EdgeServer(backend, name, on, up, "UP" if up else "DOWN")
             for (backend, name), on in self.rotation.items()
-            for up in (backend == ROTATION or self._reaches(name),)
+            for up in (backend in (ROTATION, LEASE) or self._reaches(name),)
         )
 
     def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:  # noqa: ARG002
@@ -168,8 +170,12 @@ class SimEdgeRuntime:
     def active(self) -> set[str]:
         """The sites that get work here."""
         return {
-            DATABASES[name] for (backend, name), on in self.rotation.items() if on and backend != ROTATION
+            DATABASES[name] for (backend, name), on in self.rotation.items() if on and backend in BACKENDS
         }
+
+    def lets_write(self, name: str) -> bool:
+        """Whether writes go to ``name``: not while its site's lease is over."""
+        return self.rotation[WRITES, name]
 
     def _reaches(self, name: str) -> bool:
         return self.network.connected(self.machine, self.network.machines[name])

@@ -7,18 +7,19 @@ from functools import partial
 from typing import Any
 
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites
+from dcctl.domain.automation import Mode
 from dcctl.domain.status import Host
 from dcctl.domain.traffic import Rotation
-from dcctl.engines.situation import Means
+from dcctl.engines.agent import Agent
 from dcctl.engines.status import System
 from dcctl.errors import Unreachable
-from dcctl.testing.simulation import agents, people, singleton
+from dcctl.testing.simulation import agents, control, people, singleton
 from dcctl.testing.simulation.database import Edge, Entry, Outcome, Postgres, Way
 from dcctl.testing.simulation.ensemble import Ensemble
 from dcctl.testing.simulation.history import History, RunRecord, Write
 from dcctl.testing.simulation.network import DATABASES, EDGES, HOLDERS, MACHINES, PEOPLE, SITES, Network
-from dcctl.testing.simulation.patroni import KEYS, Patroni, SimSwitch, Times, sync_note
-from dcctl.testing.simulation.ports import ENVIRONMENT, SimLeases, SimRuns, sites_of
+from dcctl.testing.simulation.patroni import Patroni, SimSwitch, Times, sync_note
+from dcctl.testing.simulation.ports import ENVIRONMENT, KEYS, SimLeases, SimRuns, leader_key_of, sites_of
 from dcctl.testing.simulation.scheduler import Machine, MachineClock, Scheduler
 from dcctl.testing.simulation.session import SimSession
 from dcctl.testing.simulation.views import (
@@ -40,6 +41,7 @@ class Variant:
 
     runs: Callable[[SimSession, str], Any] = lambda session, who: SimRuns(session, who=who)
     leases: Callable[[SimSession], Any] = SimLeases
+    leader_key: Callable[[SimSession, Any], Any] = leader_key_of
     sites: Callable[[SimSession], ZooKeeperSites] = sites_of
     row_lock: Callable[[Postgres, str], Any] = singleton.take_row_lock
     store_accepts: Callable[[Postgres, str, int], bool] = singleton.store_accepts
@@ -61,9 +63,11 @@ class World:
         self.ensemble.watchers.append(self._judge_run)
         self._acting: dict[str, Any] = {}
         self._acting_since_s = 0.0
+        self._owned = False
         self.healed = False
         self.too_small: set[str] = set()
         self.dies_at: dict[str, int] = {}
+        self.mode = scheduler.random.choice((Mode.AUTOMATIC, Mode.AUTOMATIC, Mode.MANUAL))
         self._runs = 0
         self._processes: dict[str, list[tuple[str, Callable[[], None]]]] = {}
         self._build_database()
@@ -110,14 +114,18 @@ class World:
         first = self.patroni[primary.name].session.session.number
         commit = self.ensemble.commit
         commit(first, [("create", f"{KEYS}/leader", primary.name.encode(), True)])
+        commit(first, [("create", f"{KEYS}/config", b'{"synchronous_mode":true}', False)])
         commit(first, [("create", f"{KEYS}/sync", b"{}", False)])
         commit(first, [("set", f"{KEYS}/sync", sync_note(primary.name, standby.name), 0)])
         self.switch = SimSwitch(self.patroni, network)
 
     def _build_edges(self) -> None:
         scheduler, network = self.scheduler, self.network
-        self.edges = {name: Edge(scheduler, network, network.machines[name]) for name in EDGES}
         self.runtimes = {name: SimEdgeRuntime(network, network.machines[name]) for name in EDGES}
+        self.edges = {
+            name: Edge(scheduler, network, network.machines[name], self.runtimes[name].lets_write)
+            for name in EDGES
+        }
         self.sim_edges = SimEdges(self.edges, self.runtimes, network)
         self.way = Way(network, self.edges, self.databases)
 
@@ -126,12 +134,15 @@ class World:
             self._process(name, f"patroni@{name}", patroni.run)
         for name in EDGES:
             self._process(name, f"haproxy@{name}", partial(agents.run_checks, self, name))
+        self.agents: dict[str, Agent] = {}
         for name in agents.AGENTS:
             self._process(name, f"agent@{name}", partial(agents.run_agent, self, name))
         for name, site in HOLDERS.items():
             for role in ("auction", "reports"):
                 contender = singleton.Contender(self, role, site)
                 self._process(name, f"{role}@{name}", contender.run)
+        for name in agents.AGENTS:
+            self._process(name, f"candidate@{name}", partial(control.run_candidate, self, name))
         self._process("client", "client", partial(agents.run_client, self, 1))
         for who in PEOPLE:
             self._process(who, f"watch@{who}", partial(people.run_watch, self, who))
@@ -149,9 +160,6 @@ class World:
     def epochs_at(self, site: str) -> SimEpochs:
         own = f"{site}-edge-1"
         return SimEpochs(self.way, (own, *(name for name in EDGES if name != own)))
-
-    def means(self, session: SimSession, who: str, runs: Any) -> Means:
-        return people.means_of(self, session, who, runs)
 
     def verify(self, site: str) -> tuple[str, ...]:
         here = self.scheduler.actor.machine
@@ -264,6 +272,8 @@ class World:
         """Promise 5: whoever takes the right to act found it given back, or its owner's session ended and
         what it had begun over. The owner's node is looked at before the same transaction makes its own."""
         runs = f"/dcctl/{ENVIRONMENT}/runs"
+        if path == f"{runs}/owner":
+            self._owned = path in self.ensemble.tree
         if path != f"{runs}/active":
             return
         before, now = self._acting, json.loads(self.ensemble.tree[path].data or b"{}")
@@ -272,7 +282,7 @@ class World:
             told = (
                 f"{now.get('run')} of {now.get('who')} takes the right of {before['run']} of {before['who']}"
             )
-            if f"{runs}/owner" in self.ensemble.tree:
+            if self._owned:
                 self.history.breach(now_s, f"{told}, whose session lives")
             elif now_s < self._acting_since_s + lasts_s - 0.01:
                 self.history.breach(now_s, f"{told}, which may be at work still")
