@@ -35,6 +35,8 @@ from dcctl.domain.replication_import import SourceFile
 from dcctl.domain.replication_pass import Held
 from dcctl.domain.replication_pause import Pause
 from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
+from dcctl.domain.replication_token import Agreed
+from dcctl.domain.rules import LastMove
 from dcctl.domain.run import ActiveRun, Asked, Wish
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
@@ -521,6 +523,34 @@ class ReplicationBase(Protocol):
 
     def held(self, container: str) -> Iterator[Held]:
         """Names for a person to decide."""
+
+
+class TokenStore(DocumentStore, Protocol):
+    """A cluster that believes nobody's timestamp: a write gets its own, whatever stamp is given."""
+
+    def renew(self) -> None:
+        """Log in again where the token is not young. May take seconds."""
+
+
+class TokenBase(Protocol):
+    """What two such clusters last agreed on, name by name."""
+
+    rebuilt: bool
+
+    def agreed_tokens(self, container: str, after: str, upto: str | None) -> Mapping[str, Agreed]:
+        """By name, in ``after`` < name <= ``upto`` (None: the end)."""
+
+    def agree_tokens(self, container: str, agreed: Mapping[str, Agreed | None]) -> None:
+        """Remember these; None: forget the name."""
+
+    def finish(self, container: str, began: Stamp, rows: int) -> None:
+        """The pass is complete."""
+
+    def complete(self, container: str) -> tuple[Stamp, int] | None:
+        """When the last complete pass began, and how many rows it agreed on."""
+
+    def ended(self, container: str, at: Stamp, tally: dict[str, Any]) -> None:
+        """Remember how the last pass ended."""
 
 
 class SharedWork(Protocol):

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from dcctl.domain.replication import Row, Side, Stamp
 from dcctl.domain.replication_pass import Held
+from dcctl.domain.replication_token import Agreed
 from dcctl.errors import Refused, Unreachable
 
 VERSION = "1"
@@ -26,6 +27,8 @@ create table if not exists chunk (container text, after blob, upto blob, digest 
     count integer, primary key (container, after)) without rowid;
 create table if not exists progress (container text primary key, marker text, began integer) without rowid;
 create table if not exists complete (container text primary key, began integer, rows integer) without rowid;
+create table if not exists token (container text, name blob, hash text, a integer, b integer,
+    primary key (container, name)) without rowid;
 create table if not exists settings (container text primary key, agreed text) without rowid;
 create table if not exists outcome (container text primary key, at integer, tally text) without rowid;
 create table if not exists undecided (container text, name text, side text, stamp integer, bytes integer,
@@ -215,6 +218,32 @@ class SqliteBase:
         """When the last complete pass began, and how many rows both sides had."""
         found = self._ask("select began, rows from complete where container = ?", (container,)).fetchone()
         return (Stamp(found[0]), found[1]) if found else None
+
+    def agreed_tokens(self, container: str, after: str, upto: str | None) -> dict[str, Agreed]:
+        """What two clusters that believe no timestamp last agreed on, in a range of names."""
+        found = self._ask(
+            "select name, hash, a, b from token where container = ? and name > ? and name <= ?",
+            (container, after.encode(), _end(upto)),
+        )
+        return {
+            name.decode(): Agreed(hash, *(Stamp(one) if one is not None else None for one in (a, b)))
+            for name, hash, a, b in found
+        }
+
+    def agree_tokens(self, container: str, agreed: Mapping[str, Agreed | None]) -> None:
+        """Remember these; None: forget the name."""
+        with self._writing() as db:
+            for name, one in agreed.items():
+                if one is None:
+                    db.execute(
+                        "delete from token where container = ? and name = ?", (container, name.encode())
+                    )
+                    continue
+                a, b = (stamp.ticks if stamp is not None else None for stamp in (one.a, one.b))
+                db.execute(
+                    "insert or replace into token values (?, ?, ?, ?, ?)",
+                    (container, name.encode(), one.hash, a, b),
+                )
 
     def settings(self, container: str) -> dict[str, str] | None:
         """The container's settings on which both sides last agreed."""

@@ -1,4 +1,5 @@
 """``ports.DocumentStore`` over Swift's ``container_sync`` middleware, with aiohttp: the hot path.
+``ports.TokenStore`` for clusters without it.
 
 A request signed with a realm's key and the container's key needs no token and is believed its
 ``X-Timestamp`` (``swift.common.middleware.container_sync``, measured on Swift 2.38). The signature covers
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -54,6 +55,18 @@ class Keys:
         text = f"{method}\n{path}\n{stamp or '0'}\n{nonce}\n{self.container_key}".encode()
         return f"{self.realm} {nonce} {hmac.new(self.realm_key.encode(), text, hashlib.sha1).hexdigest()}"
 
+    def headers(self, method: str, path: str, stamp: str) -> dict[str, str]:
+        """What is sent with a request."""
+        signed = {"X-Container-Sync-Auth": self.sign(method, path, stamp)}
+        return {**signed, "X-Timestamp": stamp} if stamp else signed
+
+
+class Authorization(Protocol):
+    """What lets a request in."""
+
+    def headers(self, method: str, path: str, stamp: str) -> dict[str, str]:
+        """The headers for a request whose timestamp should be ``stamp`` ("": it has none)."""
+
 
 class _Clock:
     """A lower bound of a cluster's clock: an answer is read after it was sent; Date is cut to seconds."""
@@ -90,7 +103,7 @@ class SwiftStore:
         self,
         site: str,
         url: str,
-        keys: Keys,
+        keys: Authorization,
         *,
         ca_file: str | None = None,
         local_clock: Callable[[], float] = time.time,
@@ -105,7 +118,7 @@ class SwiftStore:
         self.requests = 0
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> "SwiftStore":
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=20, **_tls(self._ca_file)),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -125,11 +138,6 @@ class SwiftStore:
 
     def now(self) -> Stamp:
         return self._clock.now()
-
-    @property
-    def clock_ahead_s(self) -> float | None:
-        """How far the cluster's clock is ahead of ours, at least; None before the first answer."""
-        return self._clock.ahead_s
 
     async def list_page(
         self,
@@ -218,9 +226,7 @@ class SwiftStore:
         assert self._session is not None, "used outside its context"  # noqa: S101
         path = quote(f"{self._account}/{container}/{name}" if name else f"{self._account}/{container}")
         text = stamp.text if stamp is not None else ""
-        sent = {**(headers or {}), "X-Container-Sync-Auth": self._keys.sign(method, path, text)}
-        if text:
-            sent["X-Timestamp"] = text
+        sent = {**(headers or {}), **self._keys.headers(method, path, text)}
         url = URL(f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}", encoded=True)
         self.requests += 1
         try:
@@ -269,6 +275,42 @@ class SwiftStore:
 
     def _at(self, *what: str) -> str:
         return f"{self.site}:{'/'.join(part for part in what if part)}"
+
+
+FRESH_S = 900.0
+"""Keystone's tokens live for an hour by default; one is asked for again long before."""
+
+
+class Token:
+    """Authorizes requests where nothing is signed: a token, and no timestamp, which Swift would ignore.
+
+    ``ask`` logs in and gives a token; it may take seconds.
+    """
+
+    def __init__(self, ask: Callable[[], str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._token = ""
+        self._since_s = clock() - FRESH_S
+
+    def headers(self, method: str, path: str, stamp: str) -> dict[str, str]:  # noqa: ARG002
+        return {"X-Auth-Token": self._token}
+
+    def renew(self) -> None:
+        """Log in, if the token is not young."""
+        if self._clock() - self._since_s >= FRESH_S:
+            self._token, self._since_s = self._ask(), self._clock()
+
+
+class TokenStore(SwiftStore):
+    """``ports.TokenStore``: a store whose writes get the cluster's own time, whatever stamp is given."""
+
+    def __init__(self, site: str, url: str, token: Token, *, ca_file: str | None = None) -> None:
+        super().__init__(site, url, token, ca_file=ca_file)
+        self._token = token
+
+    def renew(self) -> None:
+        self._token.renew()
 
 
 def _head(answer: aiohttp.ClientResponse) -> Head:

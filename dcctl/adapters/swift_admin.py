@@ -159,6 +159,12 @@ class SwiftAdministrator:
             _headers, found = self._connection.get_account(prefix=prefix, full_listing=True)
         return tuple(str(one["name"]) for one in found)
 
+    def token(self) -> str:
+        """A token of the owner's, by a new login."""
+        with self._translated("log in", ""):
+            _url, token = self._connection.get_auth()
+        return str(token)
+
     def close(self) -> None:
         self._connection.close()
 

@@ -24,7 +24,7 @@ from dcctl.cli.replication_view import (
     tally_line,
 )
 from dcctl.cli.session import Session, command_options
-from dcctl.errors import DriftFound
+from dcctl.errors import DriftFound, UsageError
 from dcctl.shell import WallClock
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def once(
     Killed anywhere, it may simply be run again: it goes on from the last page that was finished.
     """
     from dcctl.engines.replication_run import replicate_once
+    from dcctl.engines.replication_token import replicate_with_tokens
+    from dcctl.wiring.replication import token_stores
 
     stage = enter_stage(session, containers)
     emptied: frozenset[str] = frozenset()
@@ -113,7 +115,11 @@ def once(
     if max_deletes is not None:
         options = replace(options, cap=type(options.cap)(share=0.0, at_least=max_deletes))
     with stage.base() as base:
-        tallies = replicate_once(stage.stores(), base, stage.containers, options, wait_s=wait_s)
+        if stage.settings.tokens:
+            stores = token_stores(stage.settings, WallClock())
+            tallies = replicate_with_tokens(stores, base, stage.containers, options, wait_s=wait_s)
+        else:
+            tallies = replicate_once(stage.stores(), base, stage.containers, options, wait_s=wait_s)
     emit(
         session,
         {"containers": [tally.document() for tally in tallies]},
@@ -213,6 +219,9 @@ def follow(
             case _:
                 err.print(f"waiting: {result}")
 
+    if stage.settings.tokens:
+        _follow_with_tokens(stage, every_s=every_s, seen=seen, shared=shared, hot=hot)
+        return
     with (
         worker_base(stage.configuration, stage.settings) if shared else stage.base() as base,
         change_feed(stage.settings) as feed,
@@ -245,6 +254,9 @@ def verify(session: Session, *, containers: tuple[str, ...], prefix: str, level:
     from dcctl.engines.replication_run import compare
 
     stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
+    if stage.settings.tokens:
+        _verify_with_tokens(session, stage, prefix, level)
+        return
     verdicts = compare(stage.stores(), stage.containers, stage.options(prefix=prefix), level=level)
     emit(
         session,
@@ -284,6 +296,7 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 @command_options
 def status(session: Session, *, shared: bool, hosts: str | None) -> None:
     """Show per container when both sides were last the same, what is pending, and what waits for a person."""
+    from dcctl.domain.replication_token import WEAKER
     from dcctl.wiring.replication import pauses_here
 
     stage = enter_stage(session).with_those_that_come_and_go(look=False)
@@ -293,8 +306,62 @@ def status(session: Session, *, shared: bool, hosts: str | None) -> None:
         return
     with stage.base(exclusive=False) as base:
         containers = [_status_of(base, name) for name in stage.containers]
-    document = pause_document(pauses_here(stage.configuration)) | {"containers": containers}
+    weaker = list(WEAKER) if stage.settings.tokens else []
+    document = pause_document(pauses_here(stage.configuration)) | {
+        "containers": containers,
+        "not_promised": weaker,
+    }
     emit(session, document, lambda out: draw_status(out, document))
+
+
+def _follow_with_tokens(
+    stage: Stage, *, every_s: float, seen: "Callable[[Any], None]", shared: bool, hot: tuple[str, ...]
+) -> None:
+    from dcctl.engines.replication_follow import follow_with_tokens
+    from dcctl.wiring.replication import pauses_here, token_stores
+
+    if shared or hot:
+        raise UsageError("follow with tokens", saw="--shared and --hot need the container_sync middleware")
+    with stage.base() as base:
+        follow_with_tokens(
+            token_stores(stage.settings, WallClock()),
+            base,
+            stage.containers,
+            stage.options(),
+            every_s=every_s,
+            seen=seen,
+            pauses=[pauses_here(stage.configuration)],
+        )
+
+
+def _verify_with_tokens(session: Session, stage: Stage, prefix: str, level: str) -> None:
+    """By the bytes' hashes in both listings: times differ always."""
+    from dcctl.engines.replication_token import compare_with_tokens
+    from dcctl.wiring.replication import token_stores
+
+    if level != "listing":
+        raise UsageError("verify with tokens", saw=f"--level {level} needs the container_sync middleware")
+    stores = token_stores(stage.settings, WallClock())
+    found = compare_with_tokens(stores, stage.containers, stage.options(prefix=prefix))
+    document = {
+        "containers": [
+            {"container": name, "same": not names, "differences": names} for name, names in found.items()
+        ]
+    }
+
+    def draw(out: "Console") -> None:
+        for name, names in found.items():
+            out.print(f"{name}: {len(names)} differences")
+            for each, saw in names.items():
+                out.print(f"  {each}: {saw}")
+
+    emit(session, document, draw)
+    if any(found.values()):
+        raise DriftFound(
+            "find both sides the same",
+            saw=f"{sum(map(len, found.values()))} differences",
+            next_command="dcctl replication once",
+        )
 
 
 def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None":

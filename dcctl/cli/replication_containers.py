@@ -39,7 +39,7 @@ def containers(
 
         if not stage.settings.covers(kept) or kept in stage.settings.containers:
             raise UsageError("keep a container", on=kept, saw="it does not begin as containers_like says")
-        key = resolve(stage.settings.container_key)
+        key = resolve(stage.settings.signed.container_key)
         for account in accounts.values():
             account.ensure_container(kept, key, mark=BOTH)
     cap = RemovalCap(share=0.0, at_least=max_removals) if max_removals is not None else None

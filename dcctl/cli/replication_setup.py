@@ -126,7 +126,7 @@ def init(session: Session) -> None:
     from dcctl.config.reference import resolve
 
     stage = enter_stage(session)
-    key = resolve(stage.settings.container_key)
+    key = "" if stage.settings.tokens else resolve(stage.settings.signed.container_key)
     names = stage.settings.all_containers
     done = []
     for administrator in stage.accounts().values():
@@ -153,12 +153,13 @@ def check(session: Session) -> None:
         decide_container,
         decide_gap,
         decide_pair,
+        decide_tokens,
         decide_writable,
     )
     from dcctl.engines.replication_run import ask_writable, run_to_end
 
     stage = enter_stage(session)
-    key = resolve(stage.settings.container_key)
+    key = "" if stage.settings.tokens else resolve(stage.settings.signed.container_key)
     stage = stage.with_those_that_come_and_go(look=True)
     names = tuple(dict.fromkeys((*stage.containers, *stage.settings.all_containers)))
     findings: list[Finding] = []
@@ -172,12 +173,14 @@ def check(session: Session) -> None:
     for pair in seen.values():
         if len(pair) == len(stage.settings.stores):
             findings += decide_pair(*pair)
-    if not any(one.level == "refuse" for one in findings):
+    if stage.settings.tokens:
+        findings += decide_tokens()
+    elif not any(one.level == "refuse" for one in findings):
         asked = run_to_end(ask_writable(stage.stores(), names))
         for (site, name), refusal in asked.items():
             findings += decide_writable(site, name, refusal)
     with stage.base(exclusive=False) as base:
-        for name in stage.containers:
+        for name in () if stage.settings.tokens else stage.containers:
             complete = base.complete(name)
             findings += decide_gap(
                 name,

@@ -73,7 +73,7 @@ class Stage:
             return carry_containers(
                 accounts,
                 settings.containers_like,
-                resolve(settings.container_key),
+                resolve(settings.signed.container_key),
                 cap=cap or RemovalCap(share=settings.max_deletes_percent / 100),
                 apart=settings.all_containers,
                 **how,

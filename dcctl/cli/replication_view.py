@@ -64,6 +64,8 @@ def draw_verdicts(out: "Console", verdicts: "Sequence[Verdict]", sites: Sequence
 def draw_status(out: "Console", document: Mapping[str, Any]) -> None:
     if (paused := pause_line(document)) is not None:
         out.print(paused)
+    for sentence in document.get("not_promised", ()):
+        out.print(f"NOT PROMISED with tokens: {sentence}")
     for one in document["containers"]:
         if one["tally"] is None:
             out.print(f"{one['container']}: no pass yet (dcctl replication once)")

@@ -67,22 +67,25 @@ def _addresses(configuration: Configuration) -> dict[str, dict[str, str]]:
 
 def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) -> dict[str, Any]:
     """Keys as files, the outbox through the edges. A replicator needs no administrator, unless containers
-    come and go."""
+    come and go, or tokens are all there is."""
 
     def there(reference: str, name: str) -> str:
         return f"file:{secret_file(by_reference.get(reference, name))}"
 
     def store(values: Mapping[str, Any]) -> dict[str, Any]:
         kept = {key: value for key, value in values.items() if key != "administrator"}
-        if not section.get("containers_like"):
+        if not section.get("containers_like") and not section.get("tokens"):
             return kept
         owner = values["administrator"]
         return kept | {"administrator": {**owner, "password": there(owner["password"], "swift_documents")}}
 
     return {
         **section,
-        "outbox": f"file:{secret_file('outbox')}",
-        "realm_key": there(section["realm_key"], "swift_realm_key"),
-        "container_key": there(section["container_key"], "swift_container_key"),
+        **({} if section.get("tokens") else {"outbox": f"file:{secret_file('outbox')}"}),
+        **{
+            key: there(section[key], f"swift_{key}")
+            for key in ("realm_key", "container_key")
+            if key in section
+        },
         "stores": {site: store(values) for site, values in section["stores"].items()},
     }

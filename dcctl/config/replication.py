@@ -1,7 +1,7 @@
 """The ``replication:`` section of ``dcctl.yaml``: two Swift clusters whose documents are kept the same."""
 
 from datetime import timedelta
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from dcctl.config.fields import Duration, File, Flag, Secret, Section, Text
+from dcctl.errors import UsageError
 
 _Container: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern="^[^/]+$")]
 
@@ -50,12 +51,22 @@ class Store(Section):
         return self
 
 
+class Signed(NamedTuple):
+    """What signs requests: the realm, and references to its key and the containers'."""
+
+    realm: str
+    realm_key: Secret
+    container_key: Secret
+
+
 class Replication(Section):
     """Documents that are the same at two sites."""
 
-    realm: Text
-    realm_key: Secret
-    container_key: Secret
+    realm: Text | None = None
+    realm_key: Secret | None = None
+    container_key: Secret | None = None
+    tokens: Flag = False
+    """For clusters without ``container_sync``: ordinary tokens, and weaker guarantees."""
     stores: Annotated[dict[str, Store], Field(min_length=2, max_length=2)]
     """By site."""
     containers: Annotated[tuple[_Container, ...], Field(min_length=1)]
@@ -82,6 +93,17 @@ class Replication(Section):
     at_once: Annotated[int, Strict(), Field(ge=1, le=512)] = 32
     """Objects in flight at most; how many are is adapted to what is fastest."""
 
+    @property
+    def signed(self) -> Signed:
+        """What signs requests. Raises UsageError where there are only tokens."""
+        if self.realm is None or self.realm_key is None or self.container_key is None:
+            raise UsageError(
+                "replicate so",
+                saw="replication.tokens is on: this needs the clusters' container_sync middleware",
+                next_command="dcctl replication check",
+            )
+        return Signed(self.realm, self.realm_key, self.container_key)
+
     def covers(self, container: str) -> bool:
         """Whether this container is to be replicated."""
         own = (self.trash, self.conflicts, self.heartbeat)
@@ -99,6 +121,15 @@ class Replication(Section):
         own = {self.trash, self.conflicts, self.heartbeat}
         if len(own) < 3 or own & set(self.containers):  # noqa: PLR2004
             raise ValueError("trash, conflicts, heartbeat and containers must not name the same container")
+        keys = (self.realm, self.realm_key, self.container_key)
+        if self.tokens and (any(keys) or self.outbox or self.proxy_feed or self.sync or self.containers_like):
+            raise ValueError(
+                "tokens excludes realm, realm_key, container_key, outbox, proxy_feed, sync, containers_like"
+            )
+        if self.tokens and not all(store.administrator for store in self.stores.values()):
+            raise ValueError("tokens needs stores.NAME.administrator")
+        if not self.tokens and not all(keys):
+            raise ValueError("realm, realm_key and container_key are needed, unless tokens: true")
         if self.containers_like and not all(store.administrator for store in self.stores.values()):
             raise ValueError("containers_like needs stores.NAME.administrator: only a token lists an account")
         if self.proxy_feed and self.outbox is not None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from dcctl.domain.replication_token import WEAKER
+
 MAX_SKEW_S = 5.0
 WARN_SKEW_S = 1.0
 NEARLY = 0.95
@@ -54,13 +56,14 @@ class Finding:
     sentence: str
 
 
-def decide_cluster(facts: ClusterFacts, *, realm: str) -> tuple[Finding, ...]:
+def decide_cluster(facts: ClusterFacts, *, realm: str | None) -> tuple[Finding, ...]:
     """What speaks for and against a cluster.
 
     | seen | finding |
     |------|---------|
     | no ``container_sync`` in ``/info`` | refuse: no request would be believed its timestamp |
     | the realm is not listed | refuse |
+    | no realm is configured: tokens are used | ok without ``container_sync``, warn with it |
     | clock more than 5 s off | refuse; more than 1 s: warn |
     | no ``slo`` or ``dlo`` | warn: large objects would not be readable |
     | the account's quota is nearly used | warn |
@@ -70,8 +73,14 @@ def decide_cluster(facts: ClusterFacts, *, realm: str) -> tuple[Finding, ...]:
     def note(level: Literal["ok", "warn", "refuse"], sentence: str) -> None:
         found.append(Finding(level, facts.site, sentence))
 
-    if "container_sync" not in facts.capabilities:
-        note("refuse", "the container_sync middleware is not in the proxies' pipeline")
+    if realm is None:
+        sync = "container_sync" in facts.capabilities
+        better = ": signed requests would promise more than tokens do" if sync else ""
+        note("warn" if sync else "ok", f"Swift {facts.version}{better}")
+    elif "container_sync" not in facts.capabilities:
+        note(
+            "refuse", "the container_sync middleware is not in the proxies' pipeline (or replication.tokens)"
+        )
     elif realm.lower() not in facts.realms:
         known = ", ".join(sorted(facts.realms)) or "none"
         note("refuse", f"realm {realm} is not in container-sync-realms.conf (there: {known})")
@@ -146,6 +155,11 @@ def decide_pair(a: ContainerFacts, b: ContainerFacts) -> tuple[Finding, ...]:
             )
         )
     return tuple(found)
+
+
+def decide_tokens() -> tuple[Finding, ...]:
+    """What is not promised with tokens, one by one."""
+    return tuple(Finding("warn", "tokens", sentence) for sentence in WEAKER)
 
 
 def decide_writable(site: str, container: str, refusal: str | None) -> tuple[Finding, ...]:

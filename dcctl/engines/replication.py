@@ -386,7 +386,7 @@ class _Walk:
                 agreed.append(text)
 
         self.tally.todo = len(current.witnesses)
-        await _each(one, current.witnesses, self._options.limits.highest * 2)
+        await each_at_once(one, current.witnesses, self._options.limits.highest * 2)
         self.tally.rows += current.rows + len(agreed)
         if self._writes_base:
             self._remember(current, agreed, held)
@@ -480,7 +480,7 @@ class _Walk:
                 self.tally.reasons.append(str(error))
             self.tally.add(outcome.kind)
 
-        await _each(one, self._doomed, self._options.limits.highest * 2)
+        await each_at_once(one, self._doomed, self._options.limits.highest * 2)
 
 
 def made_at(decision: Decision, witness: Witness) -> Side:
@@ -518,7 +518,7 @@ async def act(  # noqa: PLR0911  # a table
             return Outcome("same", agreed=True)
 
 
-async def _each(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
+async def each_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
     """``work`` on every item, by ``at_once`` tasks; the first failure ends all."""
     left = iter(items)
 

@@ -15,11 +15,12 @@ from dcctl.engines.replication import Options, Replication
 from dcctl.engines.replication_containers import Carried
 from dcctl.engines.replication_lag import LagMeter, write_heartbeat
 from dcctl.engines.replication_manners import Time
-from dcctl.engines.replication_run import LATER_S, OpenStores, run_to_end
+from dcctl.engines.replication_run import LATER_S, OpenStores, Passes, run_to_end
 from dcctl.engines.replication_share import Worker
+from dcctl.engines.replication_token import OpenTokenStores, TokenReplication
 from dcctl.engines.replication_told import FEED_PAGE, Carrier, everything
 from dcctl.errors import Unreachable
-from dcctl.ports import ChangeFeed, Pauses, ReplicationBase, SharedWork
+from dcctl.ports import ChangeFeed, Pauses, ReplicationBase, SharedWork, TokenBase
 
 FEED_EVERY_S = 0.1
 FEED_PATIENCE_S = 30.0
@@ -84,6 +85,31 @@ def follow(
                 group.create_task(_tell(replication, meter, worker, feed, heartbeat, seen, stop, time))
                 if feed is not None:
                     group.create_task(_told(told, feed, seen, gate, stop, time, ours, meter))
+
+    run_to_end(run())
+
+
+def follow_with_tokens(
+    stores: OpenTokenStores,
+    base: TokenBase,
+    containers: Sequence[str],
+    options: Options,
+    *,
+    every_s: float,
+    seen: Callable[[Tally | Unreachable | Lag], None],
+    pauses: Sequence[Pauses] = (),
+    clock: Time | None = None,
+) -> None:
+    """Passes without end over clusters that believe nobody's timestamp; ends quietly on SIGTERM."""
+    gate = Gate(pauses)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        with _stopped_by(signal.SIGTERM, stop):
+            async with stores() as opened, gate.followed(), asyncio.TaskGroup() as group:
+                replication = TokenReplication(opened, base, options, clock)
+                group.create_task(_watch(gate, stop))
+                group.create_task(_passes(replication, containers, seen, gate, stop, every_s))
 
     run_to_end(run())
 
@@ -195,7 +221,7 @@ async def _watch(gate: Gate, stop: asyncio.Event) -> None:
 
 
 async def _passes(  # noqa: PLR0917
-    replication: Replication,
+    replication: Passes,
     containers: Sequence[str],
     seen: Callable[[Tally | Unreachable | Lag], None],
     gate: Gate,
@@ -331,7 +357,7 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def _pass_all(
-    replication: Replication, containers: Sequence[str], seen: Callable[[Tally | Unreachable | Lag], None]
+    replication: Passes, containers: Sequence[str], seen: Callable[[Tally | Unreachable | Lag], None]
 ) -> None:
     for name in containers:
         try:

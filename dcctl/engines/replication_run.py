@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from dcctl.domain.replication import Rules, Side
 from dcctl.domain.replication_pass import Tally
@@ -43,7 +43,7 @@ def replicate_once(
         async with stores() as opened:
             replication = Replication(opened, base, options, time)
             try:
-                return [await _until_nobody_waits(replication, name, wait_s, time) for name in containers]
+                return [await until_nobody_waits(replication, name, wait_s, time) for name in containers]
             except Unreachable as error:
                 if not replication.moved:
                     raise
@@ -198,7 +198,15 @@ def _verification(
     )
 
 
-async def _until_nobody_waits(replication: Replication, container: str, wait_s: float, time: Time) -> Tally:
+class Passes(Protocol):
+    """What makes passes, with signed requests or with tokens."""
+
+    async def run(self, container: str) -> Tally:
+        """One pass over a container."""
+
+
+async def until_nobody_waits(replication: Passes, container: str, wait_s: float, time: Time) -> Tally:
+    """One pass, and more for up to ``wait_s`` seconds while a name has to wait for a clock."""
     deadline = time.monotonic() + wait_s
     tally = await replication.run(container)
     while (tally.count("later") or tally.count("moved")) and time.monotonic() < deadline:

@@ -404,7 +404,8 @@ def replication_stores(settings: "ReplicationSettings") -> "OpenStores":
     from dcctl.config.reference import resolve
     from dcctl.domain.replication import Side
 
-    keys = Keys(settings.realm, resolve(settings.realm_key), resolve(settings.container_key))
+    realm, realm_key, container_key = settings.signed
+    keys = Keys(realm, resolve(realm_key), resolve(container_key))
 
     @asynccontextmanager
     async def opened() -> "AsyncIterator[Mapping[Side, DocumentStore]]":

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperPauses, ZooKeeperSession, ZooKeeperWork
     from dcctl.config.replication import Replication
     from dcctl.config.schema import Configuration
-    from dcctl.ports import ChangeFeed
+    from dcctl.domain.replication import Side
+    from dcctl.engines.replication_token import OpenTokenStores
+    from dcctl.ports import ChangeFeed, Clock, TokenStore
 
 SESSION_S = 10.0
 REQUEST_LIMIT_S = 3.0
@@ -107,6 +109,31 @@ def worker_base(configuration: "Configuration", settings: "Replication") -> "Ite
         return
 
 
+def token_stores(settings: "Replication", clock: "Clock") -> "OpenTokenStores":
+    """Opens both clusters with their owners' tokens: A, then B, in the order of their sites' names."""
+    from contextlib import AsyncExitStack, asynccontextmanager
+
+    from dcctl import wiring
+    from dcctl.adapters.swift import Token
+    from dcctl.adapters.swift import TokenStore as SwiftTokenStore
+    from dcctl.domain.replication import Side
+
+    @asynccontextmanager
+    async def opened() -> "AsyncIterator[Mapping[Side, TokenStore]]":
+        async with AsyncExitStack() as stack:
+            stores: dict[Side, TokenStore] = {}
+            for side, (site, store) in zip(Side, sorted(settings.stores.items()), strict=True):
+                owner = wiring.replication_administrator(settings, site, clock)
+                assert owner is not None  # noqa: S101  # by its configuration
+                stack.callback(owner.close)
+                ca_file = str(store.ca_file) if store.ca_file else None
+                made = SwiftTokenStore(site, store.url, Token(owner.token), ca_file=ca_file)
+                stores[side] = await stack.enter_async_context(made)
+            yield stores
+
+    return opened
+
+
 def change_feed(settings: "Replication") -> "AbstractContextManager[ChangeFeed | None]":
     """Who tells of writes: the application's outbox, or else the proxies; None where nobody does."""
     from dcctl.wiring import replication_outbox
@@ -117,7 +144,8 @@ def change_feed(settings: "Replication") -> "AbstractContextManager[ChangeFeed |
     from dcctl.adapters.swift_feed import ProxyFeed, Source
     from dcctl.config.reference import resolve
 
-    keys = Keys(settings.realm, resolve(settings.realm_key), resolve(settings.container_key))
+    realm, realm_key, container_key = settings.signed
+    keys = Keys(realm, resolve(realm_key), resolve(container_key))
     sources = [
         Source(site, store.url, str(store.ca_file) if store.ca_file else None)
         for site, store in sorted(settings.stores.items())

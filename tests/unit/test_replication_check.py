@@ -10,6 +10,7 @@ from dcctl.domain.replication_check import (
     decide_cluster,
     decide_container,
     decide_pair,
+    decide_tokens,
     decide_writable,
 )
 
@@ -42,6 +43,13 @@ CONTAINER = ContainerFacts(
 def test_clusters(facts: ClusterFacts, worst: str, words: str) -> None:
     found = [one for one in decide_cluster(facts, realm="DCCTL") if one.level == worst]
     assert any(words in one.sentence for one in found)
+
+
+def test_with_tokens_what_is_not_promised_is_named() -> None:
+    without = replace(CLUSTER, capabilities=frozenset({"slo", "dlo"}))
+    assert {one.level for one in decide_cluster(without, realm=None)} == {"ok"}
+    assert "signed requests would promise more" in decide_cluster(CLUSTER, realm=None)[0].sentence
+    assert any("deleted objects return" in one.sentence for one in decide_tokens())
 
 
 @pytest.mark.parametrize(
