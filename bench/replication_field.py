@@ -117,6 +117,10 @@ class Field:
         run_program(dcctl(env, "init"))
         return env
 
+    def servers_cpu_s(self) -> float:
+        """Processor seconds of all servers of both clusters since they started."""
+        return sum(_cpu_s(one.pid) for cluster in self.pair.clusters for one in cluster.processes.values())
+
     def empty(self, cluster: Cluster) -> None:
         """Have the cluster forget everything: each copy goes to an empty one."""
         cluster.kill()
@@ -125,6 +129,11 @@ class Field:
         cluster.start()
         cluster.wait_ready()
         os.sync()
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

@@ -68,11 +68,17 @@ class Listing:
         self._churn(number)
 
     def _raw(self, number: int) -> None:
+        before = self.field.servers_cpu_s(), time.process_time()
         seconds = asyncio.run(self._list_both())
-        self._note("listing", "raw listing of both", seconds, number)
+        servers, ours = self.field.servers_cpu_s() - before[0], time.process_time() - before[1]
+        self._note("listing", "raw listing of both", seconds, number, cpu_s=ours, servers_cpu_s=servers)
+        self._note("processor", "raw listing of both", servers + ours, number)
 
     def _unchanged(self, number: int) -> None:
+        before = self.field.servers_cpu_s()
         ran, tally = once(self.env)
+        servers = self.field.servers_cpu_s() - before
+        self._note("processor", "dcctl", servers + ran.cpu_s, number)
         if tally["kinds"]:
             raise SystemExit(f"unchanged: {tally}")
         self._note(
@@ -83,6 +89,7 @@ class Listing:
             cpu_s=ran.cpu_s,
             peak_mb=ran.peak_mb,
             engine_s=tally["seconds"],
+            servers_cpu_s=servers,
         )
         self.field.note("memory", "dcctl", ran.peak_mb, "MB", scale=self.scale, round=number)
 

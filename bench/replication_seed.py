@@ -51,9 +51,9 @@ class Seed:
         }
 
     def _ceiling(self) -> tuple[float, dict[str, float]]:
-        return asyncio.run(raw_copies(self.field.pair, SOURCE, SOURCE, self.names, self.flight)), {
-            "flight": self.flight
-        }
+        before = time.process_time()
+        seconds = asyncio.run(raw_copies(self.field.pair, SOURCE, SOURCE, self.names, self.flight))
+        return seconds, {"cpu_s": time.process_time() - before, "flight": self.flight}
 
     def _dcctl(self) -> tuple[float, dict[str, float]]:
         env = self.field.environment(SOURCE)
@@ -108,12 +108,12 @@ class Seed:
         set_sync(east, SOURCE, f"//{REALM}/{west.name}/{ACCOUNT}/{SOURCE}")
         try:
             began = time.time()
-            run_program(
+            ran = run_program(
                 [*east.daemon_argv("container-sync", conf / "sync.conf"), "once"], env=east.environment
             )
         finally:
             set_sync(east, SOURCE, "")
-        return last_arrival(west) - began, {"until_it_ended_s": time.time() - began}
+        return last_arrival(west) - began, {**_used(ran), "until_it_ended_s": time.time() - began}
 
 
 def measure_seed(field: Field, objects: int, repeat: int, peers: int, only: frozenset[str]) -> None:
@@ -134,11 +134,15 @@ def measure_seed(field: Field, objects: int, repeat: int, peers: int, only: froz
             if skipped or records.has("seed", what, scale, number):
                 continue
             field.empty(field.pair.west)
+            before = field.servers_cpu_s()
             seconds, more = seed.copiers[what]()
+            more["servers_cpu_s"] = field.servers_cpu_s() - before
             there = count_objects(field.pair.west)
             if there < objects:
                 raise SystemExit(f"seed: {what}: {there} of {objects} arrived")
             field.note("seed", what, objects / seconds, "objects/s", scale=scale, round=number, **more)
+            spent = (more.get("cpu_s", 0.0) + more["servers_cpu_s"]) / objects
+            field.note("processor", what, spent * 1000, "ms/object", scale=scale, round=number)
 
 
 def _best_flight(field: Field, seed: Seed, scale: str) -> int:
