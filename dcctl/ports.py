@@ -36,7 +36,6 @@ from dcctl.domain.replication_pass import Held
 from dcctl.domain.replication_pause import Pause
 from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
 from dcctl.domain.replication_token import Agreed
-from dcctl.domain.rules import LastMove
 from dcctl.domain.run import ActiveRun, Asked, Wish
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
