@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dcctl.ports import Automations
 
 LOOK_LIMIT_S = 5.0
-CAPACITY_LIMIT_S = 25.0
+CAPACITY_LIMIT_S = 60.0
 CONFIGURED = "configured"
 
 reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; shown to everybody.")

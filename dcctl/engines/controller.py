@@ -13,17 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dcctl.domain.automation import (
-    Automation,
-    Certificate,
-    Decision,
-    LastAction,
-    Mode,
-    Standing,
-    decide_automatic,
-    decide_suspects,
-)
+from dcctl.domain.automation import Automation, Certificate, LastAction, Mode
 from dcctl.domain.capacity import Capacity, Fit, Line
+from dcctl.domain.controller import Decision, Standing, decide_automatic, decide_suspects
+from dcctl.domain.situation import Situation
 from dcctl.domain.traffic import Observation
 from dcctl.domain.verdict import Settled, SiteVerdict, Vantage, Verdict, decide_settled, decide_vantage
 from dcctl.engines.agent import Loop
@@ -50,6 +43,8 @@ class Controller:
     decision: Decision = field(default_factory=Decision)
     """The last one."""
     settled: dict[str, Settled] = field(default_factory=dict)
+    _unacted: LastAction | None = None
+    """What we may have kept and did not begin: it holds off nobody, ourselves included."""
     _told: str = ""
 
     def control(self) -> Loop:
@@ -65,20 +60,25 @@ class Controller:
             moment = yield LOOK_EVERY_S
 
     def _decide(self, now_s: float) -> Decision:
-        """Nothing to do, cheaply, while nobody suspects anything."""
-        seen = self.means.vantages.observe_vantages()
-        suspects = decide_suspects(self.means.sites, self._worth(seen))
-        if not suspects:
-            for site, before in self.settled.items():
-                self.settled[site] = decide_settled(before, SiteVerdict(site, Verdict.UP, ()), now_s)
+        situation = self.look(now_s)
+        if situation is None:
             return Decision()
-        situation = observe_situation(self.means, losing=suspects[0])
         for site in situation.sites:
             self.settled[site] = decide_settled(self.settled.get(site), situation.verdict_of(site), now_s)
-        standing = Standing(
-            self.configured, self.automation.observe(), self.automation.observe_last(), self.settled
-        )
-        return decide_automatic(situation, standing)
+        said, last = self.automation.observe(), self.automation.observe_last()
+        if last == self._unacted:
+            last = None
+        return decide_automatic(situation, Standing(self.configured, said, last, self.settled))
+
+    def look(self, now_s: float) -> Situation | None:
+        """Everything, when somebody suspects something; None while nobody does, which is cheap to see."""
+        seen = self.means.vantages.observe_vantages()
+        suspects = decide_suspects(self.means.sites, self._worth(seen))
+        if suspects:
+            return observe_situation(self.means, losing=suspects[0])
+        for site, before in self.settled.items():
+            self.settled[site] = decide_settled(before, SiteVerdict(site, Verdict.UP, ()), now_s)
+        return None
 
     def _worth(self, seen: tuple[Observation, ...]) -> list[Vantage]:
         return [decide_vantage(each, self.means.sites, self.means.now()) for each in seen]
@@ -95,10 +95,12 @@ class Controller:
 
     def _act(self, lost: str, at: datetime) -> None:
         """What is kept before it begins holds off whoever comes after us, should we die in the middle."""
+        begun = LastAction(lost, "", at)
         try:
             before = self.automation.observe_last()
-            self.automation.record_last(LastAction(lost, "", at))
+            self.automation.record_last(begun)
         except Unreachable as error:
+            self._unacted = begun
             self._say(f"{lost} is not given up before that can be kept: {error.sentence()}")
             return
         try:

@@ -39,6 +39,8 @@ class FakeAutomations:
     def record_last(self, last: LastAction | None) -> None:
         self._reach()
         self.last = last
+        if self.lose_answers:
+            raise TimedOut("write what was done last", saw="no answer")
 
     def observe_certificate(self, lost: str) -> Certificate | None:
         self._reach()

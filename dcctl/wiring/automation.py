@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dcctl.wiring.failover import Stage
 
 REQUEST_LIMIT_S = 3.0
-PART_LIMIT_S = 0.7
+PART_LIMIT_S = 0.5
 """For each part of a look: between two sites an answer takes milliseconds, or does not come."""
 LOOK_LIMIT_S = 3.0
 DOCUMENTS_EVERY_S = 10.0

@@ -23,7 +23,7 @@ FRESH_S = 30.0
 """A round that comes later than this after the one before begins its counting anew."""
 
 QUICK_KINDS = ("tcp", "zookeeper", "patroni")
-QUICK_LIMIT_S = 0.8
+QUICK_LIMIT_S = 0.7
 QUICK_TIMES = 2
 """Two that are missed in a row, one a second, make a site dark for a vantage."""
 REACH_LIMIT_S = 2.0

@@ -11,15 +11,12 @@ from dcctl.domain.automation import (
     HOLD_OFF,
     RETRY_AFTER,
     Automation,
-    Decision,
     LastAction,
     Mode,
-    Standing,
-    decide_automatic,
-    decide_suspects,
     why_held_off,
 )
 from dcctl.domain.capacity import Fit
+from dcctl.domain.controller import Decision, Standing, decide_automatic, decide_suspects
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.situation import Situation
 from dcctl.domain.traffic import Rotation

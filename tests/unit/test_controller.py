@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
-from situations import east_lost
+from situations import NOW, east_lost
 
-from dcctl.domain.automation import Decision, LastAction, Mode
+from dcctl.domain.automation import LastAction, Mode
+from dcctl.domain.controller import Decision
 from dcctl.domain.failover import decide_failover
 from dcctl.domain.plan import Plan
+from dcctl.domain.situation import Situation
 from dcctl.domain.verdict import Settled
+from dcctl.engines.agent import Moment
 from dcctl.engines.controller import Controller
 from dcctl.errors import Unreachable
 from dcctl.testing.automation import FakeAutomations
@@ -46,3 +49,32 @@ def test_a_site_is_not_given_up_before_that_is_kept_and_the_controller_goes_on()
     assert "before that can be kept" in told[-1]
     controller._follow(decision, EPOCH)
     assert acted == ["east"]
+
+
+def test_what_was_kept_and_not_begun_holds_nobody_off() -> None:
+    """The answer to what was written before the beginning was lost: nothing was begun."""
+    situation = east_lost().look()
+    acted: list[str] = []
+    said = FakeAutomations()
+
+    class Sees(Controller):
+        def look(self, _now_s: float) -> Situation:
+            return situation
+
+    controller = Sees(
+        None,  # type: ignore[arg-type]  # nothing is looked at here
+        Mode.AUTOMATIC,
+        said,
+        lambda lost: acted.append(lost) or "run-1",  # type: ignore[func-returns-value]
+    )
+    loop = controller.control()
+    next(loop)
+    said.lose_answers = True
+    loop.send(Moment(0.0, NOW))
+    assert (acted, said.last) == ([], LastAction("east", "", NOW))
+    said.lose_answers = False
+    loop.send(Moment(1.0, NOW))
+    assert acted == ["east"]
+    loop.send(Moment(2.0, NOW))
+    assert acted == ["east"], "it acts once"
+    assert "hold-off" in controller.decision.reasons[0]
