@@ -49,6 +49,8 @@ GUARD_EVERY_S = 0.5
 LOOK_AGAIN_ROUNDS = 10
 """An edge that an earlier life of ours left shut is opened within so many rounds."""
 WATCH_EVERY_S = 2.0
+CONTEND_AFTER_S = 15.0
+"""A site's agent contends for the controller's role when the witness has published nothing for so long."""
 SUPERSEDED_AFTER_S = 60.0
 """The witness's agent takes the controller's role back when it has been there for so long."""
 
@@ -108,10 +110,12 @@ class Agent:
     """Since when this site is fenced."""
     verdicts: tuple[SiteVerdict, ...] = ()
     """What each site is, as seen from here."""
-    judged: bool = False
-    """Whether the vantages were read, the last time."""
-    witness_since_s: float | None = None
-    """Since when the witness has been seen to publish."""
+    witness_seen: bool = False
+    """Whether the witness publishes."""
+    witness_since_s: float = 0.0
+    """Since when that is so; without a quorum nothing is."""
+    judged_s: float = 0.0
+    """When the vantages were read last, or could not be."""
 
     def steer(self) -> Loop:
         """Bring the edge to what is wanted, again and again."""
@@ -150,15 +154,14 @@ class Agent:
 
     def is_eligible(self) -> bool:
         """Whether this place is to contend for the controller's role: the witness is, which the loss of no
-        site takes along, and a site's agent while the witness is not there."""
-        return self.place == WITNESS or (self.judged and self.witness_since_s is None)
+        site takes along, and a site's agent when the witness has not been there for a while."""
+        missing_s = 0.0 if self.witness_seen else self.judged_s - self.witness_since_s
+        return self.place == WITNESS or missing_s > CONTEND_AFTER_S
 
     def is_superseded(self) -> bool:
         """Whether the witness is back, and has been for a while: a failover under way ends sooner."""
-        since_s, ended_s = self.witness_since_s, self.pulsing.ended_s
-        if self.place == WITNESS or since_s is None or ended_s is None:
-            return False
-        return ended_s - since_s > SUPERSEDED_AFTER_S
+        there_s = self.judged_s - self.witness_since_s if self.witness_seen else 0.0
+        return self.place != WITNESS and there_s > SUPERSEDED_AFTER_S
 
     def leave(self) -> None:
         """Nothing of this vantage is left in the ensemble; where that cannot be said, its session ends it."""
@@ -184,11 +187,9 @@ class Agent:
         sites = [state.site for state in self.states]
         worth = tuple(decide_vantage(each, sites, at) for each in seen) if at is not None else ()
         witness = any(each.place == WITNESS and each.fresh for each in worth)
-        if not witness:
-            self.witness_since_s = None
-        elif self.witness_since_s is None:
+        if not worth or witness != self.witness_seen:
             self.witness_since_s = now_s
-        self.judged = quorum and at is not None
+        self.witness_seen, self.judged_s = witness, now_s
         self.verdicts = tuple(decide_verdict(self._evidence(site, worth, quorum=quorum)) for site in sites)
 
     def _evidence(self, site: str, worth: tuple[Vantage, ...], *, quorum: bool) -> Evidence:

@@ -10,6 +10,7 @@ from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.traffic import Observation, Rotation, SiteState
 from dcctl.domain.verdict import Verdict
 from dcctl.engines.agent import (
+    CONTEND_AFTER_S,
     GUARD_EVERY_S,
     PULSE_EVERY_S,
     STEER_EVERY_S,
@@ -206,8 +207,8 @@ def test_what_is_wanted_is_read_again_before_each_effect() -> None:
     world.want("east", Rotation.DRAINED)
     steer = world.edge.steer
 
-    def steer_and_change(backend: str, server: str, *, in_rotation: bool) -> None:
-        steer(backend, server, in_rotation=in_rotation)
+    def steer_and_change(backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:
+        steer(backend, server, in_rotation=in_rotation, at_once=at_once)
         if len(world.edge.commands) == 1:
             world.want("east", Rotation.ACTIVE)
 
@@ -348,6 +349,8 @@ def test_it_publishes_a_pulse_every_second_and_judges_the_sites() -> None:
 def test_the_witness_contends_first_and_a_site_while_it_is_not_there() -> None:
     world = World()
     world.run(3)
+    assert not world.agent.is_eligible(), "the witness may just be starting, too"
+    world.run(CONTEND_AFTER_S)
     assert world.agent.is_eligible(), "there is no witness"
     assert not world.agent.is_superseded()
     witness = FakeVantages(world.coordinator)
@@ -357,7 +360,7 @@ def test_the_witness_contends_first_and_a_site_while_it_is_not_there() -> None:
         assert not world.agent.is_eligible()
     assert world.agent.is_superseded(), "it has been back for a minute"
     witness.die()
-    world.run(3)
+    world.run(CONTEND_AFTER_S + 3)
     assert world.agent.is_eligible()
     world.agent.place = "witness"
     assert not world.agent.is_superseded()
@@ -366,5 +369,5 @@ def test_the_witness_contends_first_and_a_site_while_it_is_not_there() -> None:
 def test_cut_off_nobody_is_eligible() -> None:
     world = World()
     world.coordinator.dark = True
-    world.run(3)
+    world.run(2 * CONTEND_AFTER_S)
     assert not world.agent.is_eligible()
