@@ -36,6 +36,7 @@ from dcctl.domain.replication_pass import Held
 from dcctl.domain.replication_pause import Pause
 from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
 from dcctl.domain.replication_token import Agreed
+from dcctl.domain.rules import LastMove
 from dcctl.domain.run import ActiveRun, Asked, Wish
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
@@ -110,6 +111,9 @@ class Runs(Protocol):
 
     def observe_active(self, *, limit_s: float) -> ActiveRun | None:
         """The run that has the right, alive or broken off; None when no run has."""
+
+    def observe_last_move(self, *, limit_s: float) -> LastMove | None:
+        """The last move that ended well (the event ``move.ended``), of whatever run."""
 
     def begin(self, run: str, command: str, *, limit_s: float) -> None:
         """Take the right for ``run``, a new one or one that ended or was broken off. ``Refused`` names the
@@ -341,6 +345,30 @@ class Switch(Protocol):
         ``candidate`` does not have every acknowledged write. ``TimedOut``: it may happen yet."""
 
 
+class Pools(Protocol):
+    """The pools through which clients of the edges reach the database: between two transactions all of them
+    can be held. Both say by edge why it was not done; empty is done."""
+
+    def hold(self, old: str, new: str, *, for_s: float, limit_s: float) -> Mapping[str, str]:
+        """Let what is under way end, and hold everybody until ``new`` is primary, or for ``for_s``: the edge
+        lets go by itself, whatever becomes of us."""
+
+    def let_go(self, *, limit_s: float) -> Mapping[str, str]:
+        """Hold nobody; may be repeated."""
+
+
+class LeaderKey(Protocol):
+    """Patroni's leader key, given back to the quorum before the session of a lost primary ends."""
+
+    def observe_keys(self, *, limit_s: float) -> LeaderKeys:
+        """Patroni's keys as the quorum has them, with their versions."""
+
+    def release(self, keys: LeaderKeys, *, term: Term | None, limit_s: float) -> None:
+        """Delete the very leader key of ``keys`` and rewrite ``/sync``, in one transaction, if our run still
+        has the right to act (``LeadershipLost``), under ``term`` where one is given, and if nothing of
+        ``keys`` has changed (``Refused``). ``TimedOut``: it may happen yet, or have happened."""
+
+
 class WriteProof(Protocol):
     """A write of our own, as a client would make it."""
 
@@ -363,18 +391,6 @@ class EdgeLoad(Protocol):
 
     def observe_load(self, edge: str) -> Mapping[str, Traffic]:
         """By machine, the edge itself included. ``Unreachable`` when it says nothing."""
-class LeaderKey(Protocol):
-    """Patroni's leader key, given back to the quorum before the session of a lost primary ends."""
-
-    def observe_keys(self, *, limit_s: float) -> LeaderKeys:
-        """Patroni's keys as the quorum has them, with their versions."""
-
-    def release(self, keys: LeaderKeys, *, term: Term | None, limit_s: float) -> None:
-        """Delete the very leader key of ``keys`` and rewrite ``/sync``, in one transaction, if our run still
-        has the right to act (``LeadershipLost``), under ``term`` where one is given, and if nothing of
-        ``keys`` has changed (``Refused``). ``TimedOut``: it may happen yet, or have happened."""
-
-
 
 
 class LoadMemory(Protocol):

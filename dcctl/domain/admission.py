@@ -1,7 +1,11 @@
 """Admission: a quarantined site that came back is compared with the one that went on, and let in. Pure."""
 
+from dataclasses import replace
+
+from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Reason, Rule, of, settle
 from dcctl.domain.situation import (
     Situation,
     voters_of,
@@ -19,18 +23,23 @@ LAG_AT_MOST_BYTES = 2**24
 def decide_admission(site: str, situation: Situation) -> Plan | Refusal:
     """Put ``site`` back into rotation, or every reason why it is not ready."""
     state = situation.state_of(site)
-    reasons = [*why_no_quorum(situation), *why_busy(situation)]
+    reasons = [*why_no_quorum(situation), *why_busy(situation, Order("admit", site).words())]
     if state.state is Rotation.DRAINED:
-        reasons.append(f"{site} is drained, not quarantined: dcctl undrain {site}")
+        told = f"{site} is drained, not quarantined: dcctl undrain {site}"
+        reasons.append(Reason(Rule.CAUGHT_UP, told))
     if state.state is Rotation.QUARANTINED:
-        reasons += [
+        lacks = [
             *_why_silent(site, situation),
             *_why_behind(site, situation),
             *_why_documents_differ(situation),
             *_why_epochs_differ(situation),
             *_why_unseen(site, situation),
         ]
-    return Refusal(tuple(reasons)) if reasons else _plan(site, situation)
+        reasons += of(Rule.CAUGHT_UP, lacks)
+    standing, overridden = settle(reasons, situation.overrides)
+    if standing:
+        return Refusal(standing)
+    return replace(_plan(site, situation), overridden=overridden)
 
 
 def decide_applied(site: str, situation: Situation) -> tuple[str, ...]:

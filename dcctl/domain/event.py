@@ -14,7 +14,8 @@ class Event:
     run.failed run.interrupted run.aborted step.started step.done step.failed wait.started wait.done
     wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
     ``undo.written undo.done`` and ``drill.*`` from a drill, ``failover.* switchover.* admission.*`` from
-    moves between the sites. A new type is added here first.
+    moves between the sites, ``rule.overridden`` and ``move.ended`` from all of them. A new
+    type is added here first.
     """
 
     at: datetime
@@ -40,6 +41,9 @@ SENTENCES = {
     "undo.done": "undone ({undo} {target})",
     "deploy.changed": "{saw}",
     "deploy.failed": "{saw}",
+    "rule.overridden": "OVERRIDDEN: {rule} by {by}: {reason}{waived}",
+    "switchover.escalated": "{source} died in the middle: this goes on as its failover ({saw})",
+    "move.ended": "the {what} is over",
     "failover.decided": "{site} is given up for {survivor}; {primary} was primary",
     "failover.power": "{saw}",
     "failover.fenced": "FENCED: {saw}",

@@ -4,8 +4,12 @@ The database is promoted by Patroni, never by dcctl: what is decided here is whe
 on, and whether traffic and singletons may follow. Every reason against it is told at once.
 """
 
+from dataclasses import replace
+
+from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Reason, Rule, of, settle
 from dcctl.domain.situation import (
     Situation,
     roles_of,
@@ -17,6 +21,7 @@ from dcctl.domain.situation import (
     why_short,
 )
 from dcctl.domain.traffic import Rotation
+from dcctl.domain.verdict import NO_WITNESS
 
 FORGET_LIMIT_S = 120.0
 """Until the quorum has forgotten a site's databases: Patroni's ttl (30 s by default) and a round."""
@@ -32,16 +37,20 @@ def decide_failover(lost: str, situation: Situation) -> Plan | Refusal:
     """Give up ``lost`` and go on at the other site, or every reason not to."""
     survivor = situation.other(lost)
     reasons = [
-        *_why_not_lost(lost, situation),
+        *why_not_lost(lost, situation),
         *_why_unreachable(survivor, situation),
         *why_no_quorum(situation),
         *_why_no_copy(lost, survivor, situation),
         *why_paused(situation),
         *why_not_in_rotation(situation, survivor),
         *why_short(situation, survivor),
-        *why_busy(situation),
+        *_why_loss(lost, situation),
+        *why_busy(situation, Order("failover", lost).words()),
     ]
-    return Refusal(tuple(reasons)) if reasons else _plan(lost, survivor, situation)
+    standing, overridden = settle(reasons, situation.overrides)
+    if standing:
+        return Refusal(standing)
+    return replace(_plan(lost, survivor, situation), overridden=overridden)
 
 
 def decide_forgotten(lost: str, situation: Situation) -> tuple[str, ...]:
@@ -112,22 +121,51 @@ def decide_edges_lead(survivor: str, situation: Situation) -> tuple[str, ...]:
     )
 
 
-def _why_not_lost(lost: str, situation: Situation) -> list[str]:
+def why_not_lost(lost: str, situation: Situation) -> list[Reason]:
     """By the verdict that agents and status show too; unknown never moves anything."""
     verdict = situation.verdict_of(lost)
-    reasons = [f"{lost} is not lost: {each}" for each in verdict.lives]
-    if situation.vantages.value is not None:  # else told with the quorum
-        reasons += [f"unknown: {each}" for each in verdict.missing]
+    reasons = of(Rule.ONLY_A_LOST_SITE, (f"{lost} is not lost: {each}" for each in verdict.lives))
+    if situation.vantages.value is None:
+        return reasons  # told with the quorum
+    if not situation.witness and not situation.rules.witness_required:
+        return reasons + of(
+            Rule.NO_UNKNOWN_VERDICT,
+            (f"unknown: {each}" for each in verdict.missing if each != NO_WITNESS),
+        )
+    for each in verdict.missing:
+        rule = Rule.WITNESS_REQUIRED if each == NO_WITNESS else Rule.NO_UNKNOWN_VERDICT
+        reasons.append(Reason(rule, f"unknown: {each}"))
     return reasons
 
 
-def _why_unreachable(survivor: str, situation: Situation) -> list[str]:
+def _why_loss(lost: str, situation: Situation) -> list[Reason]:
+    """Why more documents may be missing than the environment allows."""
+    limit = situation.rules.max_loss_window
+    if limit is None or situation.documents is None:
+        return []
+    documents = situation.documents.value
+    if documents is None:
+        told = f"how far the documents of {lost} are replicated is not known: {situation.documents.reason}"
+        return [Reason(Rule.MAX_LOSS_WINDOW, told)]
+    if not documents.pending or (documents.oldest_s or 0.0) <= limit.total_seconds():
+        return []
+    told = f"{documents.pending} documents of {lost} are not replicated"
+    oldest = f"the oldest for {documents.oldest_s:.0f} s; {limit.total_seconds():.0f} s are allowed"
+    return [Reason(Rule.MAX_LOSS_WINDOW, f"{told}, {oldest}")]
+
+
+def _why_unreachable(survivor: str, situation: Situation) -> list[Reason]:
     if situation.answers_of(survivor):
         return []
-    return [f"{survivor} does not answer here either: this may be the place that is cut off"]
+    told = f"{survivor} does not answer here either: this may be the place that is cut off"
+    return [Reason(Rule.ONLY_A_LOST_SITE, told)]
 
 
-def _why_no_copy(lost: str, survivor: str, situation: Situation) -> list[str]:
+def _why_no_copy(lost: str, survivor: str, situation: Situation) -> list[Reason]:
+    return of(Rule.NO_WRITE_LOST, _why_lacking(lost, survivor, situation))
+
+
+def _why_lacking(lost: str, survivor: str, situation: Situation) -> list[str]:
     """Why the survivor may lack writes that were acknowledged (DESIGN promise 4)."""
     database, cluster = situation.status.database, situation.cluster.value
     if not database.members or cluster is None:

@@ -4,6 +4,8 @@ is no way back. It is shown before it is carried out, and it is what the engine 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dcctl.domain.rules import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -39,6 +41,8 @@ class Plan:
     loss: tuple[str, ...]
     notes: tuple[str, ...]
     steps: tuple[Planned, ...]
+    overridden: tuple[Reason, ...] = ()
+    """What would stand against it, were its rule not overridden for this run."""
 
     @property
     def limit_s(self) -> float:

@@ -4,7 +4,7 @@ Invariant: silence is UNKNOWN. What a site is, is decided in ``domain.verdict`` 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ from dcctl.domain.capacity import Capacity
 from dcctl.domain.leadership import Epoch, RoleState
 from dcctl.domain.machine import Power
 from dcctl.domain.observation import ClusterReport, Seen, VoterMode
-from dcctl.domain.run import ActiveRun
+from dcctl.domain.rules import LastMove, Override, Reason, Rule, SafetyRules, of
+from dcctl.domain.run import ActiveRun, decide_begin
 from dcctl.domain.status import Status
 from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.domain.verdict import OPERATOR, Evidence, Sight, SiteVerdict, Vantage, decide_verdict
@@ -54,6 +55,12 @@ class Situation:
     documents: Seen[Documents] | None = None
     place: str = OPERATOR
     """From where this look was taken: the operator's, or an agent's place."""
+    rules: SafetyRules = field(default_factory=SafetyRules)
+    overrides: tuple[Override, ...] = ()
+    """The rules that do not stand against this one run."""
+    last_move: Seen[LastMove] = field(default_factory=lambda: Seen(None))
+    resumed: bool = False
+    """Our run was begun before: what has to wait for its time has had it."""
 
     def other(self, site: str) -> str:
         """The site that is left without ``site``."""
@@ -118,10 +125,11 @@ SILENT = "unreachable"
 # Reasons that more than one decision has. Each is a sentence.
 
 
-def why_no_quorum(situation: Situation) -> list[str]:
+def why_no_quorum(situation: Situation) -> list[Reason]:
     status = situation.status
     if status.quorum < status.quorum_needed:
-        return [f"ZooKeeper has no quorum: {status.quorum} of {len(status.voters)} voters serve"]
+        told = f"ZooKeeper has no quorum: {status.quorum} of {len(status.voters)} voters serve"
+        return [Reason(Rule.QUORUM, told)]
     unread: dict[str, Seen[Any]] = {
         "the sites' states": situation.states,
         "the vantages": situation.vantages,
@@ -129,33 +137,41 @@ def why_no_quorum(situation: Situation) -> list[str]:
         "the active run": situation.active_run,
         "Patroni's keys": situation.cluster if status.database.members else Seen(None),
     }
-    return [f"{what} cannot be read: {seen.reason}" for what, seen in unread.items() if seen.reason]
+    return of(
+        Rule.QUORUM,
+        (f"{what} cannot be read: {seen.reason}" for what, seen in unread.items() if seen.reason),
+    )
 
 
-def why_busy(situation: Situation) -> list[str]:
+def why_busy(situation: Situation, command: str) -> list[Reason]:
+    """Why ``command`` may not begin beside the run that acts, or that was broken off."""
     active = situation.active_run.value
-    return [active.sentence()] if active is not None and active.alive else []
+    if active is None or (not active.alive and active.free_in_s > 0):
+        return []  # what was broken off a moment ago is waited for by whoever begins
+    why_not = decide_begin(active, "", command)
+    return [Reason(Rule.ONE_RUN, why_not)] if why_not else []
 
 
-def why_short(situation: Situation, survivor: str) -> list[str]:
+def why_short(situation: Situation, survivor: str) -> list[Reason]:
     """Why ``survivor`` is not known to carry the load of both sites."""
     capacity = situation.capacity.value
     if capacity is None:
-        return [f"whether {survivor} can carry everything is not known: {situation.capacity.reason}"]
-    return [] if capacity.fits else list(capacity.reasons)
+        told = f"whether {survivor} can carry everything is not known: {situation.capacity.reason}"
+        return [Reason(Rule.SURVIVOR_HAS_HEADROOM, told)]
+    return [] if capacity.fits else of(Rule.SURVIVOR_HAS_HEADROOM, capacity.reasons)
 
 
-def why_not_in_rotation(situation: Situation, site: str) -> list[str]:
+def why_not_in_rotation(situation: Situation, site: str) -> list[Reason]:
     state = situation.state_of(site)
     if state.state is Rotation.ACTIVE:
         return []
     why = f" ({state.reason})" if state.reason else ""
-    return [f"{site} is {state.state}{why}: no site would be active"]
+    return [Reason(Rule.NEVER_ZERO_ACTIVE, f"{site} is {state.state}{why}: no site would be active")]
 
 
-def why_paused(situation: Situation) -> list[str]:
+def why_paused(situation: Situation) -> list[Reason]:
     if situation.status.database.paused:
-        return ["Patroni is paused: it promotes nobody"]
+        return [Reason(Rule.PATRONI_ACTS, "Patroni is paused: it promotes nobody")]
     return []
 
 

@@ -1,7 +1,11 @@
 """Switchover: the primary and the singletons move to the other site while both sites answer. Pure."""
 
+from dataclasses import replace
+
+from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Reason, Rule, of, settle, why_closed, why_held_off
 from dcctl.domain.situation import (
     Situation,
     roles_of,
@@ -12,6 +16,7 @@ from dcctl.domain.situation import (
     why_paused,
     why_short,
 )
+from dcctl.domain.traffic import Rotation
 
 LAG_AT_MOST_BYTES = 2**24
 """What a standby may lack when it is asked to take over: it replays that much within a second."""
@@ -24,17 +29,36 @@ VERIFY_LIMIT_S = 60.0
 
 def decide_switchover(to: str, situation: Situation) -> Plan | Refusal:
     """Move what is held at the other site to ``to``, or every reason not to."""
+    return _decide("switchover", to, situation, [])
+
+
+def decide_failback(to: str, situation: Situation) -> Plan | Refusal:
+    """A switchover home, to a site that was given up and is admitted again, or every reason not to."""
+    reasons = []
+    if situation.state_of(to).state is Rotation.QUARANTINED:
+        told = f"{to} is quarantined: dcctl admit {to} shows what it lacks, and lets it in"
+        reasons.append(Reason(Rule.CAUGHT_UP, told))
+    return _decide("failback", to, situation, reasons)
+
+
+def _decide(what: str, to: str, situation: Situation, more: list[Reason]) -> Plan | Refusal:
     source = situation.other(to)
     reasons = [
+        *more,
         *why_no_quorum(situation),
         *_why_silent(situation),
+        *_why_not_whole(source, situation),
         *_why_no_standby(to, situation),
         *why_paused(situation),
         *why_not_in_rotation(situation, to),
         *why_short(situation, to),
-        *why_busy(situation),
+        *_why_not_now(situation),
+        *why_busy(situation, Order(what, to).words()),
     ]
-    return Refusal(tuple(reasons)) if reasons else _plan(to, source, situation)
+    standing, overridden = settle(reasons, situation.overrides)
+    if standing:
+        return Refusal(standing)
+    return replace(_plan(what, to, source, situation), overridden=overridden)
 
 
 def decide_copied(to: str, situation: Situation) -> tuple[str, ...]:
@@ -49,8 +73,31 @@ def decide_copied(to: str, situation: Situation) -> tuple[str, ...]:
     return (f"{', '.join(database.named)} is named synchronous and does not confirm",)
 
 
-def _why_silent(situation: Situation) -> list[str]:
+def _why_not_now(situation: Situation) -> list[Reason]:
+    """A planned move waits for its time; one that was begun goes on."""
+    if situation.resumed:
+        return []
+    rules, last = situation.rules, situation.last_move.value
+    return [
+        *why_closed(rules.change_window, situation.at),
+        *why_held_off(rules.hold_off, last, situation.at),
+    ]
+
+
+def _why_not_whole(source: str, situation: Situation) -> list[Reason]:
+    """Nothing is moved while the other site is being put right."""
+    quarantined = situation.state_of(source).state is Rotation.QUARANTINED
+    if not quarantined or not situation.rules.one_site_at_a_time:
+        return []
+    return [Reason(Rule.ONE_SITE_AT_A_TIME, f"{source} is quarantined: dcctl admit {source}")]
+
+
+def _why_silent(situation: Situation) -> list[Reason]:
     """A switchover needs both sites whole: it is not the way out of a failure."""
+    return of(Rule.ONE_SITE_AT_A_TIME, _silent(situation))
+
+
+def _silent(situation: Situation) -> list[str]:
     status, reasons = situation.status, []
     for site in situation.sites:
         if not situation.answers_of(site):
@@ -65,7 +112,11 @@ def _why_silent(situation: Situation) -> list[str]:
     return reasons
 
 
-def _why_no_standby(to: str, situation: Situation) -> list[str]:
+def _why_no_standby(to: str, situation: Situation) -> list[Reason]:
+    return of(Rule.NO_WRITE_LOST, _lacking(to, situation))
+
+
+def _lacking(to: str, situation: Situation) -> list[str]:
     database = situation.status.database
     if not database.members:
         return []
@@ -85,13 +136,13 @@ def _why_no_standby(to: str, situation: Situation) -> list[str]:
     return []
 
 
-def _plan(to: str, source: str, situation: Situation) -> Plan:
+def _plan(what: str, to: str, source: str, situation: Situation) -> Plan:
     database = situation.status.database
     moves = bool(database.members) and database.primary_place != to
     candidate = situation.at_place(database.synchronous, to)[0] if moves else database.primary
     roles = roles_of(situation, source)
     return Plan(
-        what="switchover",
+        what=what,
         site=to,
         survivor=to,
         primary=database.primary,

@@ -32,6 +32,7 @@ SPOKE_FOR_S = 2.5
 """A site's own agent, which publishes every second, is heard for so long."""
 VANTAGES_NEEDED = 2
 WITNESS = "witness"
+NO_WITNESS = "no witness is configured: a cut between two sites looks the same from both"
 OPERATOR = "operator"
 """The vantage that dcctl has where a person runs it."""
 CLOUD_PROBES = ("cloud", "api", "versions", "certificate")
@@ -184,17 +185,15 @@ def _spoke(evidence: Evidence) -> tuple[str, ...]:
 
 def _missing(evidence: Evidence, elsewhere: Sequence[tuple[str, str, Sight]]) -> tuple[str, ...]:
     """What keeps from saying that a site of which nothing was seen is lost."""
-    if not evidence.witness:
-        return ("no witness is configured: a cut between two sites looks the same from both",)
+    missing = [] if evidence.witness else [NO_WITNESS]
     down = {place for _name, place, sight in elsewhere if sight is Sight.DOWN}
     if evidence.own is Sight.DOWN and evidence.place != evidence.site:
         down.add(evidence.place)
-    missing = []
     if len(down) < VANTAGES_NEEDED:
         missing.append(
             f"{len(down)} of {VANTAGES_NEEDED} vantages that are needed saw {evidence.site} down just now"
         )
-    if WITNESS not in down:
+    if evidence.witness and WITNESS not in down:
         missing.append(f"the witness has not seen {evidence.site} down{_how_old(evidence.vantages)}")
     return tuple(missing)
 

@@ -6,7 +6,14 @@ from dcctl.domain.admission import decide_admission, decide_applied
 from dcctl.domain.plan import Moved
 from dcctl.domain.step import Work
 from dcctl.domain.traffic import Rotation
-from dcctl.engines.situation import Means, change_state, observe_situation, planned_by, until_none
+from dcctl.engines.situation import (
+    Means,
+    change_state,
+    note_overrides,
+    observe_situation,
+    planned_by,
+    until_none,
+)
 
 DECIDE_LIMIT_S = 30.0
 
@@ -18,6 +25,7 @@ def admit(site: str, means: Means) -> Work[Moved]:
         return decide_admission(site, observe_situation(means, epochs=True, compare=True)), ()
 
     plan = yield from planned_by(means, "the admission", site, DECIDE_LIMIT_S, decide)
+    note_overrides(plan, means)
     means.note("admission.decided", site=site, steps=plan.journalled())
     yield change_state(
         means, plan.step("admit"), Rotation.ACTIVE, "admitted", from_any_of=(Rotation.QUARANTINED,)

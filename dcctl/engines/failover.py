@@ -19,6 +19,7 @@ from dcctl.domain.failover import (
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.release import Release
+from dcctl.domain.rules import Rule
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Work
 from dcctl.domain.traffic import Rotation
@@ -28,6 +29,7 @@ from dcctl.engines.situation import (
     Means,
     change_state,
     look_once,
+    note_overrides,
     observe_situation,
     planned_by,
     until_none,
@@ -38,10 +40,14 @@ from dcctl.errors import Unreachable
 
 
 def failover(lost: str, means: Means) -> Work[Moved]:
-    """Give up ``lost``. Raises Refused with every reason, before anything is changed."""
+    """Give up ``lost``. Raises Refused with every reason, before anything is changed.
 
-    plan, found = yield from _planned(lost, means)
+    Where a person overrides a rule, the key is not released early: what the quorum forgets by itself is then
+    part of the evidence.
+    """
+    plan, found = yield from _planned(lost, means, release=not means.overrides)
     survivor = plan.survivor
+    note_overrides(plan, means)
     means.note(
         "failover.decided",
         site=lost,
@@ -120,11 +126,15 @@ def _fence(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
     fences = list(_powered_off(powers))
     means.note("failover.power", site=lost, saw=fences[0])
     if means.system.database.members:
-        yield until_none(step, lambda: decide_database_fenced(lost, _look(means)))
-        fences.append(
-            f"by the quorum's keys no database at {lost} leads or is named synchronous:"
-            " none there can acknowledge a write"
-        )
+        if stated := [each for each in means.overrides if each.rule is Rule.FENCE]:
+            # A person's word stands for the fence. Patroni alone promotes, and only by its own rules.
+            fences.append(f"{stated[0].by} states that nobody at {lost} can act: {stated[0].reason}")
+        else:
+            yield until_none(step, lambda: decide_database_fenced(lost, _look(means)))
+            fences.append(
+                f"by the quorum's keys no database at {lost} leads or is named synchronous:"
+                " none there can acknowledge a write"
+            )
         means.note("failover.fenced", site=lost, saw=fences[-1])
     return tuple(fences)
 
@@ -162,5 +172,6 @@ def _ended(plan: Plan, means: Means, fences: tuple[str, ...], written: Mapping[s
     single = bool(database.members) and not database.synchronous
     if single:
         means.note("failover.single_copy", primary=database.primary, site=plan.survivor)
+    means.note("move.ended", what=plan.what, site=plan.site, survivor=plan.survivor)
     roles = {each.role: each.term.holder for each in situation.roles.value or () if each.term is not None}
     return Moved(plan, database.primary, single, fences, written, roles)

@@ -46,6 +46,8 @@ def release(plan: Plan, found: Found, means: Means) -> Work[bool]:
         plan.site,
         RELEASE_LIMIT_S * 2,
         lambda: _release(found.keys, means),
+        of="primary at the survivor",
+        no_return=True,
     )
     taken = yield _taken(plan, decided, means)
     means.note("failover.key_released", site=plan.site, leader=decided.leader, saw=taken or saw)

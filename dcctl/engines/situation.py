@@ -1,7 +1,7 @@
 """Looking at everything that a move is decided from, and the waits that all moves share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from dcctl.domain.leadership import Epoch, RoleState, Term
 from dcctl.domain.observation import Seen
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Override, SafetyRules
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.situation import (
     Documents,
@@ -22,7 +23,18 @@ from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.domain.verdict import OPERATOR, decide_vantage
 from dcctl.engines.status import Ask, System, observe
 from dcctl.errors import DcctlError, NotFound, Refused, TimedOut, Unreachable
-from dcctl.ports import EpochMirror, Journal, LeaderKey, Leases, Runs, Sites, Switch, Vantages, WriteProof
+from dcctl.ports import (
+    EpochMirror,
+    Journal,
+    LeaderKey,
+    Leases,
+    Pools,
+    Runs,
+    Sites,
+    Switch,
+    Vantages,
+    WriteProof,
+)
 
 LOOK_EVERY_S = 1.0
 LOOK_LIMIT_S = 5.0
@@ -66,6 +78,11 @@ class Means:
     """From where it looks: the operator's machine, or an agent's place."""
     term: Term | None = None
     """The term of the role ``controller`` under which it acts; None is a person."""
+    rules: SafetyRules = field(default_factory=SafetyRules)
+    overrides: tuple[Override, ...] = ()
+    """The rules that a person overrides for this one run."""
+    pools: Pools | None = None
+    """None where clients have no pool that can be held."""
     leader_key: LeaderKey | None = None
     """None where a lost primary's session is waited for."""
 
@@ -76,6 +93,12 @@ class Means:
     @property
     def run(self) -> str:
         return self.journal.run if self.journal is not None else ""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run was begun before."""
+        events = self.journal.events() if self.journal is not None else ()
+        return any(event.type == "run.resumed" for event in events)
 
     def note(self, type: str, **fields: Any) -> None:
         if self.journal is not None:
@@ -97,6 +120,7 @@ def observe_situation(
         "vantages": lambda: (means.vantages.observe_vantages(), means.now()),
         "roles": lambda: means.leases.observe_roles(limit_s=LOOK_LIMIT_S),
         "run": lambda: means.runs.observe_active(limit_s=LOOK_LIMIT_S),
+        "last": lambda: means.runs.observe_last_move(limit_s=LOOK_LIMIT_S),
         "view": lambda: observe(means.system, means.ask),
     }
     # What may take long comes first, and what is judged by its age last.
@@ -128,6 +152,10 @@ def observe_situation(
         capacity=_seen(answers["capacity"]) if losing is not None else Seen(None, "not asked"),
         documents=_seen(answers["documents"]) if "documents" in answers else None,
         place=means.place,
+        rules=means.rules,
+        overrides=means.overrides,
+        last_move=_seen(answers["last"]),
+        resumed=means.resumed,
     )
 
 
@@ -242,6 +270,14 @@ def planned_by(
         command = f"{means.dcctl} status"
         raise Refused(what, on=site, reasons=last[0].reasons, next_command=command) from error
     return plan
+
+
+def note_overrides(plan: Plan, means: Means) -> None:
+    """Which rules do not stand against this run, by whose word, and what they would have said."""
+    for each in means.overrides:
+        waived = [reason for reason in plan.overridden if reason.rule is each.rule]
+        told = f" ({'; '.join(waived)})" if waived else ""
+        means.note("rule.overridden", rule=str(each.rule), by=each.by, reason=each.reason, waived=told)
 
 
 def change_state(

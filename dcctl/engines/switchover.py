@@ -1,31 +1,42 @@
-"""Switchover, carried out: Patroni moves the primary, the second copy is back, the singletons follow.
+"""Switchover and failback, carried out: Patroni moves the primary, the second copy is back, roles follow.
 
-A source that dies in the middle is no switchover any more: the run ends, and says that it is a failover's
-turn. Nothing of it needs to be undone first: a failover begins from whatever it finds.
+A source that dies in the middle is no switchover any more: the same run goes on as its failover, by the same
+evidence as any failover, and begins from whatever it finds. Nothing needs to be undone first.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from dcctl.domain.failover import decide_edges_lead, decide_promoted
+from dcctl.domain.failover import decide_edges_lead, decide_promoted, why_not_lost
 from dcctl.domain.plan import Moved, Plan
+from dcctl.domain.refusal import Refusal
+from dcctl.domain.run import no_return_of
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Wait, Work
-from dcctl.domain.switchover import decide_copied, decide_switchover
+from dcctl.domain.switchover import decide_copied, decide_failback, decide_switchover
+from dcctl.engines.failover import failover
 from dcctl.engines.situation import (
     LOOK_EVERY_S,
     LOOK_LIMIT_S,
     Means,
     look_once,
+    note_overrides,
     observe_situation,
     planned_by,
     until_none,
     why_roles_elsewhere,
     write_through,
 )
-from dcctl.errors import DcctlError, Rejected, TimedOut, Unreachable
+from dcctl.errors import DcctlError, Interrupted, Refused, Rejected, TimedOut, Unreachable
 
 DECIDE_LIMIT_S = 30.0
+EVIDENCE_LIMIT_S = 90.0
+"""For enough vantages to see that a source that fell silent is lost."""
+HOLD_S = 10.0
+"""A client waits as long at most. Longer than a move takes; shorter than what clients put up with."""
+HOLD_ASK_LIMIT_S = 5.0
 RESIGN_TRIES = 5
 RESIGN_LIMIT_S = 30.0
 """For the holder to end its work (its grace), and for another to begin."""
@@ -33,12 +44,34 @@ RESIGN_LIMIT_S = 30.0
 
 def switchover(to: str, means: Means) -> Work[Moved]:
     """Move the primary and the singletons to ``to``. Raises Refused with every reason, changing nothing."""
+    return (yield from _planned_move("switchover", to, means, decide_switchover))
+
+
+def failback(to: str, means: Means) -> Work[Moved]:
+    """The same, home to a site that was given up and is admitted again."""
+    return (yield from _planned_move("failback", to, means, decide_failback))
+
+
+def _planned_move(
+    what: str, to: str, means: Means, decide_move: Callable[[str, Situation], Plan | Refusal]
+) -> Work[Moved]:
     source = next(site for site in means.sites if site != to)
+    lost: list[str] = []
 
-    def decide() -> Any:
-        return decide_switchover(to, observe_situation(means, losing=source)), ()
+    def decide() -> tuple[Plan | Refusal, Sequence[str]]:
+        situation = observe_situation(means, losing=source)
+        if _is_under_way(means) and not why_not_lost(source, situation):
+            lost.append(f"{source} is lost")
+            raise DcctlError(lost[0])
+        return decide_move(to, situation), ()
 
-    plan = yield from planned_by(means, "the switchover", to, DECIDE_LIMIT_S, decide)
+    try:
+        plan = yield from planned_by(means, f"the {what}", to, DECIDE_LIMIT_S, decide)
+    except DcctlError:
+        if not lost:
+            raise
+        return (yield from _escalated(source, lost[0], means))
+    note_overrides(plan, means)
     means.note(
         "switchover.decided",
         site=to,
@@ -48,7 +81,9 @@ def switchover(to: str, means: Means) -> Work[Moved]:
         steps=plan.journalled(),
     )
     try:
-        return (yield from _move(plan, source, means))
+        moved = yield from _move(plan, source, means)
+    except Interrupted:
+        raise
     except DcctlError as error:
         alive = yield Step(
             "look whether the source still answers",
@@ -57,9 +92,33 @@ def switchover(to: str, means: Means) -> Work[Moved]:
             lambda: _answers(source, means),
             undo=True,
         )
-        again = f"switchover apply --to {to}" if alive else f"failover plan --lost {source}"
-        error.next_command = f"{means.dcctl} {again}"
+        if not alive:
+            return (yield from _escalated(source, error.sentence(), means))
+        error.next_command = error.next_command or f"{means.dcctl} run resume {means.run}"
         raise
+    means.note("move.ended", what=what, site=to, survivor=to)
+    return moved
+
+
+def _is_under_way(means: Means) -> bool:
+    """Whether something has moved: until then a source that died is a failover of its own."""
+    return means.journal is not None and no_return_of(means.journal.events()) is not None
+
+
+def _escalated(source: str, saw: str, means: Means) -> Work[Moved]:
+    """Go on as the failover of ``source``, once the evidence for it suffices; it may take a while to."""
+    means.note("switchover.escalated", source=source, saw=saw)
+    patience_s = max(means.patience_s, EVIDENCE_LIMIT_S)
+    try:
+        return (yield from failover(source, replace(means, patience_s=patience_s)))
+    except Refused as error:
+        # The switchover has begun: what is refused now is how it goes on.
+        raise Unreachable(
+            "go on as a failover",
+            on=source,
+            saw="; ".join(error.reasons),
+            next_command=f"{means.dcctl} failover plan --lost {source}",
+        ) from error
 
 
 def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
@@ -74,8 +133,10 @@ def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
             of=step.name,
             no_return=True,
         )
-        yield until_none(plan.step("primary at the target"), lambda: decide_promoted(to, _look(means)))
-        yield until_none(plan.step("second copy"), lambda: decide_copied(to, _look(means)))
+        yield until_none(
+            plan.step("primary at the target"), lambda: decide_promoted(to, _look(means, losing=source))
+        )
+        yield until_none(plan.step("second copy"), lambda: decide_copied(to, _look(means, losing=source)))
         yield until_none(plan.step("edges lead to it"), lambda: _why_astray(_look(means)))
     for role in plan.roles:
         yield from _hand_over(role, to, means)
@@ -89,8 +150,12 @@ def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
     return Moved(plan, database.primary, single, (), written, roles)
 
 
-def _look(means: Means) -> Situation:
-    return observe_situation(means)
+def _look(means: Means, *, losing: str | None = None) -> Situation:
+    """One look; it raises where the site that is being left is lost for certain: nothing can go on then."""
+    situation = observe_situation(means)
+    if losing is not None and not why_not_lost(losing, situation):
+        raise DcctlError(f"{losing} is lost")
+    return situation
 
 
 def _answers(site: str, means: Means) -> bool:
@@ -111,9 +176,28 @@ def _switch(plan: Plan, limit_s: float, means: Means) -> str:
             "move the primary", on=plan.survivor, saw=f"{leader or 'nobody'} leads now, not {plan.primary}"
         )
     try:
-        return means.switch.switch_over(leader, plan.candidate, limit_s=limit_s)
+        with _held(leader, plan.candidate, means):
+            return means.switch.switch_over(leader, plan.candidate, limit_s=limit_s)
     except TimedOut as error:
         return error.sentence()
+
+
+@contextmanager
+def _held(leader: str, candidate: str, means: Means) -> Iterator[None]:
+    """Clients of the pools wait between two transactions meanwhile; the pools let go by themselves.
+
+    A pool that cannot be held is no reason not to move: its clients see what those without a pool see.
+    """
+    if means.pools is None:
+        yield
+        return
+    saw = means.pools.hold(leader, candidate, for_s=HOLD_S, limit_s=HOLD_ASK_LIMIT_S)
+    try:
+        yield
+    except BaseException:
+        means.pools.let_go(limit_s=HOLD_ASK_LIMIT_S)
+        raise
+    means.note("switchover.held", clients={edge: why or "held" for edge, why in saw.items()})
 
 
 def _why_astray(situation: Situation) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dcctl.domain.event import Event
+from dcctl.domain.rules import LastMove
 from dcctl.domain.run import ActiveRun, Asked, Wish, decide_begin
 from dcctl.errors import LeadershipLost, NotFound, Refused, Unreachable
 from dcctl.testing.clock import VirtualClock
@@ -20,6 +21,7 @@ class FakeRegistry:
     begun: dict[str, float] = field(default_factory=dict)
     changed_s: float = 0.0
     events: dict[str, list[Event]] = field(default_factory=dict)
+    moved: LastMove | None = None
     asked: dict[str, list[Asked]] = field(default_factory=dict)
     dark: bool = False
 
@@ -57,6 +59,10 @@ class FakeRuns:
             free_in_s=free_in_s,
         )
 
+    def observe_last_move(self, *, limit_s: float) -> LastMove | None:  # noqa: ARG002
+        self._reach()
+        return self._registry.moved
+
     def begin(self, run: str, command: str, *, limit_s: float) -> None:
         active = self.observe_active(limit_s=limit_s)
         if active is not None and not active.alive and active.free_in_s <= limit_s:
@@ -80,7 +86,10 @@ class FakeRuns:
             raise LeadershipLost(f"go on with run {event.run}", saw=saw)
         registry.owner = self
         name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
-        if event.type == "run.resumed":
+        if event.type == "move.ended":
+            what, site = str(event.fields.get("what", "")), str(event.fields.get("site", ""))
+            registry.moved = LastMove(what, site, event.run, event.at)
+        elif event.type == "run.resumed":
             registry.begun.clear()
         elif event.type == "step.started":
             registry.begun[name] = float(event.fields.get("limit_s", 0.0))

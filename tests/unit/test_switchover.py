@@ -149,7 +149,7 @@ def test_a_singleton_that_only_the_source_contends_for_ends_the_run() -> None:
     world = TwoSites(contends={"east-edge-1"})
     with pytest.raises(StepFailed, match="does west contend for it") as failure:
         world.perform(TO_WEST)
-    assert failure.value.next_command == "dcctl switchover apply --to west"
+    assert failure.value.next_command == "dcctl run resume run-1"
 
 
 def test_without_a_second_copy_it_does_not_end_well() -> None:
@@ -159,13 +159,51 @@ def test_without_a_second_copy_it_does_not_end_well() -> None:
         world.perform(TO_WEST)
 
 
-def test_a_source_that_dies_midway_is_a_failovers_turn() -> None:
+def test_a_source_that_dies_midway_is_failed_over_in_the_same_run() -> None:
+    world = TwoSites(dies_in_switch="east", switch_fails=TimedOut("switch", saw="no answer within 30 s"))
+    moved, events = world.perform(TO_WEST)
+    told = [event.type for event in events]
+    assert told.count("run.started") == 1
+    decided = told.index("switchover.decided")
+    assert decided < told.index("switchover.escalated") < told.index("failover.decided")
+    assert (moved.plan.what, moved.primary, moved.single_copy) == ("failover", "west-db-1", True)
+    assert (world.state("east"), world.state("west")) == (Rotation.QUARANTINED, Rotation.ACTIVE)
+    assert world.leader == "west-edge-1"
+    assert {database for _edge, database in world.written} == {"west-db-1"}
+    assert world.registry.moved is not None
+    assert world.registry.moved.what == "failover"
+
+
+def test_without_the_evidence_a_source_that_fell_silent_is_not_given_up() -> None:
+    """It does not answer the operator, and its agent still speaks to the quorum."""
     world = TwoSites(dies_in_switch="east", switch_fails=TimedOut("switch", saw="no answer within 30 s"))
     world.system.promote_after_s = 100_000
     with pytest.raises(StepFailed) as failure:
         world.perform(TO_WEST)
     assert failure.value.exit_code == 6
-    assert failure.value.next_command == "dcctl failover plan --lost east"
+    assert world.state("east") is Rotation.ACTIVE
+
+
+def test_a_run_that_is_resumed_after_its_source_died_goes_on_as_its_failover() -> None:
+    for dies_at in range(1, boundaries() + 1):
+        world = TwoSites()
+        with pytest.raises(Killed):
+            world.perform(TO_WEST, dies_at=dies_at)
+        begun = world.calls != []
+        at_west = world.system.primary == "west-db-1"
+        world.cut("east")
+        world.pass_time(60)
+        try:
+            moved, events = world.resume(TO_WEST)
+        except Refused as refused:
+            assert not begun, "what has begun to move is not left lying"
+            assert "dcctl failover plan --lost east" in str(refused)
+            assert world.calls == []
+            continue
+        assert [event.type for event in events].count("run.resumed") == 1
+        assert (moved.plan.what, moved.primary) == ("failover", "west-db-1")
+        assert world.state("east") is Rotation.QUARANTINED
+        assert world.calls.count(("switch", "west-db-1")) == (1 if at_west else 0)
 
 
 def test_an_answer_that_was_lost_is_looked_for() -> None:

@@ -189,12 +189,29 @@ class TwoSites:
         self._runs += 1
         runs = FakeRuns(self.registry)
         journal = MortalJournal(f"run-{self._runs}", dies_at=dies_at, now=self.clock.now)
+        self._last = journal
         try:
             runs.begin(journal.run, "a move", limit_s=150)
             yield replace(self.means(runs), journal=SharedJournal(journal, runs, limit_s=5))
         except Killed:
             runs.end_session()
             raise
+        finally:
+            if self.registry.owner is runs:
+                runs.end(limit_s=1)
+
+    def resume(self, work: Any) -> tuple[Moved, tuple[Event, ...]]:
+        """Go on with the last run, from another machine that has its journal."""
+        runs, journal = FakeRuns(self.registry), MemoryJournal(self._last.run, now=self.clock.now)
+        journal._events = list(self.registry.events.get(journal.run, ()))
+        try:
+            runs.begin(journal.run, "a move", limit_s=150)
+            shared = SharedJournal(journal, runs, limit_s=5)
+            means = replace(self.means(runs), journal=shared, patience_s=90.0)
+            made: Work[Moved] = work(means)
+            about = {"by": "bob@elsewhere"}
+            moved = perform(made, clock=self.clock, journal=shared, about=about, resumed=True)
+            return moved, shared.events()
         finally:
             if self.registry.owner is runs:
                 runs.end(limit_s=1)

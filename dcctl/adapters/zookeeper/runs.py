@@ -30,6 +30,7 @@ from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
 from dcctl.adapters.zookeeper.leases import ANY_VERSION, CONFLICTS
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.domain.event import Event
+from dcctl.domain.rules import LastMove
 from dcctl.domain.run import ActiveRun, Asked, Wish, decide_begin
 from dcctl.errors import LeadershipLost, NotFound, Refused, Rejected, TimedOut, Unreachable
 from dcctl.ports import Journal, Runs
@@ -56,10 +57,19 @@ class ZooKeeperRuns:
         self._version = 0
         self._known = False
         """Whether our run has events already: it is resumed."""
+        self._moved: dict[str, str] | None = None
+        """The last move, as ``active`` has it; whoever begins keeps it there."""
         self._begun: dict[str, float] = {}
 
     def observe_active(self, *, limit_s: float) -> ActiveRun | None:
         return self._observe(limit_s)[0]
+
+    def observe_last_move(self, *, limit_s: float) -> LastMove | None:
+        answer = self._session.read(f"{self._runs}/active", limit_s)
+        moved = _fields(answer[0]).get("moved") if answer is not None else None
+        if moved is None:
+            return None
+        return LastMove(moved["what"], moved["site"], moved["run"], datetime.fromisoformat(moved["at"]))
 
     def begin(self, run: str, command: str, *, limit_s: float) -> None:
         deadline_s = self._clock() + limit_s
@@ -69,6 +79,8 @@ class ZooKeeperRuns:
             why_not = decide_begin(active, run, command)
             if not why_not:
                 record = {"run": run, "epoch": epoch + 1, "who": self._who, "command": command}
+                if self._moved is not None:
+                    record["moved"] = self._moved
                 self._record, self._version, self._begun = record, version, {}
                 self._known = self._again(self._is_kept, deadline_s - self._clock())
                 if self._again(partial(self._change, f"begin {run}", []), deadline_s - self._clock()):
@@ -240,6 +252,7 @@ class ZooKeeperRuns:
         record, stat = _fields(answer[0]), answer[1]
         if self._seen is None or self._seen[0] != stat.mzxid:
             self._seen = (stat.mzxid, self._clock())
+        self._moved = record.get("moved")
         epoch = int(record.get("epoch", 0))
         if not record or record.get("over"):
             return None, stat.version, epoch
@@ -266,7 +279,10 @@ class ZooKeeperRuns:
     def _note(self, event: Event) -> None:
         """What is begun and not ended: steps alone have effects."""
         name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
-        if event.type == "run.resumed":
+        if event.type == "move.ended":
+            said = {key: str(event.fields.get(key, "")) for key in ("what", "site")}
+            self._record["moved"] = {**said, "run": event.run, "at": event.at.isoformat()}
+        elif event.type == "run.resumed":
             self._begun.clear()  # taking the right has waited for what the run's earlier life had begun
         elif event.type == "step.started":
             self._begun[name] = float(event.fields.get("limit_s", 0.0))

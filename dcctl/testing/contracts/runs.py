@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from dcctl.domain.event import Event
+from dcctl.domain.rules import LastMove
 from dcctl.domain.run import Asked, Wish
 from dcctl.errors import LeadershipLost, NotFound, Refused
 from dcctl.ports import Runs
@@ -176,3 +177,14 @@ class RunsContract:
         world.there.withdraw("20260102-a", Wish.ABORT, limit_s=LIMIT_S)
         assert world.here.observe_asked("20260102-a", limit_s=LIMIT_S) == (skip,)
         assert [each.seq for each in world.here.events("20260102-a", limit_s=LIMIT_S)] == [1]
+
+    def test_the_last_move_is_remembered_over_other_runs(self, world: RunsWorld) -> None:
+        assert world.here.observe_last_move(limit_s=LIMIT_S) is None
+        world.here.begin("20260102-a", "switchover apply --to west", limit_s=LIMIT_S)
+        ended = event("20260102-a", 1, "move.ended", what="switchover", site="west")
+        world.here.append(ended, limit_s=LIMIT_S)
+        world.here.end(limit_s=LIMIT_S)
+        world.there.begin("20260102-b", "drain east", limit_s=LIMIT_S)
+        world.there.end(limit_s=LIMIT_S)
+        moved = LastMove("switchover", "west", "20260102-a", ended.at)
+        assert world.here.observe_last_move(limit_s=LIMIT_S) == moved
