@@ -39,6 +39,9 @@ def preview_document(what: str, site: str, situation: "Situation", decided: Plan
         "documents": asdict(situation.documents.value)
         if situation.documents is not None and situation.documents.value is not None
         else None,
+        "documents_at_risk": asdict(status.documents.value)
+        if status.documents is not None and status.documents.value is not None
+        else None,
         "active_run": asdict(situation.active_run.value) if situation.active_run.value else None,
     }
 
@@ -130,6 +133,17 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
             if line.needed is not None and line.available is not None
         )
         lines.append(("capacity", f"{capacity.survivor} {capacity.fit}: {told}"))
+    if status.documents is not None:
+        risk = status.documents.value
+        lost = "; ".join(f"with {each}: {risk.lost_with(each)}" for each in situation.sites) if risk else ""
+        lines.append(
+            (
+                "documents",
+                f"lost now {lost}"
+                if lost
+                else f"not known which a site alone has: {status.documents.reason}",
+            )
+        )
     if situation.active_run.value is not None:
         lines.append(("run", situation.active_run.value.sentence()))
     for name, words in lines:

@@ -224,7 +224,10 @@ def _documents(told: "Seen[AtRisk]") -> "Text":
     if not told.value.count:
         return Text("every acknowledged one is at both sites", style=GOOD)
     text = Text(told.value.sentence(), style=DOUBT)
-    return text.append(f"; the oldest waits for {told.value.oldest_s:.0f} s")
+    text.append(f"; the oldest waits for {told.value.oldest_s:.0f} s")
+    for site in sorted(told.value.by_site):
+        text.append(f"\nlost with {site} now: {told.value.lost_with(site)}")
+    return text
 
 
 def _site(site: "SiteStatus") -> "Text":

@@ -88,15 +88,28 @@ class EdgeReport:
 class AtRisk:
     """Documents that were acknowledged and are at one site only: what losing that site now would lose.
 
-    ``oldest_s``: how long the oldest has been waiting, by the database's clock.
+    ``oldest_s``: how long the oldest has been waiting, by the database's clock. ``by_site``: how many each
+    site alone has. ``names`` (site, container/name) are the oldest of them.
     """
 
     count: int
     oldest_s: float = 0.0
+    by_site: Mapping[str, int] = field(default_factory=dict)
+    names: tuple[tuple[str, str], ...] = ()
 
     def sentence(self) -> str:
         what = "1 document is" if self.count == 1 else f"{self.count} documents are"
         return f"{what} acknowledged and not yet at the other site"
+
+    def lost_with(self, site: str, *, shown: int = 10) -> str:
+        """What would be gone with ``site`` now, by name as far as told."""
+        count = self.by_site.get(site, 0)
+        if not count:
+            return f"none that {site} alone has"
+        names = [name for at, name in self.names if at == site][:shown]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        what = "1 document that" if count == 1 else f"{count} documents that"
+        return f"{what} {site} alone has: {', '.join(names)}{more}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class TestPostgresOutbox(OutboxContract):
         outbox.done(acknowledged)
         assert outbox.at_risk().count == 1
         assert outbox.at_risk().oldest_s > 0
+        assert outbox.at_risk().by_site == {"east": 1}
+        assert outbox.at_risk().names == (("east", "documents/acknowledged"),)
         outbox.settle([intended, acknowledged])
         assert outbox.at_risk() == AtRisk(0)
 

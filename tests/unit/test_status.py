@@ -9,6 +9,7 @@ import pytest
 
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
+    AtRisk,
     ClusterReport,
     Cut,
     DatabaseReport,
@@ -288,3 +289,12 @@ def test_a_site_out_of_rotation_is_told_with_who_wanted_it_and_what_puts_it_back
     assert "site west is quarantined by the failover: dcctl admit west" in decided.problems
     silent = decide_status("test", HOSTS, replace(WELL, states=Seen(None, "no quorum")))
     assert {(site.rotation, site.rotation_reason) for site in silent.sites} == {("unknown", "no quorum")}
+
+
+def test_documents_that_would_be_lost_with_a_site_are_named() -> None:
+    told = AtRisk(12, 3.0, {"east": 12}, tuple(("east", f"documents/d{n}") for n in range(12)))
+    assert told.lost_with("east").startswith("12 documents that east alone has: documents/d0, documents/d1,")
+    assert told.lost_with("east").endswith("documents/d9 and 2 more")
+    assert told.lost_with("west") == "none that west alone has"
+    one = AtRisk(1, 3.0, {"west": 1}, (("west", "documents/d"),))
+    assert one.lost_with("west") == "1 document that west alone has: documents/d"
