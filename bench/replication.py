@@ -10,18 +10,44 @@ Programs are timed from outside, Python's start included.
 """
 
 import argparse
+import importlib.metadata
+import os
+import platform
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from replication_field import field
+from replication_field import REQUIREMENTS, field, run_program
 from replication_lag import measure_lag, measure_manners
 from replication_listing import measure_listing
-from replication_record import Records, ceiling, report
+from replication_publish import published, section
+from replication_record import Figure, Records, ceiling, report
 from replication_seed import measure_requests, measure_seed
 from replication_workers import LATENCY_S, measure_workers
 
 ROWS = ("seed", "requests", "listing", "lag", "workers", "manners")
+PAGE = Path(__file__).parents[1] / "docs/benchmarks.md"
 RESULTS = Path(__file__).parents[1] / "build/bench-replication.jsonl"
+
+
+def host(figures: Sequence[Figure]) -> list[str]:
+    """Where and with what these figures were measured."""
+    days = sorted({figure.at[:10] for figure in figures})
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    swift = next(
+        line for line in REQUIREMENTS.read_text().splitlines() if line.startswith("swift==")
+    ).split()[0]
+    rclone = run_program(["rclone", "version"]).output.splitlines()[0]
+    client = importlib.metadata.version("python-swiftclient")
+    python = platform.python_version()
+    return [
+        f"`make bench-replication`, {' and '.join(days)}, on one host with {os.cpu_count()} cores and"
+        f" {memory_gb:.0f} GB",
+        "that clients and both clusters share. Medians; raw figures in `build/bench-replication.jsonl`.",
+        f"{swift.replace('==', ' ').capitalize()} with one replica, {rclone}, python-swiftclient {client},"
+        f" Python {python}.",
+    ]
 
 
 def main() -> None:
@@ -41,11 +67,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="writes a second for the lag; half the ceiling on file")
     parser.add_argument("--seconds", type=float, default=60, help="of writing, for lag and manners")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md and measure nothing")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; the figures so far are on file"))
     records = Records(given.results)
     peers = given.repeat if given.peers is None else given.peers
-    wanted = () if given.report else given.only.split(",")
+    wanted = () if given.report or given.publish else given.only.split(",")
     if unknown := set(wanted) - set(ROWS):
         parser.error(f"no such rows: {', '.join(sorted(unknown))}")
     if "seed" in wanted:
@@ -70,6 +98,8 @@ def main() -> None:
         rate = (given.rate or ceiling(records.figures) / 2) / 4
         with field(records) as two:
             measure_manners(two, given.objects, rate, given.seconds, min(given.repeat, 3))
+    if given.publish:
+        PAGE.write_text(published(PAGE.read_text(), section(records.figures, host(records.figures))))
     sys.stdout.write(report(records.figures))
 
 

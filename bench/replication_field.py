@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from replication_record import Figure, Records
 from yarl import URL
 
 from dcctl.adapters.swift import Keys, SwiftStore
+from dcctl.testing import replication_site
 from dcctl.testing.documents import document
-from dcctl.testing.replication_site import REQUIREMENTS, Environment, make_container
+from dcctl.testing.replication_site import REQUIREMENTS, Environment
 from dcctl.testing.swift_pair import (
     ACCOUNT,
     PASSWORD,
@@ -60,10 +62,14 @@ def run_program(argv: Sequence[str], *, env: Mapping[str, str] | None = None) ->
         began = time.monotonic()
         child = subprocess.Popen(argv, stdout=out, stderr=err, env=env)
         peak_kb, ended = 0, 0
-        while not ended:
-            peak_kb = max(peak_kb, _peak_kb(child.pid))
-            time.sleep(0.01)
-            ended, status, used = os.wait4(child.pid, os.WNOHANG)
+        try:
+            while not ended:
+                peak_kb = max(peak_kb, _peak_kb(child.pid))
+                time.sleep(0.01)
+                ended, status, used = os.wait4(child.pid, os.WNOHANG)
+        except BaseException:
+            child.kill()
+            raise
         seconds = time.monotonic() - began
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
@@ -164,6 +170,20 @@ def once(env: Environment) -> tuple[Ran, dict[str, Any]]:
     """One pass as a program; what it says of its (first) container."""
     ran = run_program(dcctl(env, "once"))
     return ran, json.loads(ran.output)["containers"][0]
+
+
+def make_container(cluster: Cluster, name: str) -> None:
+    """Make it on a cluster that may be so busy that its memcached forgets a token."""
+    for left in reversed(range(10)):
+        try:
+            replication_site.make_container(cluster, name)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if not left:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def name_of(number: int) -> str:

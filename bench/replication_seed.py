@@ -15,6 +15,7 @@ from replication_field import (
     count_objects,
     fill,
     last_arrival,
+    make_container,
     name_of,
     once,
     raw_copies,
@@ -22,7 +23,6 @@ from replication_field import (
     set_sync,
 )
 
-from dcctl.testing.replication_site import make_container
 from dcctl.testing.swift_pair import ACCOUNT, PASSWORD, REALM, USER
 
 SOURCE = "seed"

@@ -12,9 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from replication_field import Field, count_objects, dcctl, fill, last_arrival, name_of
-
-from dcctl.testing.replication_site import make_container
+from replication_field import Field, count_objects, dcctl, fill, last_arrival, make_container, name_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/contract"))
 from zookeeper_server import running_zookeeper
@@ -32,7 +30,7 @@ def measure_workers(field: Field, objects: int, repeat: int) -> None:
     for container in NAMES:
         make_container(field.pair.east, container)
         names = [name_of(number) for number in range(objects // CONTAINERS)]
-        asyncio.run(fill(field.pair.east, container, names, flight=64))
+        asyncio.run(fill(field.pair.east, container, names, flight=16))
     for number in range(repeat):
         for workers in (1, 2) if number % 2 == 0 else (2, 1):
             what = f"{workers} worker" + "s" * (workers > 1)

@@ -8,18 +8,27 @@ from typing import Any
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "bench/replication_record.py"
+FOLDER = Path(__file__).parents[2] / "bench"
 
 
-@pytest.fixture(scope="module")
-def record() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("replication_record", PATH)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def record() -> ModuleType:
+    return load("replication_record")
+
+
+@pytest.fixture(scope="module")
+def publish(record: ModuleType) -> ModuleType:  # which it imports
+    return load("replication_publish")
 
 
 def figures(record: Any, values: dict[str, list[float]]) -> list[Any]:
@@ -81,3 +90,73 @@ def test_the_report_says_how_loaded_the_machine_was(record: Any) -> None:
     text = record.report([record.Figure("seed", "dcctl", 123.4, "objects/s", 0, "10 objects", load=3.0)])
     assert "## seed: 10 objects (load average 3.0 to 3.0)" in text
     assert "| dcctl | 123 objects/s | 123 to 123 | 1 |  |" in text
+
+
+def everything(record: Any, *, seed: float) -> list[Any]:
+    """Figures of each row, good ones but for the seed copy's rate."""
+    rows = {
+        ("seed", "ceiling", "9 objects"): [100.0, 50.0],
+        ("seed", "dcctl", "9 objects"): [seed, seed / 2],
+        ("seed", "rclone sync, default", "9 objects"): [50.0, 25.0],
+        ("seed", "dcctl", "3 objects"): [1.0],
+        ("listing", "raw listing of both", "1000 rows"): [9.5],
+        ("listing", "dcctl", "1000 rows"): [10.0],
+        ("memory", "dcctl", "10 rows"): [60.0, 62.0],
+        ("memory", "dcctl", "1000 rows"): [70.0],
+        ("churn", "dcctl", "1000 rows"): [11.0],
+        ("churn", "an unchanged pass and the copies", "1000 rows"): [10.0],
+        ("lag", "p50", "60 s"): [0.1],
+        ("lag", "p99", "60 s"): [2.5],
+        ("workers", "1 worker", "400 objects"): [10.0],
+        ("workers", "2 workers", "400 objects"): [19.0],
+    }
+    return [
+        record.Figure(row, what, value, "s", number, scale, at="2026-11-22T03:00:00+00:00", load=2.0)
+        for (row, what, scale), values in rows.items()
+        for number, value in enumerate(values)
+    ]
+
+
+def test_what_is_asked_for_is_judged_at_the_largest_scale(record: Any, publish: Any) -> None:
+    found = {one.what: one for one in publish.verdicts(everything(record, seed=90.0))}
+    assert found["seed copy, ours to the ceiling"].measured == "0.90 (0.90 to 0.90, 2 rounds)"
+    assert found["seed copy, ours to the ceiling"].met
+    assert found["seed copy, ours to rclone's default"].met
+    assert found["unchanged pass, our listing rate to the raw one"].measured == "0.95"
+    assert found["unchanged pass, memory"].measured == "62 MB (10 rows), 70 MB (1000 rows)"
+    assert found["0.1 % churn, to an unchanged pass and the copies"].met
+    assert found["two workers to one"].met
+    assert found["lag, p99, s"].met is False
+    assert found["requests per copied object"].met is None
+
+
+def test_a_target_that_is_missed_is_said(record: Any, publish: Any) -> None:
+    found = {one.what: one for one in publish.verdicts(everything(record, seed=80.0))}
+    assert found["seed copy, ours to the ceiling"].met is False
+    assert found["seed copy, ours to rclone's default"].met is False
+
+
+def test_nothing_measured_is_nothing_claimed(publish: Any) -> None:
+    assert {one.met for one in publish.verdicts([])} == {None}
+
+
+def test_the_page_gets_the_section_in_its_place(record: Any, publish: Any) -> None:
+    text = publish.section(everything(record, seed=80.0), ["On this host."])
+    page = f"before\n{publish.BEGIN}\nyesterday's\n{publish.END}\nafter\n"
+    new = publish.published(page, text)
+    assert new.startswith("before\n")
+    assert new.endswith(f"{publish.END}\nafter\n")
+    assert "yesterday's" not in new
+    assert (
+        "| seed copy, ours to the ceiling | at least 0.85 | 0.80 (0.80 to 0.80, 2 rounds) | **not met** |"
+        in new
+    )
+    assert "#### listing, 1,000 rows" in new
+    assert publish.published(new, text) == new
+    with pytest.raises(ValueError, match="lacks"):
+        publish.published("no place", text)
+
+
+def test_the_page_of_the_documentation_has_its_place(publish: Any) -> None:
+    page = (FOLDER.parent / "docs/benchmarks.md").read_text()
+    assert page.index(publish.BEGIN) < page.index(publish.END)
