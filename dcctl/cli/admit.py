@@ -19,8 +19,9 @@ def admit(session: Session, *, site: str, only_plan: bool, yes: bool) -> None:
     from dcctl.cli.move import carry_out, enter, move_of, show
     from dcctl.domain.order import Order
 
-    with enter(session, site) as (configuration, stage):
-        move = move_of(Order("admit", site), stage.means.sites)
+    order = Order("admit", site)
+    with enter(session, order) as (configuration, stage):
+        move = move_of(order, stage.means.sites)
         if only_plan:
             show(session, stage, move)
         else:

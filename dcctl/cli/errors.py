@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dcctl.domain.rules import rule_of
 from dcctl.errors import ConfigurationError, DcctlError, Refused, StepFailed, UndoIncomplete
 
 
@@ -63,7 +64,7 @@ def _as_text(error: DcctlError) -> str:
             lines += [f"  {problem}" for problem in error.problems]
         case Refused():
             lines = [f"refused: {error.tried}{where}"]
-            lines += [f"  - {reason}" for reason in error.reasons]
+            lines += [f"  - {_ruled(reason)}" for reason in error.reasons]
         case UndoIncomplete():
             lines = [f"error: {error.tried}{where}; this is left:"]
             lines += [f"  - {left}" for left in error.left]
@@ -77,6 +78,12 @@ def _as_text(error: DcctlError) -> str:
     return "\n".join(lines)
 
 
+def _ruled(reason: str) -> str:
+    """With the name of its rule, which is what ``--override`` speaks of."""
+    rule = rule_of(reason)
+    return f"{reason}  [{rule}]" if rule else reason
+
+
 def _as_json(error: DcctlError) -> str:
     fields: dict[str, Any] = {key: value for key, value in vars(error).items() if not key.startswith("_")}
     if isinstance(error, ConfigurationError):
@@ -84,6 +91,8 @@ def _as_json(error: DcctlError) -> str:
             {"file": one.file, "line": one.line, "column": one.column, "message": one.message}
             for one in error.problems
         ]
+    if isinstance(error, Refused):
+        fields["rules"] = [rule_of(reason) for reason in error.reasons]
     if notes := getattr(error, "__notes__", []):
         fields["notes"] = list(notes)
     return json.dumps({"error": type(error).__name__, "exit_code": error.exit_code, **fields}, default=str)

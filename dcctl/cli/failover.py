@@ -2,7 +2,7 @@
 
 import click
 
-from dcctl.cli.session import Session, command_options, yes_option
+from dcctl.cli.session import Session, command_options, override_options, yes_option
 
 lost_option = click.option("--lost", required=True, metavar="SITE", help="The site that is lost.")
 
@@ -14,25 +14,29 @@ def failover() -> None:
 
 @failover.command()
 @lost_option
+@override_options
 @command_options
-def plan(session: Session, *, lost: str) -> None:
+def plan(session: Session, *, lost: str, rules: tuple[str, ...], reason: str) -> None:
     """Show who sees what, what would be lost, every reason against it, and the steps. Changes nothing."""
     from dcctl.cli.move import enter, move_of, show
     from dcctl.domain.order import Order
 
-    with enter(session, lost) as (_configuration, stage):
-        show(session, stage, move_of(Order("failover", lost), stage.means.sites))
+    order = Order("failover", lost, rules, reason)
+    with enter(session, order) as (_configuration, stage):
+        show(session, stage, move_of(order, stage.means.sites))
 
 
 @failover.command()
 @lost_option
+@override_options
 @yes_option
 @command_options
-def apply(session: Session, *, lost: str, yes: bool) -> None:
+def apply(session: Session, *, lost: str, rules: tuple[str, ...], reason: str, yes: bool) -> None:
     """Quarantine and fence SITE, wait until the database is promoted at the other one, and prove that it
     carries everything. May be repeated after it failed or was killed: it goes on where that ended."""
     from dcctl.cli.move import carry_out, enter, move_of
     from dcctl.domain.order import Order
 
-    with enter(session, lost) as (configuration, stage):
-        carry_out(session, configuration, stage, move_of(Order("failover", lost), stage.means.sites), yes=yes)
+    order = Order("failover", lost, rules, reason)
+    with enter(session, order) as (configuration, stage):
+        carry_out(session, configuration, stage, move_of(order, stage.means.sites), yes=yes)

@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("dcctl.cli.controller:controller", "What gives up a lost site by itself; agents run it."),
     "leader": ("dcctl.cli.leader:leader", "Who leads a role, and running a command only while leading."),
     "inventory": ("dcctl.cli.inventory:inventory", "Print Ansible's dynamic inventory."),
+    "failback": ("dcctl.cli.failback:failback", "Move home what a failover took away."),
     "run": ("dcctl.cli.run:run", "What was done, as timelines; resume, pause, abort a run."),
     "replication": (
         "dcctl.cli.replication:replication",

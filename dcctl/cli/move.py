@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from dcctl.cli.session import Session
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
-from dcctl.errors import DcctlError, Refused
+from dcctl.errors import DcctlError, Refused, UsageError
 from dcctl.shell import Interruption, WallClock, at_once, perform
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def move_of(order: Order, sites: tuple[str, ...]) -> Move:
     """The move that was ordered. KeyError for one that is none of these."""
     from dcctl.domain.admission import decide_admission
     from dcctl.domain.failover import decide_failover
-    from dcctl.domain.switchover import decide_switchover
+    from dcctl.domain.switchover import decide_failback, decide_switchover
     from dcctl.engines.admission import admit
     from dcctl.engines.failover import failover
     from dcctl.engines.situation import observe_situation
-    from dcctl.engines.switchover import switchover
+    from dcctl.engines.switchover import failback, switchover
 
     site = order.site
     other = next(each for each in sites if each != site)
@@ -72,6 +72,13 @@ def move_of(order: Order, sites: tuple[str, ...]) -> Move:
             decide=lambda situation: decide_switchover(site, situation),
             work=lambda means: switchover(site, means),
         ),
+        "failback": Move(
+            "failback",
+            order,
+            look=lambda means: observe_situation(means, losing=other),
+            decide=lambda situation: decide_failback(site, situation),
+            work=lambda means: failback(site, means),
+        ),
         "admit": Move(
             "admission",
             order,
@@ -89,16 +96,26 @@ def ask_within(limit_s: float) -> "Ask":
 
 
 @contextmanager
-def enter(session: Session, site: str) -> "Iterator[tuple[Configuration, Stage]]":
-    """The environment, with ``site`` known to be one of it."""
-    from dcctl.wiring import failover
+def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stage]]":
+    """The environment, with the order's site known to be one of it, and the rules that it overrides.
+
+    Raises UsageError for a rule that is none, or an override without a reason, and Refused for the override
+    of a promise.
+    """
+    from dcctl.domain.rules import decide_overrides
+    from dcctl.wiring import failover, runs
 
     configuration = session.configuration()
-    choose_sites(configuration, (site,))
+    choose_sites(configuration, (order.site,))
+    overrides, wrong, refused = decide_overrides(order.rules, order.reason, runs.who())
+    if wrong:
+        raise UsageError(f"override a rule for this {order.what}", saw="; ".join(wrong))
+    if refused:
+        raise Refused(f"override a rule for this {order.what}", on=order.site, reasons=refused)
     with failover.stage(
         configuration, clock=WallClock(), ask_within=ask_within, dcctl=dcctl(session)
     ) as stage:
-        yield configuration, stage
+        yield configuration, replace(stage, means=replace(stage.means, overrides=overrides))
 
 
 def show(session: Session, stage: "Stage", move: Move) -> None:
@@ -144,7 +161,9 @@ def carry_out(
             clock=clock,
             journal=journal,
             seen=progress,
-            about=begun if resume is None else {"by": means.who},
+            about={**begun, "overrides": [asdict(each) for each in means.overrides]}
+            if resume is None
+            else {"by": means.who},
             resume=f"{dcctl(session)} run resume {journal.run}",
             interruption=held,
             resumed=resume is not None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import OVERRIDABLE, rule_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +25,7 @@ def preview_document(what: str, site: str, situation: "Situation", decided: Plan
         "environment": situation.environment,
         "at": situation.at,
         "refused": list(decided.reasons) if isinstance(decided, Refusal) else [],
+        "rules": _rules_document(situation, decided),
         "plan": asdict(decided) if isinstance(decided, Plan) else None,
         "sites": [asdict(situation.state_of(each)) for each in situation.sites],
         "evidence": [
@@ -46,15 +48,35 @@ def preview_document(what: str, site: str, situation: "Situation", decided: Plan
     }
 
 
+def _rules_document(situation: "Situation", decided: Plan | Refusal) -> dict[str, Any]:
+    """What stands in the way, by rule, and what was overridden for this run by whose word."""
+    standing = decided.reasons if isinstance(decided, Refusal) else ()
+    overridden = decided.overridden if isinstance(decided, Plan) else ()
+    return {
+        "in_the_way": [
+            {"rule": rule_of(each), "reason": str(each), "overridable": rule_of(each) in OVERRIDABLE}
+            for each in standing
+        ],
+        "overridden": [{"rule": str(each.rule), "reason": str(each)} for each in overridden],
+        "overrides": [asdict(each) for each in situation.overrides],
+    }
+
+
 def moved_document(moved: Moved, run: str) -> dict[str, Any]:
     return {"run": run, **asdict(moved)}
 
 
 def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal) -> None:
     """Evidence first, then what it costs, then the steps; a refusal's reasons come with the error."""
+    from rich.text import Text
+
     _draw_evidence(out, situation)
     _draw_state(out, situation)
+    for each in situation.overrides:
+        out.print(Text(f"override  {each.sentence()}", style="bold yellow"))
     if isinstance(decided, Plan):
+        for reason in decided.overridden:
+            out.print(Text(f"  else    {reason}  [{reason.rule}]", style="yellow"))
         _draw_plan(out, decided)
 
 

@@ -108,7 +108,7 @@ def resume(session: Session, *, name: str, yes: bool) -> None:
         return
     from dcctl.cli.move import carry_out, enter, move_of
 
-    with enter(session, order.site) as (configuration, stage):
+    with enter(session, order) as (configuration, stage):
         move = move_of(order, stage.means.sites)
         carry_out(session, configuration, stage, move, yes=yes, resume=wanted)
 

@@ -66,6 +66,19 @@ output_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
 
 
+def override_options(function: F) -> F:
+    """``--override`` and ``--reason``: which rules do not stand against this one run, and why."""
+    named = click.option(
+        "--override",
+        "rules",
+        multiple=True,
+        metavar="RULE",
+        help="A rule that does not stand against this one run; needs --reason. May be given again.",
+    )
+    why = click.option("--reason", default="", metavar="TEXT", help="Why; it is kept in the run.")
+    return named(why(function))
+
+
 def command_options(function: F) -> F:
     """Give a command ``-e`` and ``-o`` of its own, overriding those before it, and pass the session."""
 

@@ -2,7 +2,7 @@
 
 import click
 
-from dcctl.cli.session import Session, command_options, yes_option
+from dcctl.cli.session import Session, command_options, override_options, yes_option
 
 to_option = click.option("--to", required=True, metavar="SITE", help="The site that they move to.")
 
@@ -14,21 +14,24 @@ def switchover() -> None:
 
 @switchover.command()
 @to_option
+@override_options
 @command_options
-def plan(session: Session, *, to: str) -> None:
+def plan(session: Session, *, to: str, rules: tuple[str, ...], reason: str) -> None:
     """Show who is primary, how far the standby is behind, every reason against it, and the steps."""
     from dcctl.cli.move import enter, move_of, show
     from dcctl.domain.order import Order
 
-    with enter(session, to) as (_configuration, stage):
-        show(session, stage, move_of(Order("switchover", to), stage.means.sites))
+    order = Order("switchover", to, rules, reason)
+    with enter(session, order) as (_configuration, stage):
+        show(session, stage, move_of(order, stage.means.sites))
 
 
 @switchover.command()
 @to_option
+@override_options
 @yes_option
 @command_options
-def apply(session: Session, *, to: str, yes: bool) -> None:
+def apply(session: Session, *, to: str, rules: tuple[str, ...], reason: str, yes: bool) -> None:
     """Ask Patroni to move the primary, wait for the second copy at the other site, move the singletons.
 
     May be repeated: what is at SITE already is left there.
@@ -36,5 +39,6 @@ def apply(session: Session, *, to: str, yes: bool) -> None:
     from dcctl.cli.move import carry_out, enter, move_of
     from dcctl.domain.order import Order
 
-    with enter(session, to) as (configuration, stage):
-        carry_out(session, configuration, stage, move_of(Order("switchover", to), stage.means.sites), yes=yes)
+    order = Order("switchover", to, rules, reason)
+    with enter(session, order) as (configuration, stage):
+        carry_out(session, configuration, stage, move_of(order, stage.means.sites), yes=yes)

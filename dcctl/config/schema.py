@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, Strict
 
-from dcctl.config.demand import Demand, Percent
+from dcctl.config.demand import Demand
 from dcctl.config.fields import (
     Address,
     Addresses,
@@ -40,6 +40,7 @@ from dcctl.config.fields import (
 from dcctl.config.probe import Probes
 from dcctl.config.reference import Reference
 from dcctl.config.replication import Replication
+from dcctl.config.safety import Rules
 
 KNOWN_ROLES = (
     "zookeeper",
@@ -195,16 +196,6 @@ class Objectives(Section):
 
     recovery_time: Duration
     loss_window: Duration
-
-
-class Rules(Section):
-    """Rules that an environment may choose by name."""
-
-    quorum_survives_any_place: Flag = True
-    """Losing any one place must leave a majority of voters; false accepts two sites without a witness,
-    in manual mode only."""
-    survivor_has_headroom: Percent = 0.2
-    """The part of what a site carries that stays free when it carries both sites' demand."""
 
 
 class Keystone(Section):

@@ -156,6 +156,7 @@ def stage(
             verify=_verify(configuration),
             who=who,
             dcctl=dcctl,
+            rules=configuration.rules.as_rules(),
         )
         yield Stage(means, runs)
 
@@ -257,7 +258,8 @@ def _told(urls: "Mapping[str, str]") -> "Documents":
             continue
         pending = _samples(text, "dcctl_replication_pending")
         if pending:
-            return Documents(int(sum(pending)))
+            waits = _samples(text, "dcctl_replication_oldest_pending_seconds")
+            return Documents(int(sum(pending)), oldest_s=max(waits, default=None))
         said.append(f"{name}: it has finished no pass yet")
     raise Unreachable("ask the replicator", saw="; ".join(said))
 

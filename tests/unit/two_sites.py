@@ -11,6 +11,7 @@ from dcctl.domain.event import Event
 from dcctl.domain.leadership import Epoch, RoleState, Term, next_epoch
 from dcctl.domain.plan import Moved
 from dcctl.domain.probe import Health, ProbeResult
+from dcctl.domain.rules import Override, SafetyRules
 from dcctl.domain.situation import Documents
 from dcctl.domain.step import Work
 from dcctl.domain.traffic import EdgeApplied, Observation, Rotation, SiteState
@@ -73,6 +74,9 @@ class TwoSites:
     switch_fails: Unreachable | None = None
     dies_in_switch: str | None = None
     documents: Documents | None = None
+    rules: SafetyRules = field(default_factory=SafetyRules)
+    overrides: tuple[Override, ...] = ()
+    """Of the runs from now on."""
 
     def __post_init__(self) -> None:
         self.system = FakeSystem(self.clock)
@@ -143,6 +147,8 @@ class TwoSites:
             write=self,
             verify=lambda _site: self.fails_to_serve,
             who="ann@operator",
+            rules=self.rules,
+            overrides=self.overrides,
         )
 
     def _cloud(self, site: str) -> Any:
