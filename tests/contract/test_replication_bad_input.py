@@ -180,6 +180,87 @@ def test_a_cluster_that_takes_no_write_says_why(
     asyncio.run(whole())
 
 
+class Listing(BaseHTTPRequestHandler):
+    """A cluster with one object, or none; it takes no write and says why."""
+
+    objects: tuple[str, ...] = ()
+    status = 201
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        if self.path.split("?")[0].endswith("/docs"):
+            row = {"hash": HASH, "last_modified": "2026-01-01T00:00:00.000000", "bytes": 1}
+            self._answer(200, json.dumps([row | {"name": name} for name in type(self).objects]).encode())
+            return
+        stamp = "1767225600.00000"
+        self._answer(200, b"1", X_Timestamp=stamp, X_Object_Body_Timestamp=stamp, Etag=HASH)
+
+    def do_HEAD(self) -> None:
+        self._answer(404)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self._answer(type(self).status)
+
+
+HASH = "c4ca4238a0b923820dcc509a6f75849b"
+
+
+@pytest.fixture
+def two_sites(environment: Path) -> Iterator[type[Listing]]:
+    """East has an object that west, of the class that is given, does not take."""
+    east = type("East", (Listing,), {"objects": ("o",)})
+    west = type("West", (Listing,), {})
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), each) for each in (east, west)]
+    threads = []
+    for server in servers:
+        server.daemon_threads = True
+        threads.append(threading.Thread(target=server.serve_forever, args=(0.05,)))
+        threads[-1].start()
+    path = environment / "dcctl.yaml"
+    text = path.read_text()
+    for server in servers:
+        text = text.replace("http://127.0.0.1:1/", f"http://127.0.0.1:{server.server_port}/", 1)
+    path.write_text(text)
+    yield west
+    for server, thread in zip(servers, threads, strict=True):
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (405, "the account or the cluster is read-only"),
+        (413, "a quota is used up"),
+        (507, "the disks there are full"),
+    ],
+)
+def test_an_object_that_a_cluster_does_not_take_is_told_by_name_and_waits(
+    environment: Path, two_sites: type[Listing], capsys: Any, status: int, words: str
+) -> None:
+    two_sites.status = status
+    assert typed(environment, "once", "--wait", "0") == 8
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert "1 failed" in told
+    assert "west:docs/o" in told
+    assert words in told
+    two_sites.status = 201
+    assert typed(environment, "once", "--wait", "0") == 0
+
+
 def test_an_administrator_may_be_a_user_of_keystone(cluster: str) -> None:
     keystone = Keystone("documents", region="one")
     owner = SwiftAdministrator("east", f"{cluster}/v3", "owner", "right", WallClock(), keystone=keystone)
