@@ -9,11 +9,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dcctl.adapters.journal import FileJournal, find_run, is_active, read_run, runs, start_run
+from dcctl.adapters.journal import FileJournal, find_run, is_active, read_run, resume_run, runs, start_run
 from dcctl.errors import NotFound, Refused, Unreachable
 from dcctl.ports import Journal
 from dcctl.testing.clock import VirtualClock
@@ -213,3 +214,47 @@ def test_nothing_has_run_yet(tmp_path: Path) -> None:
         find_run(tmp_path, "last")
     with pytest.raises(NotFound, match="there is no"):
         read_run(tmp_path, "r1")
+
+
+def test_a_run_is_resumed_where_nothing_is_known_of_it(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    run = start(here)
+    kept = read_run(here, run)
+    with resume_run(there, run, environment="test", now=CLOCK.now) as opened:
+        journal, beyond = opened(kept)
+        assert beyond == ()
+        journal.append("run.resumed", {})
+        assert is_active(there, run)
+        with pytest.raises(Refused, match=run), resume_run(there, run, environment="test", now=CLOCK.now):
+            pass
+    assert [event.seq for event in read_run(there, run)] == [1, 2]
+
+
+def test_what_did_not_reach_the_others_is_told_when_it_is_resumed_here(tmp_path: Path) -> None:
+    """Its last line is torn: that was never said. The one before was, here alone."""
+    run = start(tmp_path)
+    path = tmp_path / "runs" / run / "journal.jsonl"
+    kept = read_run(tmp_path, run)
+    with FileJournal(path, run, now=CLOCK.now) as journal:
+        last = journal.append("step.started", {"step": "one", "target": "east"})
+    with path.open("ab") as file:
+        file.write(b'{"at": "2026-')
+    with resume_run(tmp_path, run, environment="test", now=CLOCK.now) as opened:
+        journal, beyond = opened(kept)
+        assert beyond == (last,)
+        assert journal.append("run.resumed", {}).seq == 3
+
+
+def test_a_journal_that_another_machine_went_on_from_is_put_aside(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    path = tmp_path / "runs" / run / "journal.jsonl"
+    kept = read_run(tmp_path, run)
+    with FileJournal(path, run, now=CLOCK.now) as journal:
+        journal.append("step.started", {"step": "one", "target": "east"})
+    told = path.read_bytes()
+    elsewhere = (*kept, replace(kept[0], seq=2, type="run.resumed"))
+    with resume_run(tmp_path, run, environment="test", now=CLOCK.now) as opened:
+        journal, beyond = opened(elsewhere)
+        assert (beyond, journal.events()) == ((), elsewhere)
+    assert (path.parent / "journal-until-2.jsonl").read_bytes() == told
+    assert runs(tmp_path) == (run,)
