@@ -1,7 +1,8 @@
 """Prometheus metrics of the replicator, through a collector that reads the last results."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,7 +18,8 @@ Family = GaugeMetricFamily | CounterMetricFamily
 class ReplicationMetrics(Collector):
     """Told of every result; serves what it was told last. Port 0 serves nothing (tests)."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self._guard = threading.Lock()
         self._passes: dict[str, Tally] = {}
         self._done: dict[tuple[str, str], int] = {}
@@ -60,7 +62,7 @@ class ReplicationMetrics(Collector):
         )
         oldest = GaugeMetricFamily(
             "dcctl_replication_oldest_pending_seconds",
-            "Time of the oldest change on one side only",
+            "Age of the oldest change that the last pass saw on one side only",
             labels=label,
         )
         took = GaugeMetricFamily("dcctl_replication_pass_seconds", "Duration of the last pass", labels=label)
@@ -69,7 +71,9 @@ class ReplicationMetrics(Collector):
             pending.add_metric([container], tally.pending)
             took.add_metric([container], tally.seconds)
             if tally.oldest_pending is not None:
-                oldest.add_metric([container], tally.oldest_pending.instant.timestamp())
+                oldest.add_metric(
+                    [container], max(0.0, self._now() - tally.oldest_pending.instant.timestamp())
+                )
         outcomes = CounterMetricFamily(
             "dcctl_replication_outcomes", "What became of names", labels=["container", "kind"]
         )

@@ -136,7 +136,7 @@ def stage(
             leases=leases,
             epochs=wiring.epochs(configuration),
             capacity=lambda lost: capacity.capacity(configuration, lost, ask=ask_within(CAPACITY_LIMIT_S)),
-            documents=_documents(configuration),
+            documents=_documents(configuration, clock),
             power_off=partial(_power_off, configuration, clock, ask_within(POWER_LIMIT_S)),
             switch=_switch(configuration),
             leader_key=ZooKeeperLeaderKey(
@@ -227,7 +227,7 @@ def _verify(configuration: "Configuration") -> "Callable[[str], tuple[str, ...]]
     return verify
 
 
-def _documents(configuration: "Configuration") -> "Callable[[str | None], Documents] | None":
+def _documents(configuration: "Configuration", clock: Clock) -> "Callable[[str | None], Documents] | None":
     """How far the documents are replicated; None where none are."""
     from dcctl.config import expand
 
@@ -239,7 +239,7 @@ def _documents(configuration: "Configuration") -> "Callable[[str | None], Docume
     compared = settings
 
     def documents(losing: str | None) -> "Documents":
-        return _told(urls) if losing is not None else _compared(compared)
+        return _told(urls) if losing is not None else _compared(compared, clock)
 
     return documents
 
@@ -271,7 +271,7 @@ def _samples(text: str, name: str) -> list[float]:
     return [sample.value for family in families if family.name == name for sample in family.samples]
 
 
-def _compared(settings: "ReplicationSettings") -> "Documents":
+def _compared(settings: "ReplicationSettings", clock: Clock) -> "Documents":
     """Both clusters' listings, compared now."""
     from dcctl import wiring
     from dcctl.domain.situation import Documents
@@ -279,5 +279,11 @@ def _compared(settings: "ReplicationSettings") -> "Documents":
     from dcctl.engines.replication_run import compare
 
     options = Options(settled_s=settings.settled.total_seconds())
+    if settings.tokens:
+        from dcctl.engines.replication_token import compare_with_tokens
+        from dcctl.wiring.replication import token_stores
+
+        found = compare_with_tokens(token_stores(settings, clock), settings.containers, options)
+        return Documents(sum(len(names) for names in found.values()))
     verdicts = compare(wiring.replication_stores(settings), settings.containers, options, level="listing")
     return Documents(sum(sum(verdict.kinds.values()) for verdict in verdicts))

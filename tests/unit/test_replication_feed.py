@@ -14,9 +14,9 @@ from dcctl.domain.replication_feed import Told, decide_ready
 from dcctl.domain.replication_lag import Behind, Heartbeat, decide_until, measure_lag
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Replication
-from dcctl.engines.replication_told import carry_told
 from dcctl.engines.replication_lag import LagMeter, read_heartbeat, write_heartbeat
 from dcctl.engines.replication_manners import Time
+from dcctl.engines.replication_told import carry_told
 from dcctl.testing.documents import MemoryFeed, MemoryStore
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -185,14 +185,16 @@ def test_each_side_keeps_until_when_it_has_what_was_made_at_the_other(telling: T
 
 
 def test_metrics_say_what_was_seen() -> None:
-    metrics = ReplicationMetrics(0)
+    metrics = ReplicationMetrics(0, now=lambda: NOW.timestamp() + 40)
     tally = Tally("docs", rows=7)
     tally.add("copied")
+    tally.behind[Side.A] = behind(Row("o", "h", Stamp.at(NOW), 9))
     metrics.seen(tally)
     metrics.seen(tally)
     metrics.seen(measure_lag("east", [0.5], [], [("docs", behind(Row("o", "h", Stamp.at(NOW), 9)))], NOW))
     value: Callable[..., float | None] = metrics.registry.get_sample_value
     assert value("dcctl_replication_objects", {"container": "docs"}) == 7
     assert value("dcctl_replication_outcomes_total", {"container": "docs", "kind": "copied"}) == 2
+    assert value("dcctl_replication_oldest_pending_seconds", {"container": "docs"}) == 40
     assert value("dcctl_replication_lag_seconds", {"rank": "p99", "from": "east"}) == 0.5
     assert value("dcctl_replication_behind_bytes", {"from": "east"}) == 9
