@@ -53,7 +53,7 @@ SCENARIOS = {
     "faults": Scenario("all faults", 60),
     "ahead": Scenario("all faults, west's clock 30 s ahead", 40, offset_s=30),
     "behind": Scenario("all faults, west's clock 30 s behind", 40, offset_s=-30),
-    "gap": Scenario("a partition longer than reclaim_age", 60, reclaim_age_s=20, gap_s=35),
+    "gap": Scenario("a partition longer than reclaim_age", 100, reclaim_age_s=60, gap_s=75),
 }
 
 
@@ -113,9 +113,16 @@ def tortured(kind: str, scenario: Scenario, seed: int, seconds: float) -> Row:
         score, counts = asyncio.run(_whole(pair, replicator, faults, scenario, seed, seconds))
     done = sum(counts[kind] for kind in ("PUT", "POST", "DELETE", "TIE"))
     about = f"seed {seed}, {done} operations, {sum(faults.seen.values())} faults"
+    if scenario.gap_s:
+        about += f", {faults.forgotten} tombstones forgotten"
     if replicator.asked:
         about += f"; {replicator.asked} names left to a person"
-    details = {"operations": dict(counts), "faults": dict(faults.seen), "asked": replicator.asked}
+    details = {
+        "operations": dict(counts),
+        "faults": dict(faults.seen),
+        "asked": replicator.asked,
+        "forgotten": faults.forgotten,
+    }
     return Row(scenario.label, replicator.label, score, seed, about, ours=kind == "ours", details=details)
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from replicators import Links
@@ -17,11 +18,13 @@ CALM_S = 5
 
 
 class Faults:
-    """One fault at a time, drawn by the seed. ``seen`` counts them; ``expired``: an expirer ran meanwhile."""
+    """One fault at a time, drawn by the seed. ``seen`` counts them; ``expired``: an expirer ran meanwhile;
+    ``forgotten``: so many tombstones were older than ``reclaim_age``, and are gone."""
 
     def __init__(self, pair: Pair, links: Links, replicator: Any, seed: int) -> None:
         self.seen: Counter[str] = Counter()
         self.expired = False
+        self.forgotten = 0
         self._pair = pair
         self._links = links
         self._replicator = replicator
@@ -90,12 +93,18 @@ class Faults:
         await asyncio.to_thread(link.cut)
         await asyncio.sleep(seconds)
         for cluster in self._pair.clusters:
+            before = _tombstones(cluster)
             await asyncio.to_thread(run_daemon, cluster, "object-replicator")
+            self.forgotten += len(before - _tombstones(cluster))
         await asyncio.to_thread(link.heal)
         self.seen[f"partition of {seconds:.0f} s"] += 1
 
     def _cluster(self) -> Cluster:
         return self._dice.choice(self._pair.clusters)
+
+
+def _tombstones(cluster: Cluster) -> set[Path]:
+    return set((cluster.folder / "devices/d1/objects").rglob("*.ts"))
 
 
 def run_daemon(cluster: Cluster, daemon: str) -> None:

@@ -42,7 +42,7 @@ class Ours:
         text = text.replace(f"[{environment.docs}]", f"[{CONTAINER}, {SEGMENTS}]")
         if (reclaim_s := pair.east.reclaim_age_s) < 86400:
             text = text.replace(
-                "settled: 1s", f"settled: 1s\n  reclaim_age: {reclaim_s}s\n  margin: {reclaim_s // 4}s"
+                "settled: 1s", f"settled: 1s\n  reclaim_age: {reclaim_s}s\n  margin: {reclaim_s * 2 // 3}s"
             )
         (folder / "dcctl.yaml").write_text(text)
         self._run("init")
