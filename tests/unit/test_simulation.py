@@ -1,13 +1,16 @@
 """The whole system in virtual time: no seed breaches a promise, and what is broken on purpose is caught."""
 
+from pathlib import Path
+
 import pytest
 
 from dcctl.testing.simulation import Fault, Schedule, simulate
-from dcctl.testing.simulation.__main__ import failing, first_failing
+from dcctl.testing.simulation.__main__ import failing, first_failing, main, run
 from dcctl.testing.simulation.broken import CATALOGUE, Broken
 
-PARTS = [range(first, first + 25) for first in range(1, 101, 25)]
-SEEDS_TO_CATCH = 300
+PARTS = [range(first, first + 40) for first in range(1, 201, 40)]
+SEEDS_TO_CATCH = 80
+BY_NAME = {each.name: each for each in CATALOGUE}
 
 
 @pytest.mark.parametrize("seeds", PARTS, ids=lambda part: f"{part.start}-{part.stop - 1}")
@@ -35,7 +38,24 @@ def test_a_schedule_has_one_course() -> None:
 
 
 @pytest.mark.parametrize("broken", CATALOGUE, ids=lambda each: each.name)
-def test_what_is_broken_is_caught(broken: Broken) -> None:
+def test_what_is_broken_is_caught_and_ours_passes_the_same_schedule(broken: Broken) -> None:
     seed = first_failing(range(1, SEEDS_TO_CATCH), broken)
     assert seed is not None
-    assert failing([seed]) == [], "ours passes the same seed"
+    assert run(broken.schedule(seed)).breaches == ()
+
+
+def test_a_failing_seed_is_cut_down_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "drain without counting who is left"
+    assert main(["--seeds", "1", "--broken", name]) == 1
+    told = capsys.readouterr().out
+    assert "==> no site is active" in told
+    assert '"failed": [1]' in told
+    kept = tmp_path / "build" / "simulation-1.json"
+    assert len(Schedule.from_json(kept.read_text()).faults) <= len(BY_NAME[name].faults)
+    assert main(["--replay", str(kept), "--broken", name]) == 1
+    assert "==> no site is active" in capsys.readouterr().out
+    assert main(["--replay", str(kept)]) == 0
+    assert "==> nothing was breached" in capsys.readouterr().out

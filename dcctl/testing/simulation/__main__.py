@@ -23,14 +23,20 @@ def run(schedule: Schedule, broken: Broken | None = None) -> Result:
         return simulate(schedule, variant)
 
 
+def schedule_of(seed: int, broken: Broken | None = None) -> Schedule:
+    """A seed's schedule; a broken variant has its own."""
+    return broken.schedule(seed) if broken else decide_schedule(seed)
+
+
 def failing(seeds: Iterable[int], broken: Broken | None = None) -> list[int]:
     """The seeds whose schedules breach a promise."""
-    return [seed for seed in seeds if run(decide_schedule(seed), broken).breaches]
+    return [seed for seed in seeds if run(schedule_of(seed, broken), broken).breaches]
 
 
 def first_failing(seeds: Iterable[int], broken: Broken) -> int | None:
-    """The first seed that shows what is wrong with ``broken``, its hint first; None when none does."""
-    return next((seed for seed in (broken.hint, *seeds) if run(decide_schedule(seed), broken).breaches), None)
+    """The first seed that shows what is wrong with ``broken``; None when none does."""
+    order = (broken.shown_by, *seeds)
+    return next((seed for seed in order if run(broken.schedule(seed), broken).breaches), None)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         if found and not options.keep_going:
             break
     for seed in found[:1]:
-        schedule = shrink(decide_schedule(seed), lambda each: bool(run(each, broken).breaches))
+        schedule = shrink(schedule_of(seed, broken), lambda each: bool(run(each, broken).breaches))
         _show(run(schedule, broken))
         Path("build").mkdir(exist_ok=True)
         Path(f"build/simulation-{seed}.json").write_text(schedule.to_json() + "\n")

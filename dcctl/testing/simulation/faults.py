@@ -9,6 +9,7 @@ from dcctl.testing.simulation.schedule import Fault
 from dcctl.testing.simulation.world import World
 
 SLOW_DISK_S = 1.5
+LATE_S = 4.0
 
 
 def begin(world: World, fault: Fault) -> None:
@@ -146,6 +147,17 @@ def _kill_postgres(world: World, fault: Fault) -> End:
     return None
 
 
+def _late_watches(world: World, fault: Fault) -> End:
+    """Whoever runs Patroni has no time for what ZooKeeper tells it."""
+    before, world.patroni_times.watch_s = world.patroni_times.watch_s, LATE_S
+    del fault
+
+    def end() -> None:
+        world.patroni_times.watch_s = before
+
+    return end
+
+
 def _cloud_lies(world: World, fault: Fault) -> End:
     cloud = world.clouds[fault.target]
     cloud.lies, cloud.takes_s = True, 8.0
@@ -189,6 +201,7 @@ BEGINS: dict[str, Callable[[World, Fault], End]] = {
     "deaf": _deaf,
     "clock": _clock,
     "kill postgres": _kill_postgres,
+    "late watches": _late_watches,
     "cloud lies": _cloud_lies,
     "too small": _too_small,
     "command": _command,

@@ -71,12 +71,17 @@ class Network:
     # Faults.
 
     def freeze(self, machine: Machine) -> None:
+        """SIGSTOP of everything on a machine; the holders of an edge's site run there."""
         machine.frozen = True
+        if machine.name in EDGES:
+            self.machines[f"{machine.place}-holder"].frozen = True
         self.changed()
 
     def thaw(self, machine: Machine) -> None:
         if not machine.frozen:
             return
+        if machine.name in EDGES:
+            self.thaw(self.machines[f"{machine.place}-holder"])
         machine.frozen = False
         machine.thawed_s = self.scheduler.now_s
         self.changed()

@@ -26,9 +26,11 @@ from dcctl.testing.simulation.ports import KEYS
 from dcctl.testing.simulation.session import SimSession
 
 ASK_S = 1.5
+REST_S = 2.0
+"""How long another member's API is waited for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Times:
     """Patroni's settings. ``drop_s``: until a standby that is silent counts as not streaming."""
 
@@ -273,6 +275,8 @@ class Patroni:
     def _is_healthiest(self) -> bool:
         """By asking the other members: nobody is primary, nobody has more of the log."""
         for name, other in self.others.items():
+            if name != self.name and not self._reaches(name):
+                self.ensemble.scheduler.sleep(REST_S)  # nobody answers
             if name == self.name or not self._reaches(name) or not other.postgres.running:
                 continue
             if other.postgres.primary or len(other.postgres.wal) > len(self.postgres.wal):
@@ -293,8 +297,7 @@ class Patroni:
     def _promote(self, cluster: Cluster) -> None:
         """With the leader key: written to ``/sync`` first, and then done, without another look."""
         if not self._write_sync(cluster, None):
-            self._release()
-            return
+            return  # postponed to the next round: the key is kept
         self.ensemble.scheduler.sleep(self.ensemble.scheduler.random.uniform(0.1, 1.0))
         self.postgres.promote()
         self._locked_s = self.ensemble.scheduler.now_s

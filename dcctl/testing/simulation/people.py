@@ -18,6 +18,7 @@ from dcctl.engines.traffic import Means as RotationMeans
 from dcctl.engines.traffic import put_back, take_out
 from dcctl.errors import DcctlError
 from dcctl.shell import Interruption, perform
+from dcctl.testing.simulation import judge
 from dcctl.testing.simulation.history import RunRecord
 from dcctl.testing.simulation.network import MACHINES, SITES
 from dcctl.testing.simulation.ports import MortalJournal
@@ -82,14 +83,29 @@ def act(world: "World", who: str, command: Command, runs: Any, means: Means, *, 
         world.begin(record, runs)
         kept = runs.events(run, limit_s=APPEND_LIMIT_S) if resumes else ()
         journal = MortalJournal(
-            run, dies_at=command.dies_at, die=lambda: _die(world, record), events=kept, now=clock.now
+            run,
+            dies_at=command.dies_at,
+            die=partial(_die, world, record),
+            events=kept,
+            told=partial(judge.event, world, command),
+            now=clock.now,
         )
         shared = SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
         patience_s = RESUME_PATIENCE_S if resumes else means.patience_s
-        work = _work(world, command, replace(means, journal=shared, patience_s=patience_s))
+        means = replace(means, journal=shared, patience_s=patience_s)
+        resumed = world.variant.resume if resumes else None
+        work = resumed(command, means) if resumed is not None else _work(world, command, means)
         about = {"command": command.words}
-        perform(work, clock=clock, journal=shared, about=about, interruption=HELD, resumed=bool(resumes))
+        perform(
+            work,
+            clock=clock,
+            journal=shared,
+            about=about,
+            interruption=HELD,
+            resumed=bool(resumes),
+        )
         record.ended = "done"
+        judge.done(world, command, record.began_s)
     except DcctlError as error:
         record.ended, record.saw = type(error).__name__, str(error)
         raise

@@ -87,6 +87,7 @@ class MortalJournal(MemoryJournal):
         dies_at: int | None,
         die: Callable[[], None],
         events: Sequence[Event] = (),
+        told: Callable[[Event], None] = lambda _event: None,
         **more: Any,
     ) -> None:
         super().__init__(run, **more)
@@ -94,9 +95,12 @@ class MortalJournal(MemoryJournal):
         self._dies_at = dies_at
         self._appended = 0
         self._die = die
+        self._told = told
 
     def append(self, type: str, fields: Any) -> Event:
         self._appended += 1
         if self._dies_at is not None and self._appended >= self._dies_at:
             self._die()
-        return super().append(type, fields)
+        event = super().append(type, fields)
+        self._told(event)
+        return event

@@ -91,6 +91,7 @@ KINDS = (
     "clock",
     "kill postgres",
     "cloud lies",
+    "late watches",
     "too small",
 )
 

@@ -11,9 +11,10 @@ from dcctl.domain.automation import Mode
 from dcctl.domain.status import Host
 from dcctl.domain.traffic import Rotation
 from dcctl.engines.agent import Agent
+from dcctl.engines.situation import Means
 from dcctl.engines.status import System
 from dcctl.errors import Unreachable
-from dcctl.testing.simulation import agents, control, people, singleton
+from dcctl.testing.simulation import agents, control, judge, people, singleton
 from dcctl.testing.simulation.database import Edge, Entry, Outcome, Postgres, Way
 from dcctl.testing.simulation.ensemble import Ensemble
 from dcctl.testing.simulation.history import History, RunRecord, Write
@@ -45,6 +46,8 @@ class Variant:
     sites: Callable[[SimSession], ZooKeeperSites] = sites_of
     row_lock: Callable[[Postgres, str], Any] = singleton.take_row_lock
     store_accepts: Callable[[Postgres, str, int], bool] = singleton.store_accepts
+    resume: Callable[[Any, Means], Any] | None = None
+    """What goes on with a run that was broken off; None: the engine."""
     client_counts: Callable[[Outcome], Outcome] = lambda outcome: outcome
 
 
@@ -59,7 +62,14 @@ class World:
         self.scheduler = scheduler = Scheduler(seed)
         self.network = network = Network(scheduler)
         self.ensemble = Ensemble(scheduler, network)
-        self.ensemble.watchers.append(self._judge_state)
+        self.states = dict.fromkeys(SITES, Rotation.ACTIVE)
+        self.ensemble.watchers.append(partial(judge.states, self))
+        self.copied_s = dict.fromkeys(SITES, -1.0)
+        """When a second copy beside a primary at a site was last named."""
+        self.ensemble.watchers.append(partial(judge.copies, self))
+        self.dark_s = dict.fromkeys(SITES, -1e9)
+        """When the witness last did not reach anything of a site."""
+        network.listeners.append(partial(judge.darkness, self))
         self.ensemble.watchers.append(self._judge_run)
         self._acting: dict[str, Any] = {}
         self._acting_since_s = 0.0
@@ -101,11 +111,11 @@ class World:
             primary.wal.append(entry)
             standby.wal.append(entry)
         primary.confirmed[standby.name], primary.heard_s[standby.name] = 1, 0.0
-        times = Times(
+        times = self.patroni_times = Times(
             ttl_s=20.0,
             loop_s=random.choice((1.0, 2.0, 5.0)),
             retry_s=random.choice((3.0, 5.0, 8.0)),
-            drop_s=random.choice((3.0, 6.0, 10.0)),
+            drop_s=random.choice((2.5, 3.0, 6.0)),
             watch_s=random.choice((0.02, 0.02, 1.0, 3.0)),
         )
         self.patroni: dict[str, Patroni] = {}
@@ -256,17 +266,6 @@ class World:
     def _stream(self) -> None:
         for database in self.databases.values():
             database.stream()
-
-    def _judge_state(self, path: str) -> None:
-        prefix = f"/dcctl/{ENVIRONMENT}/sites/"
-        if not path.startswith(prefix):
-            return
-        states = {site: self.state_of(site) for site in SITES}
-        now_s = self.scheduler.now_s
-        told = ", ".join(f"{site} {state}" for site, state in states.items())
-        self.history.tell(now_s, f"states: {told}")
-        if Rotation.ACTIVE not in states.values():
-            self.history.breach(now_s, "no site is active")
 
     def _judge_run(self, path: str) -> None:
         """Promise 5: whoever takes the right to act found it given back, or its owner's session ended and
