@@ -10,6 +10,7 @@ kazoo's ``_connect_attempt`` and seen with Patroni 3.0.2: no promotion in 90 s).
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -81,7 +82,17 @@ def parse_member(name: str, own: Any) -> DatabaseReport:
             if each.get("state") == "streaming"
         },
         paused=bool(own.get("pause")),
+        replayed_at=_instant(positions.get("replayed_timestamp")),
     )
+
+
+def _instant(value: object) -> datetime | None:
+    """PostgreSQL's own spelling, with its offset; None for none, and for what is not one."""
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def parse_cluster(leader: bytes | None, sync: bytes | None) -> ClusterReport:

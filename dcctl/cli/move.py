@@ -11,6 +11,7 @@ from dcctl.cli.move_view import draw_moved, draw_preview, moved_document, previe
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision import choose_sites, confirm
 from dcctl.cli.session import Session
+from dcctl.domain.expected import Expected, decide_expected
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from dcctl.wiring.failover import Stage
 
 ASKED_LIMIT_S = 1.0
+PAST_LIMIT_S = 2.0
+PAST_RUNS = 10
+"""So many of the last runs tell how long it takes."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,9 @@ def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stag
 def show(session: Session, stage: "Stage", move: Move) -> None:
     """Print the preview. Raises Refused with every reason, after it was printed."""
     situation, decided = _look(stage, move)
-    document = preview_document(move.what, move.site, situation, decided)
-    emit(session, document, lambda out: draw_preview(out, situation, decided))
+    expected = _expected(stage, move, decided)
+    document = preview_document(move.what, move.site, situation, decided, expected)
+    emit(session, document, lambda out: draw_preview(out, situation, decided, expected))
     _raise_refused(session, move, decided)
 
 
@@ -141,7 +146,7 @@ def carry_out(
     """
     situation, decided = _look(stage, move)
     out = console(sys.stderr if session.json else sys.stdout)
-    draw_preview(out, situation, decided)
+    draw_preview(out, situation, decided, _expected(stage, move, decided))
     if resume is None:
         _raise_refused(session, move, decided)
     words = move.order.words()
@@ -210,6 +215,18 @@ def asked_of(runs: "Runs", run: str) -> "Callable[[], Sequence[Asked]]":
 def _look(stage: "Stage", move: Move) -> "tuple[Situation, Plan | Refusal]":
     situation = move.look(stage.means)
     return situation, move.decide(situation)
+
+
+def _expected(stage: "Stage", move: Move, decided: Plan | Refusal) -> Expected:
+    """By the journals of the last runs of this kind, whichever machine they were of."""
+    if isinstance(decided, Refusal):
+        return Expected()
+    histories = []
+    with suppress(DcctlError):
+        kept = stage.runs.observe_runs(limit_s=PAST_LIMIT_S)
+        for run in [name for name in kept if f"-{move.what}-" in name][-PAST_RUNS:]:
+            histories.append(stage.runs.events(run, limit_s=PAST_LIMIT_S))
+    return decide_expected(decided, histories)
 
 
 def _raise_refused(session: Session, move: Move, decided: Plan | Refusal) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from dcctl.domain.expected import Expected
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import OVERRIDABLE, rule_of
@@ -12,11 +13,14 @@ if TYPE_CHECKING:
 
     from dcctl.domain.leadership import RoleState
     from dcctl.domain.situation import Situation
+    from dcctl.domain.status import MemberStatus
 
 COLOURS = {"up": "green", "down": "red", "unknown": "yellow"}
 
 
-def preview_document(what: str, site: str, situation: "Situation", decided: Plan | Refusal) -> dict[str, Any]:
+def preview_document(
+    what: str, site: str, situation: "Situation", decided: Plan | Refusal, expected: Expected
+) -> dict[str, Any]:
     """Everything on the screen, and what it was decided from."""
     status, cluster = situation.status, situation.cluster.value
     return {
@@ -27,6 +31,9 @@ def preview_document(what: str, site: str, situation: "Situation", decided: Plan
         "refused": list(decided.reasons) if isinstance(decided, Refusal) else [],
         "rules": _rules_document(situation, decided),
         "plan": asdict(decided) if isinstance(decided, Plan) else None,
+        "standby_lag_s": {each.name: lag_seconds(each, situation) for each in status.database.members},
+        "expected": asdict(expected),
+        "auctions_late": expected.late_rounds(decided) if isinstance(decided, Plan) else None,
         "sites": [asdict(situation.state_of(each)) for each in situation.sites],
         "evidence": [
             {"vantage": vantage, "place": place, "age_s": age_s, "site": each, "sight": str(sight)}
@@ -66,7 +73,7 @@ def moved_document(moved: Moved, run: str) -> dict[str, Any]:
     return {"run": run, **asdict(moved)}
 
 
-def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal) -> None:
+def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal, expected: Expected) -> None:
     """Evidence first, then what it costs, then the steps; a refusal's reasons come with the error."""
     from rich.text import Text
 
@@ -77,7 +84,7 @@ def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal
     if isinstance(decided, Plan):
         for reason in decided.overridden:
             out.print(Text(f"  else    {reason}  [{reason.rule}]", style="yellow"))
-        _draw_plan(out, decided)
+        _draw_plan(out, decided, expected)
 
 
 def draw_moved(out: "Console", moved: Moved, run: str) -> None:
@@ -137,7 +144,7 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
         named = ", ".join(cluster.synchronous) if cluster and cluster.synchronous else "nobody"
         leader = (cluster.leader if cluster else None) or "nobody"
         told = "".join(
-            f"; {each.name}: {each.role}, timeline {each.timeline}, {_lag(each.lag_bytes)}"
+            f"; {each.name}: {each.role}, timeline {each.timeline}{_lag(each, situation)}"
             for each in database.members
             if not each.reason
         )
@@ -172,24 +179,45 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
         out.print(f"{name:<9} {words}")
 
 
-def _lag(lag_bytes: int | None) -> str:
-    return "lag not known" if lag_bytes is None else f"{lag_bytes} bytes behind"
+def _lag(member: "MemberStatus", situation: "Situation") -> str:
+    """How far a standby is behind; lag is shown, and is never evidence."""
+    if member.role == "primary":
+        return ""
+    if member.lag_bytes is None:
+        return ", lag not known"
+    lag_s = lag_seconds(member, situation)
+    return f", {member.lag_bytes} bytes" + (f" and {lag_s:.0f} s behind" if lag_s is not None else " behind")
 
 
-def _draw_plan(out: "Console", plan: Plan) -> None:
+def lag_seconds(member: "MemberStatus", situation: "Situation") -> float | None:
+    """Seconds of work that a standby lacks; None where that is not known."""
+    if member.lag_bytes is None or member.role == "primary":
+        return None
+    if member.lag_bytes <= 0:
+        return 0.0
+    if member.replayed_at is None:
+        return None
+    return max(0.0, (situation.at - member.replayed_at).total_seconds())
+
+
+def _draw_plan(out: "Console", plan: Plan, expected: Expected) -> None:
     from rich.table import Table
     from rich.text import Text
 
     for word, sentences in (("loss", plan.loss), ("note", plan.notes)):
         for sentence in sentences:
             out.print(f"{word:<9} {sentence}")
+    out.print(f"duration  {expected.sentence(plan)}")
+    out.print(f"auctions  late: {expected.late_rounds(plan)}")
     out.print("")
-    table = Table("", "step", "where", "is done when", "at most", box=None, pad_edge=False)
+    table = Table("", "step", "where", "is done when", "at most", "usually", box=None, pad_edge=False)
     for number, step in enumerate(plan.steps, start=1):
         name = Text(step.name)
         if step.no_return:
             name.append("  <- point of no return", style="bold yellow")
-        table.add_row(str(number), name, step.target, step.proof, f"{step.limit_s:.0f} s")
+        usual_s = expected.steps.get(step.name)
+        usually = "" if usual_s is None else f"{usual_s:.1f} s"
+        table.add_row(str(number), name, step.target, step.proof, f"{step.limit_s:.0f} s", usually)
     out.print(table)
 
 

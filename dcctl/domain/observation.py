@@ -5,6 +5,7 @@ An answer that did not come is data. Nothing here says whether the system is wel
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -57,6 +58,8 @@ class DatabaseReport:
     location_bytes: int | None = None
     streaming: Mapping[str, str] = field(default_factory=dict)
     paused: bool = False
+    replayed_at: datetime | None = None
+    """When the last transaction that a standby has replayed was committed, by the primary's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Pure: ``decide_status`` makes a document out of a ``View``; the command line dra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
@@ -89,6 +90,8 @@ class MemberStatus:
     timeline: int | None
     lag_bytes: int | None
     reason: str
+    replayed_at: datetime | None = None
+    """When the last transaction that it replayed was committed; of no meaning where nothing is lacking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,7 @@ def _member(
         timeline=report.timeline if report else None,
         lag_bytes=lag_bytes,
         reason=answer.reason,
+        replayed_at=report.replayed_at if report else None,
     )
 
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ def test_a_primary_says_who_confirms_its_writes() -> None:
 def test_a_standby_says_so() -> None:
     report = parse_member("west-db-1", case("patroni-west-db-1.json"))
     assert (report.primary, report.timeline, report.location_bytes) == (False, None, 56047096)
+    assert report.replayed_at == datetime(2026, 11, 21, 19, 10, 46, 788579, UTC)
+    own = case("patroni-west-db-1.json") | {"xlog": {"replayed_timestamp": None}}
+    assert parse_member("west-db-1", own).replayed_at is None
 
 
 @pytest.mark.parametrize("own", [None, [], {}, {"role": "master"}])
