@@ -14,6 +14,7 @@ from dcctl.cli.replication_pause import pause, pause_document, resume
 from dcctl.cli.replication_plan import apply, plan
 from dcctl.cli.replication_setup import check, import_, init, keep, remove, report, settings
 from dcctl.cli.replication_stage import Stage, container_option, enter_stage, prefix_option, zookeeper_option
+from dcctl.cli.replication_token import follow_with_tokens, verify_with_tokens
 from dcctl.cli.replication_view import (
     draw_shared,
     draw_status,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dcctl.adapters.replication_base import SqliteBase
     from dcctl.engines.replication_containers import Carried
     from dcctl.errors import Unreachable
+    from dcctl.ports import Pauses
 
 deletes_option = click.option(
     "--max-deletes", type=click.IntRange(min=0), metavar="N", help="Carry up to N deletes in this pass."
@@ -220,7 +222,20 @@ def follow(
                 err.print(f"waiting: {result}")
 
     if stage.settings.tokens:
-        _follow_with_tokens(stage, every_s=every_s, seen=seen, shared=shared, hot=hot)
+        if shared or hot:
+            raise UsageError(
+                "follow with tokens", saw="--shared and --hot need the container_sync middleware"
+            )
+        with (
+            pauses_everywhere(stage.configuration, hosts, wait=False)
+            if joined
+            else nullcontext() as everywhere
+        ):
+            pauses: list[Pauses] = [
+                pauses_here(stage.configuration),
+                *([everywhere] if everywhere is not None else []),
+            ]
+            follow_with_tokens(stage, every_s=every_s, seen=seen, pauses=pauses)
         return
     with (
         worker_base(stage.configuration, stage.settings) if shared else stage.base() as base,
@@ -255,7 +270,7 @@ def verify(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 
     stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
     if stage.settings.tokens:
-        _verify_with_tokens(session, stage, prefix, level)
+        verify_with_tokens(session, stage, prefix, level)
         return
     verdicts = compare(stage.stores(), stage.containers, stage.options(prefix=prefix), level=level)
     emit(
@@ -312,56 +327,6 @@ def status(session: Session, *, shared: bool, hosts: str | None) -> None:
         "not_promised": weaker,
     }
     emit(session, document, lambda out: draw_status(out, document))
-
-
-def _follow_with_tokens(
-    stage: Stage, *, every_s: float, seen: "Callable[[Any], None]", shared: bool, hot: tuple[str, ...]
-) -> None:
-    from dcctl.engines.replication_follow import follow_with_tokens
-    from dcctl.wiring.replication import pauses_here, token_stores
-
-    if shared or hot:
-        raise UsageError("follow with tokens", saw="--shared and --hot need the container_sync middleware")
-    with stage.base() as base:
-        follow_with_tokens(
-            token_stores(stage.settings, WallClock()),
-            base,
-            stage.containers,
-            stage.options(),
-            every_s=every_s,
-            seen=seen,
-            pauses=[pauses_here(stage.configuration)],
-        )
-
-
-def _verify_with_tokens(session: Session, stage: Stage, prefix: str, level: str) -> None:
-    """By the bytes' hashes in both listings: times differ always."""
-    from dcctl.engines.replication_token import compare_with_tokens
-    from dcctl.wiring.replication import token_stores
-
-    if level != "listing":
-        raise UsageError("verify with tokens", saw=f"--level {level} needs the container_sync middleware")
-    stores = token_stores(stage.settings, WallClock())
-    found = compare_with_tokens(stores, stage.containers, stage.options(prefix=prefix))
-    document = {
-        "containers": [
-            {"container": name, "same": not names, "differences": names} for name, names in found.items()
-        ]
-    }
-
-    def draw(out: "Console") -> None:
-        for name, names in found.items():
-            out.print(f"{name}: {len(names)} differences")
-            for each, saw in names.items():
-                out.print(f"  {each}: {saw}")
-
-    emit(session, document, draw)
-    if any(found.values()):
-        raise DriftFound(
-            "find both sides the same",
-            saw=f"{sum(map(len, found.values()))} differences",
-            next_command="dcctl replication once",
-        )
 
 
 def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None":
