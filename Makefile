@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-unit simulate check bench bench-prompt bench-replication torture-replication \
+.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-unit simulate check bench bench-prompt bench-failover bench-replication torture-replication \
 	docs wheel lock clean
 
 help: ## list these commands
@@ -73,6 +73,9 @@ bench: bench-prompt bench-replication ## every measurement beside its peers, for
 
 bench-prompt: setup ## how long `dcctl --help` and `dcctl status` take, with the lab up
 	DCCTL_ENVIRONMENT=inventories/lab $(BIN)/python bench/prompt.py
+
+bench-failover: setup ## how long writes stand still, ours beside Patroni alone; with the lab up and automation automatic
+	$(BIN)/python bench/failover.py
 
 bench-replication: setup ## replication beside rclone, container-sync and the swift command
 	$(BIN)/python bench/replication.py
