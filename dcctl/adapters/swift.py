@@ -74,23 +74,21 @@ class _Clock:
     def __init__(self, local: Callable[[], float]) -> None:
         self._local = local
         self._behind: deque[tuple[float, float]] = deque()
+        self._date: tuple[str, float] = ("", 0.0)
 
     def saw(self, date: str | None) -> None:
         if date is None:
             return
         local = self._local()
-        ahead_s = (
-            email.utils.mktime_tz(email.utils.parsedate_tz(date) or (1970, 1, 1, 0, 0, 0, 0, 1, 0, 0)) - local
-        )
+        if date != self._date[0]:  # as many answers in a second as there are, one to read
+            parts = email.utils.parsedate_tz(date) or (1970, 1, 1, 0, 0, 0, 0, 1, 0, 0)
+            self._date = (date, email.utils.mktime_tz(parts))
+        ahead_s = self._date[1] - local
         while self._behind and self._behind[-1][1] <= ahead_s:
             self._behind.pop()
         self._behind.append((local, ahead_s))
         while self._behind[0][0] < local - CLOCK_MEMORY_S and len(self._behind) > 1:
             self._behind.popleft()
-
-    @property
-    def ahead_s(self) -> float | None:
-        return self._behind[0][1] if self._behind else None
 
     def now(self) -> Stamp:
         return Stamp(round((self._local() + self._behind[0][1]) * TICKS_PER_S)) if self._behind else Stamp(0)

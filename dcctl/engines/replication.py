@@ -269,7 +269,9 @@ class _Walk:
         return self.tally
 
     async def _lists_nothing(self, side: Side) -> bool:
-        """An empty page may be of one range only."""
+        """Whether an empty first page stands for all of the listing: it may be of one range only."""
+        if self._pages.asked(self._after).upto == self._upto:
+            return True
         return await self._page(side, Asked(self._after, self._upto, 1)) == b"[]"
 
     def _waits_for_a_person(self) -> bool:
