@@ -96,7 +96,7 @@ def arrange(session: Session, configuration: "Configuration", stage: "Stage | No
     with (
         Interruption() as held,
         wiring.journal(configuration, what="switchover", clock=clock) as journal,
-        stage.acting(journal, words) as means,
+        stage.acting(journal, f"before a drill: {words}") as means,
         Progress(f"before the drill: {words} ({'; '.join(misplaced)})") as progress,
     ):
         assert means.journal is not None  # noqa: S101  # what acting gave it

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 
 from dcctl.domain.plan import Moved
-from dcctl.domain.step import Work
+from dcctl.domain.step import Wait, Work
+from dcctl.domain.traffic import Rotation
 from dcctl.engines.admission import admit
 from dcctl.engines.failover import failover
-from dcctl.engines.situation import Means
+from dcctl.engines.situation import LOOK_EVERY_S, Means
+from dcctl.errors import Unreachable
 
 EVIDENCE_LIMIT_S = 90.0
 """For enough vantages to see that a site is lost."""
@@ -26,4 +28,13 @@ class Operator:
 
     def admit(self, site: str) -> Work[None]:
         """Put ``site`` back into rotation as soon as it has caught up; one that is in it is done."""
-        yield from admit(site, replace(self.means, patience_s=READY_LIMIT_S))
+
+        def state() -> Rotation | None:
+            try:
+                return next(each.state for each in self.means.states.observe_sites() if each.site == site)
+            except Unreachable:
+                return None
+
+        now = yield Wait(f"what is wanted of {site}", site, READY_LIMIT_S, LOOK_EVERY_S, state)
+        if now is not Rotation.ACTIVE:
+            yield from admit(site, replace(self.means, patience_s=READY_LIMIT_S))
