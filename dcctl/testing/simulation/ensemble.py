@@ -49,8 +49,8 @@ class Session:
 
 
 Op: TypeAlias = tuple[Any, ...]
-"""``("set", path, data, version)``, ``("create", path, data, owner)``, ``("check", path, version)`` or
-``("delete", path, version)``."""
+"""``("set", path, data, version)``, ``("create", path, data, ephemeral, makepath)``,
+``("check", path, version)`` or ``("delete", path, version)``."""
 
 
 class Ensemble:
@@ -198,6 +198,9 @@ class Ensemble:
         kind, path = op[0], op[1]
         node = self.tree.get(path)
         if kind == "create":
+            folder = path.rpartition("/")[0]
+            if not op[4] and folder not in self.tree and folder not in self.children:
+                return NoNodeError()
             return NodeExistsError() if node is not None else None
         if node is None:
             return NoNodeError()
@@ -220,13 +223,14 @@ class Ensemble:
 
     def _put(self, path: str, node: Node | None) -> None:
         folder, _slash, name = path.rpartition("/")
-        names = self.children.setdefault(folder, set())
         if node is None:
             self.tree.pop(path, None)
-            names.discard(name)
-        else:
-            self.tree[path] = node
-            names.add(name)
+            self.children[folder].discard(name)
+            return
+        self.tree[path] = node
+        while name not in self.children.setdefault(folder, set()):
+            self.children[folder].add(name)
+            folder, _slash, name = folder.rpartition("/")
 
     def _told(self, path: str) -> None:
         for watcher in self.watchers:

@@ -153,7 +153,11 @@ class Patroni:
                 with contextlib.suppress(NoNodeError):
                     session.ask("delete", partial(session.client.delete_async, path), ASK_S)
             with contextlib.suppress(NodeExistsError):
-                session.ask("touch", partial(session.client.create_async, path, b"{}", ephemeral=True), ASK_S)
+                session.ask(
+                    "touch",
+                    partial(session.client.create_async, path, b"{}", ephemeral=True, makepath=True),
+                    ASK_S,
+                )
             self._dirty = True
         if self._cluster is None or self._dirty:
             self._dirty = False

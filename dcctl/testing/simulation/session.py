@@ -107,7 +107,7 @@ class SimSession:
         if asked.ops is not None and not ensemble.serves(voter):
             self._lose(tried, limit_s)  # a voter without a leader takes no writes
         if self.session.ended:
-            self._begin()
+            self.renew()
             raise Unreachable(tried, on="ZooKeeper", saw="the session has expired")
         result = asked.carry_out(ensemble, self.session.number, voter)
         if asked.ops is not None and ensemble.leader is not None and ensemble.leader.disk_s > SLOW_S:
@@ -152,13 +152,14 @@ class SimSession:
         self._voter = voter
         late, self._late = self._late, []
         if self.session.ended:
-            self._begin()
+            self.renew()
         elif self.ensemble.serves(voter):
             for ops in late:
                 self.ensemble.commit(self.session.number, ops)
         self.ensemble.listen(self.session)
 
-    def _begin(self) -> None:
+    def renew(self) -> None:
+        """The client heard that its session has expired, and has another."""
         self.session = self.ensemble.new_session(self.session_s, self._is_heard)
         self.ensemble.listen(self.session)
 
@@ -204,16 +205,15 @@ class Client:
         def look(tree: dict[str, Node]) -> Any:
             if tree is self._ensemble.tree:
                 return sorted(self._ensemble.children.get(path, ()))
-            names = (each[len(path) + 1 :] for each in tree if each.startswith(f"{path}/"))
-            return sorted(name for name in names if "/" not in name)
+            below = (each[len(path) + 1 :] for each in tree if each.startswith(f"{path}/"))
+            return sorted({each.partition("/")[0] for each in below})
 
         return Asked(look=look)
 
     def create_async(
         self, path: str, value: Any = b"", *, ephemeral: bool = False, makepath: bool = False
     ) -> Asked:
-        del makepath  # folders need no nodes of their own here
-        return Asked(ops=[("create", path, value, ephemeral)], single=True)
+        return Asked(ops=[("create", path, value, ephemeral, makepath)], single=True)
 
     def set_async(self, path: str, value: Any, version: int = ANY) -> Asked:
         return Asked(ops=[("set", path, value, version)], single=True)
@@ -232,7 +232,7 @@ class Transaction:
         self.ops: list[Op] = []
 
     def create(self, path: str, value: Any = b"", *, ephemeral: bool = False) -> None:
-        self.ops.append(("create", path, value, ephemeral))
+        self.ops.append(("create", path, value, ephemeral, False))
 
     def set_data(self, path: str, value: Any, version: int = ANY) -> None:
         self.ops.append(("set", path, value, version))

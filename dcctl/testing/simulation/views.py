@@ -197,7 +197,9 @@ class SimVantages:
             try:
                 if answer is None:
                     session.ask(
-                        "publish", lambda: client.create_async(path, observation, ephemeral=True), ASK_S
+                        "publish",
+                        lambda: client.create_async(path, observation, ephemeral=True, makepath=True),
+                        ASK_S,
                     )
                     return
                 if answer[1].ephemeralOwner == session.number:

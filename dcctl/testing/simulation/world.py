@@ -123,9 +123,9 @@ class World:
             self.patroni[each.name] = Patroni(each, self.ensemble, network, times, self.patroni)
         first = self.patroni[primary.name].session.session.number
         commit = self.ensemble.commit
-        commit(first, [("create", f"{KEYS}/leader", primary.name.encode(), True)])
-        commit(first, [("create", f"{KEYS}/config", b'{"synchronous_mode":true}', False)])
-        commit(first, [("create", f"{KEYS}/sync", b"{}", False)])
+        commit(first, [("create", f"{KEYS}/leader", primary.name.encode(), True, True)])
+        commit(first, [("create", f"{KEYS}/config", b'{"synchronous_mode":true}', False, False)])
+        commit(first, [("create", f"{KEYS}/sync", b"{}", False, False)])
         commit(first, [("set", f"{KEYS}/sync", sync_note(primary.name, standby.name), 0)])
         self.switch = SimSwitch(self.patroni, network)
 
