@@ -80,7 +80,8 @@ class Ours:
             passes = found.get("containers") or []
             if any(one["kinds"].get("undecided") for one in passes):
                 self._decide(person)
-            rest = bool(passes) and not any(one["kinds"] or one["resumed"] for one in passes)
+            # what has expired is listed until the cluster's own expirer comes by
+            rest = bool(passes) and not any(set(one["kinds"]) - {"gone"} or one["resumed"] for one in passes)
             quiet = quiet + 1 if rest else 0
         if quiet < 2:
             print(f"did not come to rest: {found}", file=sys.stderr)
