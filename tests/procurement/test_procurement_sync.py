@@ -27,6 +27,8 @@ from dcctl.testing.swift_pair import PASSWORD, REALM, REALM_KEY, SYNC_KEY, USER,
 
 pytestmark = pytest.mark.swift
 _numbers = itertools.count(1)
+LIMIT_S = 60.0
+"""A busy machine is no peer that is away: one whose proxy is dead refuses at once."""
 
 
 class Sites:
@@ -47,8 +49,11 @@ class Sites:
             SwiftSettings(one.name, one.auth_url, USER, PASSWORD, self.container, "key", one.url, sync=sync)
             for one in self.pair.clusters
         )
-        async with SwiftStorage(east) as home, SwiftStorage(west) as peer:
-            made = SyncStorage(home, peer, **more)
+        async with (
+            SwiftStorage(east, silence_limit_s=LIMIT_S) as home,
+            SwiftStorage(west, silence_limit_s=LIMIT_S) as peer,
+        ):
+            made = SyncStorage(home, peer, peer_limit_s=LIMIT_S, **more)
             await made.ensure()
             yield made
 
