@@ -62,7 +62,16 @@ def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], Renderable
 
     began = time.monotonic()
     system = wiring.system(configuration, limit_s=PART_LIMIT_S, fault=find_fault(configuration))
-    view = observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S))
+    asked: dict[str, Callable[[], Any]] = {
+        "view": lambda: observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S)),
+        "automation": lambda: automation(configuration),
+    }
+    answers: dict[str, Any] = at_once(asked)
+    view, told = answers["view"], answers["automation"]
+    if isinstance(view, DcctlError):
+        raise view
+    if isinstance(told, DcctlError):
+        told = f"not known: {told.saw or told.sentence()}"
     decided = decide_status(configuration.environment, system.hosts, view)
     now = datetime.now(UTC)
     last = last_run(configuration)
@@ -70,9 +79,17 @@ def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], Renderable
         "at": now,
         "took_s": round(time.monotonic() - began, 3),
         **asdict(decided),
+        "automation": told,
         "last_run": last,
     }
-    return document, draw(decided, now, last)
+    return document, draw(decided, now, last, told)
+
+
+def automation(configuration: "Configuration") -> str:
+    """Who may start a failover now, in a line."""
+    from dcctl.wiring.automation import configured_mode, said
+
+    return said(configuration, limit_s=PART_LIMIT_S).sentence(configured_mode(configuration))
 
 
 def last_run(configuration: "Configuration") -> dict[str, Any] | None:
@@ -122,7 +139,9 @@ def watch_again(
             time.sleep(every_s)
 
 
-def draw(status: "Status", now: datetime, last: Mapping[str, Any] | None) -> "RenderableType":
+def draw(
+    status: "Status", now: datetime, last: Mapping[str, Any] | None, automation: str = ""
+) -> "RenderableType":
     """The screen."""
     from rich.console import Group
     from rich.table import Table
@@ -136,6 +155,8 @@ def draw(status: "Status", now: datetime, last: Mapping[str, Any] | None) -> "Re
     parts.add_row("sites", _lines(_site(site) for site in status.sites))
     if status.documents is not None:
         parts.add_row("documents", _documents(status.documents))
+    if automation:
+        parts.add_row("automation", Text(automation, style=DOUBT if "paused" in automation else ""))
     parts.add_row("last run", _last_run(last, now))
     return Group(_headline(status, now), Text(), parts, Text(), _machines(status))
 

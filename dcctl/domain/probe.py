@@ -248,13 +248,6 @@ def decide_health(
     return health
 
 
-def decide_believed(result: ProbeResult, now: datetime, *, fresh_for: timedelta) -> Health:
-    """What another's conclusion is still worth ``now``: a stale one, or one from the future, is UNKNOWN."""
-    if result.ok is None or not _follows(result.at, now, fresh_for):
-        return Health.UNKNOWN
-    return result.health
-
-
 def _first(result: ProbeResult) -> int:
     return 1 if result.ok else -1
 

@@ -14,7 +14,7 @@ from dcctl.errors import Unreachable
 if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperAutomation, ZooKeeperSession
     from dcctl.config.schema import Configuration
-    from dcctl.domain.automation import Mode
+    from dcctl.domain.automation import Automation, Mode
     from dcctl.domain.capacity import Capacity
     from dcctl.domain.leadership import Term
     from dcctl.domain.situation import Documents
@@ -43,6 +43,15 @@ def automations(configuration: "Configuration") -> "Iterator[ZooKeeperAutomation
 
     with traffic.session(configuration) as begun:
         yield automations_of(configuration, begun)
+
+
+def said(configuration: "Configuration", *, limit_s: float) -> "Automation":
+    """What people said of automatic action, without a session. Raises Unreachable when no quorum answers."""
+    from dcctl.adapters.zookeeper import ZooKeeperVoters, read_automation
+    from dcctl.config import expand
+
+    voters = {each.name: each.address for each in expand.with_role(configuration, "zookeeper")}
+    return read_automation(ZooKeeperVoters(voters, limit_s=limit_s).read, configuration.environment)
 
 
 def configured_mode(configuration: "Configuration") -> "Mode":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcctl.domain.probe import Health, ProbeResult, decide_believed, decide_health
+from dcctl.domain.probe import Health, ProbeResult, decide_health
 
 START = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -87,11 +87,3 @@ def test_the_invariants_hold_for_any_history(
         assert [each.ok for each in found].count(True) >= rise
     if health is DOWN:
         assert [each.ok for each in found].count(False) >= fall
-
-
-@pytest.mark.parametrize("health", list(Health))
-@pytest.mark.parametrize("ok", [True, False, None])
-@pytest.mark.parametrize("age", [-31, -30, 0, 30, 31])
-def test_another_vantage_is_believed_while_fresh(health: Health, ok: bool | None, age: int) -> None:
-    believed = decide_believed(result(ok, health=health), START + age * SECOND, fresh_for=FRESH)
-    assert believed is (health if abs(age) <= 30 and ok is not None else UNKNOWN)
