@@ -34,7 +34,7 @@ class Keystone:
 
 
 class SwiftAdministrator:
-    """One cluster's account, with the rights of its owner."""
+    """``ports.Account``: one cluster's account, with the rights of its owner."""
 
     def __init__(
         self,
@@ -46,14 +46,29 @@ class SwiftAdministrator:
         *,
         ca_file: str | None = None,
         keystone: Keystone | None = None,
+        storage_url: str | None = None,
     ) -> None:
-        """``keystone``: ``auth_url`` is Keystone's (v3); else it is Swift's own (v1)."""
+        """``keystone``: ``auth_url`` is Keystone's (v3); else it is Swift's own (v1).
+
+        ``storage_url``: the account's, and not the one that the login tells. A user of another account is
+        then refused; else it would set up its own.
+        """
         self.site = site
         self._clock = clock
         if keystone is not None:
-            session = _keystone_session(auth_url, user, password, keystone, ca_file)
+            login = _Login(
+                storage_url,
+                auth_url,
+                username=user,
+                password=password,
+                project_name=keystone.project,
+                user_domain_name=keystone.user_domain,
+                project_domain_name=keystone.project_domain,
+            )
             self._connection = swiftclient.Connection(
-                session=session,
+                session=keystoneauth1.session.Session(
+                    auth=login, verify=ca_file or True, timeout=CALL_LIMIT_S
+                ),
                 os_options={"region_name": keystone.region} if keystone.region else {},
                 retries=1,
                 timeout=CALL_LIMIT_S,
@@ -65,6 +80,7 @@ class SwiftAdministrator:
             user=user,
             key=password,
             auth_version="1",
+            os_options={"object_storage_url": storage_url} if storage_url else {},
             retries=1,
             timeout=CALL_LIMIT_S,
             cacert=ca_file,
@@ -187,18 +203,15 @@ class SwiftAdministrator:
             raise Unreachable(tried, on=on, saw=str(error)) from error
 
 
-def _keystone_session(
-    auth_url: str, user: str, password: str, keystone: Keystone, ca_file: str | None
-) -> keystoneauth1.session.Session:
-    login = keystoneauth1.identity.v3.Password(
-        auth_url,
-        username=user,
-        password=password,
-        project_name=keystone.project,
-        user_domain_name=keystone.user_domain,
-        project_domain_name=keystone.project_domain,
-    )
-    return keystoneauth1.session.Session(auth=login, verify=ca_file or True, timeout=CALL_LIMIT_S)
+class _Login(keystoneauth1.identity.v3.Password):
+    """To an account whose address a catalogue need not tell: swiftclient asks for it in any case."""
+
+    def __init__(self, storage_url: str | None, auth_url: str, **who: Any) -> None:
+        super().__init__(auth_url, **who)
+        self._storage_url = storage_url
+
+    def get_endpoint(self, session: keystoneauth1.session.Session, *of: Any, **which: Any) -> str | None:
+        return self._storage_url or super().get_endpoint(session, *of, **which)
 
 
 def _settings(headers: Mapping[str, Any]) -> dict[str, str]:

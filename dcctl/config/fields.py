@@ -97,6 +97,11 @@ def _endpoint(value: str) -> str:
     return value
 
 
+def _unversioned(value: str) -> str:
+    """An identity service's address without the API's version, with which operators know it as often."""
+    return value.rstrip("/").removesuffix("/v3").rstrip("/")
+
+
 def without_repeats(value: tuple[str, ...]) -> tuple[str, ...]:
     for item in value:
         if value.count(item) > 1:
@@ -204,6 +209,7 @@ PublicFile: TypeAlias = Annotated[
     text_schema("^file:.+", "file:witness-host-key.pub"),
 ]
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
+IdentityEndpoint: TypeAlias = Annotated[Endpoint, AfterValidator(_unversioned)]
 SiteNames: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(without_repeats)]
 
 

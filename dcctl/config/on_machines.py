@@ -43,6 +43,8 @@ def machines_configuration(configuration: Configuration) -> dict[str, Any]:
     for name, addresses in _addresses(configuration).items():
         document["machines"][name]["addresses"] |= addresses
     document["secrets"] = {name: f"file:{secret_file(name)}" for name in configuration.secrets}
+    for keystone in document["swift"]["keystone"].values():
+        keystone.pop("ca_file", None)
     if configuration.replication is not None:
         document["replication"] = _replication(document["replication"], by_reference)
     return document

@@ -23,6 +23,7 @@ from dcctl.config.fields import (
     Endpoint,
     File,
     Flag,
+    IdentityEndpoint,
     Name,
     NamespaceName,
     PrivateKeyFile,
@@ -201,13 +202,14 @@ class Objectives(Section):
 class Keystone(Section):
     """The identity service that Swift asks about tokens; its service password is ``swift_admin``."""
 
-    auth_url: Endpoint
-    """As its clients call it, such as https://keystone.example.org:5000."""
+    auth_url: IdentityEndpoint
+    """As its clients call it, such as https://keystone.example.org:5000, with or without /v3."""
     ca_file: File | None = None
     user: Text = "swift"
     """Swift's own account there, in the service project; it may validate tokens."""
     project: Text = "service"
     domain: Text = "Default"
+    """Of that user and project, and of the documents'."""
     operator_roles: tuple[Text, ...] = ("admin", "member")
     """Who holds one of these in a project owns the project's account."""
 

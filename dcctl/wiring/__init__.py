@@ -448,6 +448,7 @@ def replication_administrator(
         resolve(store.administrator.password),
         clock,
         ca_file=str(store.ca_file) if store.ca_file else None,
+        storage_url=store.url.rstrip("/"),
         keystone=Keystone(
             store.administrator.project,
             store.administrator.user_domain,

@@ -9,6 +9,7 @@ from dcctl import resources
 from dcctl.config.on_machines import machines_configuration
 from dcctl.config.schema import Configuration
 from dcctl.domain.artifact import Platform, Recipe, Source
+from dcctl.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from dcctl.adapters.artifact import PipArtifacts
@@ -39,10 +40,24 @@ def variables(configuration: Configuration) -> dict[str, Any]:
             name: {"digest": each.digest, "file": each.file}
             for name, each in artifacts(configuration).describe().items()
         },
-        "dcctl_swift": configuration.swift.model_dump(mode="json")
-        | {"reclaim_age_s": int(configuration.swift.reclaim_age.total_seconds())},
+        "dcctl_swift": _swift(configuration),
         "dcctl_on_machines": machines_configuration(configuration),
     }
+
+
+def _swift(configuration: Configuration) -> dict[str, Any]:
+    """The section, with authorities' certificates themselves: a machine has none of the operator's files.
+
+    Raises ConfigurationError for one that cannot be read.
+    """
+    swift = configuration.swift
+    found = swift.model_dump(mode="json") | {"reclaim_age_s": int(swift.reclaim_age.total_seconds())}
+    for site, keystone in swift.keystone.items():
+        try:
+            found["keystone"][site]["ca"] = keystone.ca_file.read_text("utf-8") if keystone.ca_file else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError((Problem(str(keystone.ca_file), 0, 0, str(error)),)) from error
+    return found
 
 
 def recipes() -> tuple[Recipe, ...]:

@@ -2,6 +2,7 @@
 """The documents' account: its TempURL key, its containers and their keys."""
 
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -24,10 +25,22 @@ options:
     description: The owner's key.
     type: str
     required: true
-  storage_url:
-    description: The account's address; only its host and port are used with Keystone.
+  domain:
+    description: The name of the owner's and the project's domain, with Keystone.
+    type: str
+    default: ""
+  ca_file:
+    description: The authority that signed Keystone's certificate; empty for the system's.
+    type: str
+    default: ""
+  proxy:
+    description: A proxy's address, without a path.
     type: str
     required: true
+  account:
+    description: The account, such as C(AUTH_documents); empty for the project's, with Keystone.
+    type: str
+    default: ""
   temp_url_key:
     description: What signs TempURLs.
     type: str
@@ -58,30 +71,36 @@ done:
 
 
 class Answer:
-    """Status and headers of an answer."""
+    """Status, headers and body of an answer."""
 
-    def __init__(self, status, headers):
+    def __init__(self, status, headers, body):
         self.status = status
         self.headers = headers
+        self.body = body
 
 
-def ask(method, url, headers=None, body=None):
+class WrongAccountError(Exception):
+    """The owner owns another account than the one that is configured."""
+
+
+def ask(method, url, headers=None, body=None, ca_file=None):
     """One request; only a server that does not answer is an error."""
+    trust = ssl.create_default_context(cafile=ca_file) if ca_file else None
     request = urllib.request.Request(  # noqa: S310
         url, method=method, headers=headers or {}, data=json.dumps(body).encode() if body else None
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            return Answer(answer.status, answer.headers)
+        with urllib.request.urlopen(request, timeout=10, context=trust) as answer:  # noqa: S310
+            return Answer(answer.status, answer.headers, answer.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.headers)
+            return Answer(error.code, error.headers, error.read())
 
 
-def keystone_scope(user, key):
+def keystone_scope(params):
     """The body that asks Keystone for a token of C(project:user)."""
-    project, _colon, name = user.partition(":")
-    domain = {"id": "default"}
+    project, _colon, name = params["user"].partition(":")
+    domain, key = {"name": params["domain"]}, params["key"]
     return {
         "auth": {
             "identity": {
@@ -93,19 +112,25 @@ def keystone_scope(user, key):
     }
 
 
-def token(params):
-    """A token of the account's owner. Raises OSError."""
-    if params["auth_url"].rstrip("/").endswith("/v3"):
-        url = params["auth_url"].rstrip("/") + "/auth/tokens"
-        body = keystone_scope(params["user"], params["key"])
-        answer = ask("POST", url, {"Content-Type": "application/json"}, body)
+def authorize(params):
+    """A token of the account's owner, and the account. Raises OSError, WrongAccountError."""
+    account = params["account"]
+    if params["auth_url"].endswith("/v3"):
+        url = params["auth_url"] + "/auth/tokens"
+        headers = {"Content-Type": "application/json"}
+        answer = ask("POST", url, headers, keystone_scope(params), params["ca_file"])
         found = answer.headers.get("X-Subject-Token")
+        if found:
+            owned = "AUTH_" + json.loads(answer.body)["token"]["project"]["id"]
+            account = account or owned
+            if account != owned:
+                raise WrongAccountError(f"{params['user']} owns {owned}; configured is {account}")
     else:
         answer = ask("GET", params["auth_url"], {"X-Auth-User": params["user"], "X-Auth-Key": params["key"]})
         found = answer.headers.get("X-Auth-Token")
     if not found:
         raise OSError(f"no token for {params['user']}: status {answer.status}")
-    return found
+    return found, account
 
 
 def expect(answer, what):
@@ -117,8 +142,9 @@ def expect(answer, what):
 def ensure(params, changes):
     """What was, or would be, changed. Raises OSError."""
     done = []
-    headers = {"X-Auth-Token": token(params)}
-    url = params["storage_url"]
+    token, owned = authorize(params)
+    headers = {"X-Auth-Token": token}
+    url = f"{params['proxy']}/v1/{owned}"
     account = ask("HEAD", url, headers)
     expect(account, "look at the account")
     if account.headers.get("X-Account-Meta-Temp-Url-Key") != params["temp_url_key"]:
@@ -145,7 +171,10 @@ def main():
             "auth_url": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "key": {"type": "str", "required": True, "no_log": True},
-            "storage_url": {"type": "str", "required": True},
+            "domain": {"type": "str", "default": ""},
+            "ca_file": {"type": "str", "default": ""},
+            "proxy": {"type": "str", "required": True},
+            "account": {"type": "str", "default": ""},
             "temp_url_key": {"type": "str", "required": True, "no_log": True},
             "containers": {"type": "list", "elements": "str", "default": []},
             "container_key": {"type": "str", "default": "", "no_log": True},
@@ -163,12 +192,14 @@ def main():
             if module.check_mode or not found:
                 break
             saw = f"{', '.join(found)} is not so yet"
+        except WrongAccountError as error:
+            module.fail_json(msg=str(error))
         except OSError as error:
             saw = str(error)
         if time.monotonic() >= ends:
             if module.check_mode:
                 break
-            module.fail_json(msg=f"{module.params['storage_url']}: {saw}")
+            module.fail_json(msg=f"{module.params['proxy']}: {saw}")
         time.sleep(0.3)
     module.exit_json(changed=bool(done), done=done)
 

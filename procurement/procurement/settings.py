@@ -27,7 +27,11 @@ class SyncSettings:
 
 @dataclass(frozen=True, slots=True)
 class SwiftSettings:
-    """One Swift account, reached with a password at an auth v1 or Keystone v3 address."""
+    """One Swift account, reached with a password at an auth v1 or Keystone v3 address.
+
+    ``user`` is ``account:user``, with Keystone ``project:user``, both in ``domain``. ``url`` is the account's
+    address where the one that the login tells is not the one to use.
+    """
 
     site: str
     auth_url: str
@@ -38,6 +42,8 @@ class SwiftSettings:
     public_url: str | None = None
     ca_file: str | None = None
     sync: SyncSettings | None = None
+    domain: str = "Default"
+    url: str | None = None
 
 
 class Settings:
@@ -114,6 +120,8 @@ class Settings:
             public_url=self.text(f"{prefix}_PUBLIC_URL", "").rstrip("/") or None,
             ca_file=self.text(f"{prefix}_CA_FILE", "") or None,
             sync=self._sync(),
+            domain=self.text(f"{prefix}_DOMAIN", "Default"),
+            url=self.text(f"{prefix}_URL", "").rstrip("/") or None,
         )
 
     def _sync(self) -> SyncSettings | None:

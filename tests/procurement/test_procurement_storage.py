@@ -89,7 +89,7 @@ class TestSwift(StorageContract):
 
 @asynchronous
 async def test_keystone_gives_token_and_address() -> None:
-    """Keystone's v3 answers, served by a stand-in: no Swift with a Keystone runs in these tests."""
+    """Keystone's v3 answers, with a catalogue, served by a stand-in; the real one is asked in ``vendors``."""
     heard: list[object] = []
 
     async def tokens(request: web.Request) -> web.Response:
@@ -104,10 +104,10 @@ async def test_keystone_gives_token_and_address() -> None:
     made = web.Application()
     made.add_routes([web.post("/v3/auth/tokens", tokens), web.put("/v1/AUTH_p/documents", container)])
     async with listening(made, "127.0.0.1", 0) as port:
-        settings = SwiftSettings("east", f"http://127.0.0.1:{port}/v3", "us:project", "pass", "documents")
+        settings = SwiftSettings("east", f"http://127.0.0.1:{port}/v3", "project:us", "pass", "documents")
         async with SwiftStorage(settings) as storage:
             await storage.ensure()
-    domain = {"id": "default"}
+    domain = {"name": "Default"}
     assert heard == [
         {
             "identity": {

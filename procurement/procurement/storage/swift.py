@@ -190,12 +190,13 @@ class SwiftStorage:
         headers = {"X-Auth-User": self._settings.user, "X-Auth-Key": self._settings.key}
         async with self._client().get(self._settings.auth_url, headers=headers) as answer:
             self._expect(answer, "GET", "a token", {200, 204})
-            return answer.headers["X-Storage-Url"].rstrip("/"), answer.headers["X-Auth-Token"]
+            url = self._settings.url or answer.headers["X-Storage-Url"].rstrip("/")
+            return url, answer.headers["X-Auth-Token"]
 
     async def _keystone(self) -> tuple[str, str]:
-        """``user`` is USER:PROJECT in the default domain."""
-        user, _, project = self._settings.user.partition(":")
-        domain = {"id": "default"}
+        """Storage URL, from the catalogue unless it is configured, and token."""
+        project, _, user = self._settings.user.partition(":")
+        domain = {"name": self._settings.domain}
         body: dict[str, Any] = {
             "auth": {
                 "identity": {
@@ -207,17 +208,19 @@ class SwiftStorage:
         }
         async with self._client().post(f"{self._settings.auth_url}/auth/tokens", json=body) as answer:
             self._expect(answer, "POST", "a token", {201})
-            catalogue = (await answer.json())["token"]["catalog"]
+            token = answer.headers["X-Subject-Token"]
+            if self._settings.url:
+                return self._settings.url, token
             urls = [
                 str(endpoint["url"])
-                for service in catalogue
+                for service in (await answer.json())["token"]["catalog"]
                 if service["type"] == "object-store"
                 for endpoint in service["endpoints"]
                 if endpoint["interface"] == "public"
             ]
             if not urls:
                 raise Unavailable(f"{self.site}: the catalogue of Keystone has no public object-store")
-            return urls[0].rstrip("/"), answer.headers["X-Subject-Token"]
+            return urls[0].rstrip("/"), token
 
     def _expect(self, answer: aiohttp.ClientResponse, method: str, name: str, good: set[int]) -> None:
         if answer.status not in good:
