@@ -179,7 +179,8 @@ class Cluster:
             return (
                 default + f"[pipeline:main]\npipeline = {server}-server\n"
                 f"[app:{server}-server]\nuse = egg:swift#{server}\nallow_versions = true\n"
-                "[object-updater]\nconcurrency = 1\n[object-replicator]\n[object-expirer]\n"
+                "[object-updater]\nconcurrency = 1\n[object-replicator]\n[container-updater]\n"
+                "[object-expirer]\n"
                 "dequeue_from_legacy = true\nrequest_tries = 1\n"
                 f"internal_client_conf_path = {self.folder}/conf/internal.conf\n"
             )
@@ -248,11 +249,12 @@ class Cluster:
         os.killpg(self.processes[server].pid, signal.SIGCONT)
 
     def run_daemon(self, daemon: str) -> None:
-        """One round of a daemon of the object server: ``object-updater`` delivers the container updates
-        that a container server missed, ``object-expirer`` deletes what has expired, ``object-replicator``
-        forgets tombstones older than ``reclaim_age``."""
+        """One round of a daemon: ``object-updater`` delivers the container updates that a container server
+        missed, ``container-updater`` tells accounts of containers, without which ``object-expirer`` does not
+        find what has expired, ``object-replicator`` forgets tombstones older than ``reclaim_age``."""
+        conf = self.folder / f"conf/{daemon.partition('-')[0]}.conf"
         subprocess.run(
-            [*self.daemon_argv(daemon, self.folder / "conf/object.conf"), "once"],
+            [*self.daemon_argv(daemon, conf), "once"],
             env=self.environment,
             check=True,
             capture_output=True,

@@ -24,7 +24,7 @@ from typing import Any
 import aiohttp
 from broken_replicators import BROKEN, play
 from replication_clients import CLIENT_LIMIT_S, FOR_EVER, KINDS, Client, Crowd
-from replication_faults import Faults, run_daemon
+from replication_faults import EXPIRERS, Faults, run_daemon
 from replication_oracle import COLUMNS, Score, judge, new_oracle
 from replicators import CONTAINER, REPLICATORS
 
@@ -155,7 +155,7 @@ async def _whole(  # noqa: PLR0917
 
     await asyncio.to_thread(replicator.settle, limit_s, person)
     await _until_all_expired(oracle, scenario.offset_s)
-    for daemon in ("object-updater", "object-expirer", "object-updater"):
+    for daemon in ("object-updater", *EXPIRERS, "object-updater"):
         for cluster in pair.clusters:
             await asyncio.to_thread(run_daemon, cluster, daemon)
     await asyncio.to_thread(replicator.settle, limit_s, person)

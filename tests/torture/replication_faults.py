@@ -13,6 +13,7 @@ from replicators import Links
 
 from dcctl.testing.swift_pair import Cluster, Pair
 
+EXPIRERS = ("container-updater", "object-expirer")
 CALM_S = 5
 """The end of a run, so that what is stopped goes on before it."""
 
@@ -84,7 +85,9 @@ class Faults:
     async def expire(self) -> None:
         """One site's expirer comes by, the other's does not."""
         self.expired = True
-        await asyncio.to_thread(run_daemon, self._cluster(), "object-expirer")
+        cluster = self._cluster()
+        for daemon in EXPIRERS:
+            await asyncio.to_thread(run_daemon, cluster, daemon)
         self.seen["expirers"] += 1
 
     async def long_partition(self, seconds: float) -> None:
