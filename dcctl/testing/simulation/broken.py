@@ -223,12 +223,14 @@ CATALOGUE = (
         "a singleton's transaction commits whatever epoch is in force",
         _freezes,
         Variant(store_accepts=lambda _database, _role, _epoch: True),
+        shown_by=2,
     ),
     Broken(
         "epoch checked without a row lock",
         "a plain SELECT before the work: a bump commits in between",
         _freezes,
         Variant(row_lock=_no_lock),
+        shown_by=2,
     ),
     Broken(
         "a warning counted as acknowledged",
@@ -248,7 +250,7 @@ CATALOGUE = (
         ),
         Variant(leader_key=BareKey),
         ((failover_engine, "observe_release", _release_whatever),),
-        shown_by=44,
+        shown_by=28,
     ),
     Broken(
         "small lag taken for a second copy",

@@ -57,14 +57,16 @@ def _why_behind(world: "World", site: str) -> str:
     return f"{own.name} does not follow {primary.name}"
 
 
-def event(world: "World", command: "Command", seen: Event) -> None:
+def event(world: "World", seen: Event) -> None:
     """Promise 3: what a run tells of a fence is so."""
     now_s = world.scheduler.now_s
+    if seen.type == "failover.decided":
+        world.failovers.add(seen.run)
     if seen.type == "failover.fenced":
         leader = world.ensemble.tree.get(f"{KEYS}/leader")
         name = leader.data.decode() if leader is not None else ""
-        if DATABASES.get(name) == command.site:
-            world.history.breach(now_s, f"{command.site} is called fenced, and {name} has the leader key")
+        if DATABASES.get(name) == seen.fields["site"]:
+            world.history.breach(now_s, f"{DATABASES[name]} is called fenced, and {name} has the leader key")
     if seen.type == "failover.power":
         off = str(seen.fields["saw"]).partition("read back: ")[2].partition(";")[0]
         on = [name for name in MACHINES if name in off.split(", ") and world.network.machines[name].up]
@@ -86,8 +88,11 @@ def copies(world: "World", path: str) -> None:
             world.copied_s[site] = now_s
 
 
-def done(world: "World", command: "Command", began_s: float) -> None:
-    """Promise 4: a switchover ends only when a second copy was named beside the new primary."""
+def done(world: "World", command: "Command", run: str, began_s: float) -> None:
+    """Promise 4: a switchover ends only when a second copy was named beside the new primary, unless its
+    source was lost and it became a failover."""
+    if run in world.failovers:
+        return
     if command.what == "switchover" and world.copied_s[command.site] < began_s:
         told = f"the switchover to {command.site} ends with a single copy"
         world.history.breach(world.scheduler.now_s, told)

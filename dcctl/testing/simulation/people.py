@@ -87,7 +87,7 @@ def act(world: "World", who: str, command: Command, runs: Any, means: Means, *, 
             dies_at=command.dies_at,
             die=partial(_die, world, record),
             events=kept,
-            told=partial(judge.event, world, command),
+            told=partial(judge.event, world),
             now=clock.now,
         )
         shared = SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
@@ -105,7 +105,7 @@ def act(world: "World", who: str, command: Command, runs: Any, means: Means, *, 
             resumed=bool(resumes),
         )
         record.ended = "done"
-        judge.done(world, command, record.began_s)
+        judge.done(world, command, run, record.began_s)
     except DcctlError as error:
         record.ended, record.saw = type(error).__name__, str(error)
         raise

@@ -76,6 +76,8 @@ class World:
         self._owned = False
         self.healed = False
         self.too_small: set[str] = set()
+        self.failovers: set[str] = set()
+        """Runs that gave up a site; a switchover may have become one."""
         self.dies_at: dict[str, int] = {}
         self.mode = scheduler.random.choice((Mode.AUTOMATIC, Mode.AUTOMATIC, Mode.MANUAL))
         self._runs = 0
