@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from dcctl.domain.agent import AgentReport
 from dcctl.domain.probe import Health
 from dcctl.domain.traffic import Rotation
+from dcctl.domain.verdict import Verdict
 from dcctl.errors import Unreachable
 
 Family = GaugeMetricFamily | CounterMetricFamily
@@ -75,6 +76,7 @@ def _health(report: AgentReport) -> tuple[HTTPStatus, bytes]:
         "session_s": report.view.session_s,
         "sites": {state.site: state.state for state in report.states},
         "rotation": report.applied.rotation if report.applied else None,
+        "verdicts": {each.site: each.sentence() for each in report.verdicts},
     }
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
     return status, json.dumps(document).encode() + b"\n"
@@ -91,6 +93,7 @@ class _Metrics(Collector):
         yield from _lease(report)
         yield from _loops(report)
         yield from _sites(report)
+        yield from _verdicts(report)
         yield from _probes(report)
 
 
@@ -118,6 +121,16 @@ def _sites(report: AgentReport) -> Iterator[Family]:
     rotation = report.applied.rotation if report.applied else {}
     applied = {(site,): float(said) for site, said in rotation.items() if said is not None}
     yield _gauge("dcctl_site_in_rotation", "1 where this edge has a site in rotation", applied, "site")
+
+
+def _verdicts(report: AgentReport) -> Iterator[Family]:
+    verdicts = GaugeMetricFamily(
+        "dcctl_site_verdict", "1 for what the site is, as seen from here", labels=["site", "verdict"]
+    )
+    for each in report.verdicts:
+        for verdict in Verdict:
+            verdicts.add_metric([each.site, str(verdict)], float(each.verdict is verdict))
+    yield verdicts
 
 
 def _probes(report: AgentReport) -> Iterator[Family]:

@@ -54,7 +54,10 @@ def pause(session: Session, *, reason: str) -> None:
 @click.option("--reason", default="", metavar="TEXT", help="Why; shown to everybody.")
 @command_options
 def resume(session: Session, *, reason: str) -> None:
-    """Let automatic actions go on, as far as the mode says."""
+    """Let automatic actions go on, as far as the mode says.
+
+    In automatic mode it is found out anew whether each site could carry everything alone.
+    """
     _change(session, reason=reason, paused=False)
 
 
@@ -90,8 +93,9 @@ def _change(
 
     configuration = session.configuration()
     with _said(configuration) as said:
-        wanted = configured_mode(configuration) if as_configured else mode
-        if wanted is Mode.AUTOMATIC:
+        configured = configured_mode(configuration)
+        wanted = configured if as_configured else mode or said.observe().mode_in_force(configured)
+        if wanted is Mode.AUTOMATIC and paused is not True:
             _may_be_automatic(configuration)
             _certify(configuration, said)
         change_automation(
@@ -200,7 +204,7 @@ def _draw(console: "Console", document: Mapping[str, Any]) -> None:
 
 def _carries(certificate: Mapping[str, Any] | None) -> str:
     if certificate is None:
-        return "nobody has found out yet whether the other site carries everything: dcctl capacity --lose"
+        return "nobody has found out yet whether the other site carries everything: dcctl automation resume"
     told = "the other site carries everything" if certificate["fits"] else "; ".join(certificate["reasons"])
     return f"{told} (found out at {certificate['at']:%Y-%m-%d %H:%M} UTC)"
 

@@ -37,7 +37,7 @@ TIMEOUTS_S: Mapping[type[Check], float] = {
 VENDORS = (CloudCheck, DiskCheck, CommandCheck)
 """What needs a vendor's library or SSH, which an agent has not."""
 SECRETS = (PostgresqlCheck, SwiftCheck)
-"""What needs a secret, which an agent is not trusted with."""
+"""What needs a secret, which no agent's probe uses."""
 
 SERVED: Mapping[str, Mapping[str, str]] = {
     # role: {what: url}

@@ -164,7 +164,7 @@ def certified(certificate: Certificate | None, lost: str, survivor: str, now: da
     Raises Unreachable where that was never found out, or too long ago to be relied on.
     """
     tried = f"read whether {survivor} can carry everything"
-    command = f"dcctl capacity --lose {lost}"
+    command = "dcctl automation resume"
     if certificate is None:
         raise Unreachable(tried, saw="nobody has found it out yet", next_command=command)
     if now - certificate.at > CERTIFICATE_LASTS:
