@@ -39,3 +39,4 @@ def test_a_cluster_whose_object_server_is_dead_is_not_healthy(pair: Pair) -> Non
         assert "HTTP 503" in result.saw
     finally:
         pair.east.start("object")
+        pair.east.wait_ready()
