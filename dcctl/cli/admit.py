@@ -16,13 +16,11 @@ def admit(session: Session, *, site: str, only_plan: bool, yes: bool) -> None:
     Refused, with every reason, until its machines, voter, database, documents, epochs and agents are as
     they should be. May be repeated.
     """
-    from dcctl.cli.move import carry_out, enter, move_of, show
+    from dcctl.cli.move import carry_out, show
     from dcctl.domain.order import Order
 
     order = Order("admit", site)
-    with enter(session, order) as (configuration, stage):
-        move = move_of(order, stage.means.sites)
-        if only_plan:
-            show(session, stage, move)
-        else:
-            carry_out(session, configuration, stage, move, yes=yes)
+    if only_plan:
+        show(session, order)
+    else:
+        carry_out(session, order, yes=yes)

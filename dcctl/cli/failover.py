@@ -18,12 +18,10 @@ def failover() -> None:
 @command_options
 def plan(session: Session, *, lost: str, rules: tuple[str, ...], reason: str) -> None:
     """Show who sees what, what would be lost, every reason against it, and the steps. Changes nothing."""
-    from dcctl.cli.move import enter, move_of, show
+    from dcctl.cli.move import show
     from dcctl.domain.order import Order
 
-    order = Order("failover", lost, rules, reason)
-    with enter(session, order) as (_configuration, stage):
-        show(session, stage, move_of(order, stage.means.sites))
+    show(session, Order("failover", lost, rules, reason))
 
 
 @failover.command()
@@ -34,9 +32,7 @@ def plan(session: Session, *, lost: str, rules: tuple[str, ...], reason: str) ->
 def apply(session: Session, *, lost: str, rules: tuple[str, ...], reason: str, yes: bool) -> None:
     """Quarantine and fence SITE, wait until the database is promoted at the other one, and prove that it
     carries everything. May be repeated after it failed or was killed: it goes on where that ended."""
-    from dcctl.cli.move import carry_out, enter, move_of
+    from dcctl.cli.move import carry_out
     from dcctl.domain.order import Order
 
-    order = Order("failover", lost, rules, reason)
-    with enter(session, order) as (configuration, stage):
-        carry_out(session, configuration, stage, move_of(order, stage.means.sites), yes=yes)
+    carry_out(session, Order("failover", lost, rules, reason), yes=yes)

@@ -122,28 +122,36 @@ def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stag
         yield configuration, replace(stage, means=replace(stage.means, overrides=overrides))
 
 
-def show(session: Session, stage: "Stage", move: Move) -> None:
+def show(session: Session, order: Order) -> None:
     """Print the preview. Raises Refused with every reason, after it was printed."""
-    situation, decided = _look(stage, move)
-    expected = _expected(stage, move, decided)
+    with enter(session, order) as (_configuration, stage):
+        move = move_of(order, stage.means.sites)
+        situation, decided = _look(stage, move)
+        expected = _expected(stage, move, decided)
     document = preview_document(move.what, move.site, situation, decided, expected)
     emit(session, document, lambda out: draw_preview(out, situation, decided, expected))
     _raise_refused(session, move, decided)
 
 
-def carry_out(
+def carry_out(session: Session, order: Order, *, yes: bool, resume: str | None = None) -> None:
+    """Show the preview, ask, and act: as a run of its own, or going on with the run ``resume``.
+
+    A run that is resumed is not refused by the first look: what it left half done settles.
+    """
+    with enter(session, order) as (configuration, stage):
+        move = move_of(order, stage.means.sites)
+        _carry_out(session, configuration, stage, move, yes=yes, resume=resume)
+
+
+def _carry_out(
     session: Session,
     configuration: "Configuration",
     stage: "Stage",
     move: Move,
     *,
     yes: bool,
-    resume: str | None = None,
+    resume: str | None,
 ) -> None:
-    """Show the preview, ask, and act: as a run of its own, or going on with the run ``resume``.
-
-    A run that is resumed is not refused by the first look: what it left half done settles.
-    """
     situation, decided = _look(stage, move)
     out = console(sys.stderr if session.json else sys.stdout)
     draw_preview(out, situation, decided, _expected(stage, move, decided))

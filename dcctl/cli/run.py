@@ -106,11 +106,9 @@ def resume(session: Session, *, name: str, yes: bool) -> None:
 
         turn(session, order, yes=yes, resume=wanted)
         return
-    from dcctl.cli.move import carry_out, enter, move_of
+    from dcctl.cli.move import carry_out
 
-    with enter(session, order) as (configuration, stage):
-        move = move_of(order, stage.means.sites)
-        carry_out(session, configuration, stage, move, yes=yes, resume=wanted)
+    carry_out(session, order, yes=yes, resume=wanted)
 
 
 @run.command()

@@ -18,12 +18,10 @@ def switchover() -> None:
 @command_options
 def plan(session: Session, *, to: str, rules: tuple[str, ...], reason: str) -> None:
     """Show who is primary, how far the standby is behind, every reason against it, and the steps."""
-    from dcctl.cli.move import enter, move_of, show
+    from dcctl.cli.move import show
     from dcctl.domain.order import Order
 
-    order = Order("switchover", to, rules, reason)
-    with enter(session, order) as (_configuration, stage):
-        show(session, stage, move_of(order, stage.means.sites))
+    show(session, Order("switchover", to, rules, reason))
 
 
 @switchover.command()
@@ -36,9 +34,7 @@ def apply(session: Session, *, to: str, rules: tuple[str, ...], reason: str, yes
 
     May be repeated: what is at SITE already is left there.
     """
-    from dcctl.cli.move import carry_out, enter, move_of
+    from dcctl.cli.move import carry_out
     from dcctl.domain.order import Order
 
-    order = Order("switchover", to, rules, reason)
-    with enter(session, order) as (configuration, stage):
-        carry_out(session, configuration, stage, move_of(order, stage.means.sites), yes=yes)
+    carry_out(session, Order("switchover", to, rules, reason), yes=yes)
