@@ -75,9 +75,13 @@ class HaproxyRuntime:
         return tuple(replace(each, in_rotation=(each.backend, each.name) not in out) for each in seen)
 
     def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:
-        # In maintenance a server counts as marked down: its sessions are shut (on-marked-down).
-        state = "ready" if in_rotation else "maint" if at_once else "drain"
-        command = f"set server {backend}/{server} state {state}"
+        # Never maintenance, which ends the checks: whoever is taken out of it counts as up until one fails,
+        # and a standby would get clients of the primary.
+        self._do(f"set server {backend}/{server} state {'ready' if in_rotation else 'drain'}")
+        if at_once and not in_rotation:
+            self._do(f"shutdown sessions server {backend}/{server}")
+
+    def _do(self, command: str) -> None:
         # A command that was carried out answers with an empty line.
         if saw := self._ask(command).strip():
             raise Rejected(command, on=str(self._path), saw=saw)

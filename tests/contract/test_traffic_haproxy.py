@@ -218,6 +218,10 @@ def test_a_fenced_site_is_shut_for_writes_left_by_clients_and_marked_stale(world
         assert decide_fence(world.edge.observe_servers(), fenced=fenced) == ()
         return {each.in_rotation for each in world.edge.observe_servers() if each.backend == WRITES}
 
+    def usable() -> dict[str, bool]:
+        return {each.name: each.up for each in world.edge.observe_servers() if each.backend == WRITES}
+
+    until(lambda: not any(usable().values()))  # nothing answers on the databases' ports
     assert world.haproxy.ask("/api/2.5/tenders")[2].get("X-Dcctl-Stale") is None
     assert fence(fenced=True) == {False}
     status, body, headers = world.haproxy.ask("/api/2.5/tenders")
@@ -226,6 +230,7 @@ def test_a_fenced_site_is_shut_for_writes_left_by_clients_and_marked_stale(world
     world.haproxy.reload()
     assert {each.in_rotation for each in world.edge.observe_servers() if each.backend == WRITES} == {False}
     assert fence(fenced=False) == {True}
+    assert not any(usable().values()), "a standby gets no client before a check has found a primary there"
     world.apply(Rotation.ACTIVE)
     until(lambda: world.haproxy.ask("/healthz")[0] == OK)
     assert world.haproxy.ask("/api/2.5/tenders")[2].get("X-Dcctl-Stale") is None
