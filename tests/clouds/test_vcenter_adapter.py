@@ -260,7 +260,7 @@ def test_killed_anywhere_and_run_again_there_is_one_machine(
 
 MAKE = """
 import sys
-sys.path.insert(0, "tests/vendors")
+sys.path.insert(0, "tests/clouds")
 from pathlib import Path
 from vcenter_world import Vcenter, VMwareMachines, World
 vcenter = eval(sys.argv[1])
