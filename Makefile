@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torture lab-down test test-lab test-clouds test-beside test-unit simulate check bench bench-prompt bench-failover bench-replication torture-replication \
+.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-unit simulate check bench bench-prompt bench-failover bench-replication torture-replication \
 	docs wheel lock clean
 
 help: ## list these commands
@@ -41,22 +41,17 @@ demo-torture: setup ## kill the demo at three phases; the next one must succeed 
 lab-down: setup ## remove the lab and all it made
 	$(BIN)/dcctl lab down
 
-# A host has one lab, and most tests need none: three parts run side by side.
+# A host has one lab, and most tests need none: the two halves run side by side.
 test: setup ## every test, the lab's included
-	$(MAKE) --no-print-directory -j3 test-lab test-clouds test-beside
+	$(MAKE) --no-print-directory -j2 test-lab test-beside
 
 test-lab: setup
 	$(BIN)/pytest tests/lab
 
-test-clouds: setup
-	mkdir -p build
-	$(BIN)/pytest tests/clouds > build/test-clouds.log 2>&1 || { cat build/test-clouds.log; exit 1; }
-	tail -n 3 build/test-clouds.log
-
 test-beside: setup
 	mkdir -p build
-	echo "the tests without the lab: build/test-beside.log and test-clouds.log, shown here when they have ended"
-	$(BIN)/pytest --ignore tests/lab --ignore tests/clouds > build/test-beside.log 2>&1 || { cat build/test-beside.log; exit 1; }
+	echo "the tests without the lab: build/test-beside.log, shown here when they have ended"
+	$(BIN)/pytest --ignore tests/lab > build/test-beside.log 2>&1 || { cat build/test-beside.log; exit 1; }
 	tail -n 3 build/test-beside.log
 
 test-unit: setup ## the tests that need no root and no lab
