@@ -1,7 +1,5 @@
 """``dcctl automation show|pause|resume|mode``: whether a failover may start without a person."""
 
-import getpass
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -90,6 +88,7 @@ def _change(
     from dcctl.domain.automation import Mode
     from dcctl.engines.controller import change_automation
     from dcctl.wiring.automation import configured_mode
+    from dcctl.wiring.runs import who
 
     configuration = session.configuration()
     with _said(configuration) as said:
@@ -100,7 +99,7 @@ def _change(
             _certify(configuration, said)
         change_automation(
             said,
-            by=_who(),
+            by=who(),
             at=datetime.now(UTC),
             reason=reason,
             paused=paused,
@@ -131,10 +130,11 @@ def _certify(configuration: "Configuration", said: "Automations") -> None:
     from dcctl.cli.move import ask_within
     from dcctl.engines.controller import certify
     from dcctl.wiring.capacity import capacity
+    from dcctl.wiring.runs import who
 
     for site in configuration.sites:
         found = capacity(configuration, site, ask=ask_within(CAPACITY_LIMIT_S))
-        said.record_certificate(certify(found, _who(), datetime.now(UTC)))
+        said.record_certificate(certify(found, who(), datetime.now(UTC)))
 
 
 @contextmanager
@@ -207,7 +207,3 @@ def _carries(certificate: Mapping[str, Any] | None) -> str:
         return "nobody has found out yet whether the other site carries everything: dcctl automation resume"
     told = "the other site carries everything" if certificate["fits"] else "; ".join(certificate["reasons"])
     return f"{told} (found out at {certificate['at']:%Y-%m-%d %H:%M} UTC)"
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

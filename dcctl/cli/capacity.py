@@ -38,12 +38,11 @@ def capacity(session: Session, *, lose: str) -> None:
     now = datetime.now(UTC)
     emit(session, document(decided, now), lambda console: draw(console, decided, now))
     if not decided.fits:
-        prefix = f"dcctl -e {session.environment}" if session.environment else "dcctl"
         raise Refused(
             f"certify {decided.survivor} for losing {lose}",
             on=configuration.environment,
             reasons=decided.reasons,
-            next_command=f"{prefix} {_next(decided)}",
+            next_command=f"{session.dcctl} {_next(decided)}",
         )
 
 

@@ -31,9 +31,8 @@ def doctor(session: Session) -> None:
     from dcctl.wiring.doctor import examine
 
     configuration = session.configuration()
-    dcctl = f"dcctl -e {session.environment}" if session.environment else "dcctl"
     began = time.monotonic()
-    seen = examine(configuration, at_once, dcctl=dcctl)
+    seen = examine(configuration, at_once, dcctl=session.dcctl)
     decided = decide_diagnosis(seen)
     took_s = round(time.monotonic() - began, 3)
     document = {"at": seen.at, "took_s": took_s, "ready": decided.ready, **asdict(decided)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcctl.cli.drill_run import BUSINESS, HISTORY, admitted, arrange, dcctl, rehearse, stage_of, write
+from dcctl.cli.drill_run import BUSINESS, HISTORY, admitted, arrange, rehearse, stage_of, write
 from dcctl.cli.drill_view import (
     draw_list,
     draw_plan,
@@ -69,7 +69,7 @@ def run(session: Session, *, given: str, site: str | None, keep: bool) -> None:
             saw="; ".join(
                 f"{each.name}: {each.measured} (wanted: {each.wanted})" for each in report.deviations
             ),
-            next_command=f"{dcctl(session)} drill show {report.run}",
+            next_command=f"{session.dcctl} drill show {report.run}",
         )
 
 
@@ -200,7 +200,7 @@ def _restore(session: Session, configuration: "Configuration", fault: "Fault | N
     if not pending:
         return []
     clock = WallClock()
-    command = f"{dcctl(session)} drill restore"
+    command = f"{session.dcctl} drill restore"
     with (
         wiring.journal(configuration, what="restore", clock=clock) as journal,
         Progress("restore what an earlier drill left") as progress,

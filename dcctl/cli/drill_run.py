@@ -47,7 +47,7 @@ def any_stage(session: Session, configuration: "Configuration") -> "Iterator[Sta
     from dcctl.wiring import failover
 
     with failover.stage(
-        configuration, clock=WallClock(), ask_within=ask_within, dcctl=dcctl(session)
+        configuration, clock=WallClock(), ask_within=ask_within, dcctl=session.dcctl
     ) as stage:
         yield stage
 
@@ -107,7 +107,7 @@ def arrange(session: Session, configuration: "Configuration", stage: "Stage | No
             journal=means.journal,
             seen=progress,
             about=about,
-            resume=f"{dcctl(session)} {words}",
+            resume=f"{session.dcctl} {words}",
             interruption=held,
         )
 
@@ -220,7 +220,7 @@ def _reported(session: Session, journal: "FileJournal", clients: _Clients) -> It
         else:
             error.add_note(f"report: {page}")
             if isinstance(error, Interrupted) and not error.next_command:
-                error.next_command = f"{dcctl(session)} drill show {journal.run}"
+                error.next_command = f"{session.dcctl} drill show {journal.run}"
         raise
 
 
@@ -229,8 +229,3 @@ def write(folder: Path, report: "Report") -> Path:
     from dcctl.adapters.report import write_report
 
     return write_report(folder, report, templates=resources.templates(), version=__version__)
-
-
-def dcctl(session: Session) -> str:
-    """How the next command begins."""
-    return f"dcctl -e {session.environment}" if session.environment else "dcctl"

@@ -184,10 +184,10 @@ def hold(
 def resign(session: Session, *, role: str, limit_s: float, zookeeper: str | None) -> None:
     """Ask the holder of ROLE to hand over, and wait until it did."""
     from dcctl.engines.leadership import hand_over
+    from dcctl.wiring.runs import who
 
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
     with _leases(session, _configuration(session, zookeeper), zookeeper, SESSION_S) as leases:
-        work = hand_over(leases, role, who, limit_s=limit_s)
+        work = hand_over(leases, role, who(), limit_s=limit_s)
         with closing(work):
             state = _drive(work, time.sleep)
     line = _line(state)

@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dcctl.cli.move_view import draw_moved, draw_preview, moved_document, preview_document
 from dcctl.cli.output import Progress, console, emit
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from dcctl.domain.step import Work
     from dcctl.engines.situation import Means
     from dcctl.engines.status import Ask
-    from dcctl.ports import Runs
+    from dcctl.ports import Journal, Runs
     from dcctl.wiring.failover import Stage
+    from dcctl.wiring.runs import Opened
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 ASKED_LIMIT_S = 1.0
 PAST_LIMIT_S = 2.0
@@ -117,7 +121,7 @@ def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stag
     if refused:
         raise Refused(f"override a rule for this {order.what}", on=order.site, reasons=refused)
     with failover.stage(
-        configuration, clock=WallClock(), ask_within=ask_within, dcctl=dcctl(session)
+        configuration, clock=WallClock(), ask_within=ask_within, dcctl=session.dcctl
     ) as stage:
         yield configuration, replace(stage, means=replace(stage.means, overrides=overrides))
 
@@ -158,12 +162,12 @@ def _carry_out(
     if resume is None:
         _raise_refused(session, move, decided)
     words = move.order.words()
-    again = f"{dcctl(session)} {words}" if resume is None else f"{dcctl(session)} run resume {resume}"
+    again = f"{session.dcctl} {words}" if resume is None else f"{session.dcctl} run resume {resume}"
     confirm(f"carry out this {move.what}", yes=yes, command=f"{again} --yes")
     clock = WallClock()
     with (
         Interruption() as held,
-        _acting(configuration, stage, move, resume) as means,
+        acting(configuration, stage, move.what, words, resume) as means,
         Progress(move.what) as progress,
     ):
         journal = means.journal
@@ -177,7 +181,7 @@ def _carry_out(
             about={**begun, "overrides": [asdict(each) for each in means.overrides]}
             if resume is None
             else {"by": means.who},
-            resume=f"{dcctl(session)} run resume {journal.run}",
+            resume=f"{session.dcctl} run resume {journal.run}",
             interruption=held,
             resumed=resume is not None,
             asked=asked_of(means.runs, journal.run),
@@ -186,26 +190,35 @@ def _carry_out(
     emit(session, moved_document(moved, run), lambda out: draw_moved(out, moved, run))
 
 
+class Acts(Protocol[T_co]):
+    """What may act as a run: a new one, or one that was begun before."""
+
+    def acting(self, journal: "Journal", command: str, /) -> "AbstractContextManager[T_co]": ...
+
+    def resuming(self, opened: "Opened", run: str, command: str, /) -> "AbstractContextManager[T_co]": ...
+
+
 @contextmanager
-def _acting(
-    configuration: "Configuration", stage: "Stage", move: Move, resume: str | None
-) -> "Iterator[Means]":
+def acting(
+    configuration: "Configuration", stage: Acts[T], what: str, words: str, resume: str | None
+) -> Iterator[T]:
+    """What ``stage`` gives to a new run of ``what``, which ``words`` ordered, or to the run ``resume``."""
     from dcctl import wiring
     from dcctl.wiring import runs
 
-    clock, words = WallClock(), move.order.words()
+    clock = WallClock()
     if resume is None:
         with (
-            wiring.journal(configuration, what=move.what, clock=clock) as journal,
-            stage.acting(journal, words) as means,
+            wiring.journal(configuration, what=what, clock=clock) as journal,
+            stage.acting(journal, words) as given,
         ):
-            yield means
+            yield given
     else:
         with (
             runs.resumed(configuration, resume, clock=clock) as opened,
-            stage.resuming(opened, resume, words) as means,
+            stage.resuming(opened, resume, words) as given,
         ):
-            yield means
+            yield given
 
 
 def asked_of(runs: "Runs", run: str) -> "Callable[[], Sequence[Asked]]":
@@ -239,9 +252,5 @@ def _expected(stage: "Stage", move: Move, decided: Plan | Refusal) -> Expected:
 
 def _raise_refused(session: Session, move: Move, decided: Plan | Refusal) -> None:
     if isinstance(decided, Refusal):
-        command = f"{dcctl(session)} status"
+        command = f"{session.dcctl} status"
         raise Refused(move.what, on=move.site, reasons=decided.reasons, next_command=command)
-
-
-def dcctl(session: Session) -> str:
-    return f"dcctl -e {session.environment}" if session.environment else "dcctl"

@@ -107,7 +107,7 @@ def _stage(session: Session, sites: tuple[str, ...]) -> Iterator[Stage]:
         }
         yield Stage(
             environment=configuration.environment,
-            command=f"dcctl -e {session.environment}" if session.environment else "dcctl",
+            command=session.dcctl,
             wanted=server_specs(configuration),
             witness=wiring.witness_host(configuration),
             means=engine.Means(

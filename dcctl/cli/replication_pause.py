@@ -1,7 +1,5 @@
 """``dcctl replication pause`` and ``resume``: for every replicator of the environment, or of this machine."""
 
-import getpass
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,9 +28,10 @@ def pause(session: Session, *, here: bool, reason: str, hosts: str | None) -> No
     Where replicators are deployed: all of them, through ZooKeeper. `status` says when they have come to rest.
     """
     from dcctl.domain.replication_pause import Pause
+    from dcctl.wiring.runs import who
 
     stage = enter_stage(session)
-    made = Pause(f"{getpass.getuser()}@{socket.gethostname()}", WallClock().now(), reason)
+    made = Pause(who(), WallClock().now(), reason)
     with _pauses(stage, here=here, hosts=hosts) as pauses:
         pauses.change_pause(made)
         document = {"paused": True, "everywhere": not here, **made.document()}

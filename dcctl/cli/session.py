@@ -24,6 +24,11 @@ class Session:
     def json(self) -> bool:
         return self.output == "json"
 
+    @property
+    def dcctl(self) -> str:
+        """How the next command begins."""
+        return f"dcctl -e {self.environment}" if self.environment else "dcctl"
+
     def configuration(self) -> "Configuration":
         """The environment's configuration, and this process placed in its network.
 

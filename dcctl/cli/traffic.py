@@ -1,8 +1,7 @@
 """``dcctl drain`` and ``dcctl undrain``: a site out of traffic rotation, and back."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,11 +20,8 @@ from dcctl.shell import Interruption, WallClock, at_once, perform
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dcctl.config.schema import Configuration
     from dcctl.domain.step import Work
     from dcctl.engines.traffic import Means
-    from dcctl.ports import Journal
-    from dcctl.wiring.traffic import Stage
 
 LOOK_LIMIT_S = 10.0
 IDLE_LIMIT_S = 60.0
@@ -102,25 +98,24 @@ def turn(
     idle_limit_s: float = IDLE_LIMIT_S,
 ) -> None:
     """Show what would change, ask, and do it: as a run of its own, or going on with the run ``resume``."""
-    from dcctl.cli.move import asked_of
+    from dcctl.cli.move import acting, asked_of
     from dcctl.wiring import traffic
 
     clock, configuration = WallClock(), session.configuration()
     choose_sites(configuration, (order.site,))
-    dcctl = f"dcctl -e {session.environment}" if session.environment else "dcctl"
     asked, words = _turn_of(order, idle_limit_s), order.words()
     ask = partial(at_once, limit_s=LOOK_LIMIT_S)
     with traffic.stage(configuration, clock=clock, ask=ask) as stage:
         decided = asked.decide(stage.means(""))
         if isinstance(decided, Refusal):
-            command = f"{dcctl} status"
+            command = f"{session.dcctl} status"
             raise Refused(order.what, on=order.site, reasons=decided.reasons, next_command=command)
         _draw(console(sys.stderr if session.json else sys.stdout), decided)
         if decided.change:
-            confirm(f"{order.what} {order.site}", yes=yes, command=f"{dcctl} {words} --yes")
+            confirm(f"{order.what} {order.site}", yes=yes, command=f"{session.dcctl} {words} --yes")
         with (
             Interruption() as held,
-            _acting(configuration, stage, order, resume) as journal,
+            acting(configuration, stage, order.what, words, resume) as journal,
             Progress(order.what) as progress,
         ):
             about = {"command": words, "environment": configuration.environment, "site": order.site}
@@ -130,35 +125,13 @@ def turn(
                 journal=journal,
                 seen=progress,
                 about=about if resume is None else {"by": stage.means("").by},
-                resume=f"{dcctl} run resume {journal.run}",
+                resume=f"{session.dcctl} run resume {journal.run}",
                 interruption=held,
                 resumed=resume is not None,
                 asked=asked_of(stage.runs, journal.run),
             )
             run = journal.run
     emit(session, {"run": run, **asdict(done)}, lambda out: _told(out, done, run))
-
-
-@contextmanager
-def _acting(
-    configuration: "Configuration", stage: "Stage", order: Order, resume: str | None
-) -> "Iterator[Journal]":
-    from dcctl import wiring
-    from dcctl.wiring import runs
-
-    clock, words = WallClock(), order.words()
-    if resume is None:
-        with (
-            wiring.journal(configuration, what=order.what, clock=clock) as journal,
-            stage.acting(journal, words) as shared,
-        ):
-            yield shared
-    else:
-        with (
-            runs.resumed(configuration, resume, clock=clock) as opened,
-            stage.resuming(opened, resume, words) as shared,
-        ):
-            yield shared
 
 
 def _draw(out: "Console", plan: RotationPlan) -> None:

@@ -1,7 +1,5 @@
 """Moves between the sites, composed: what they are decided from, and what carries them out."""
 
-import getpass
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -112,15 +110,15 @@ def stage(
     from dcctl.config.reference import resolve
     from dcctl.engines.situation import Means
     from dcctl.wiring import capacity, traffic
+    from dcctl.wiring.runs import who
 
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
     leases = wiring.leases(configuration, session_s=SESSION_S)
     session = traffic.new_session(configuration, session_s=SESSION_S)
     with closing(leases), closing(session):
         leases.begin()
         session.begin()
         _wait_until_connected(session)
-        runs = ZooKeeperRuns(session, configuration.environment, who=who)
+        runs = ZooKeeperRuns(session, configuration.environment, who=who())
         system = wiring.system(configuration, limit_s=PART_LIMIT_S)
         written = {each.name: each.address for each in expand.with_role(configuration, "edge")}
         means = Means(
@@ -154,7 +152,7 @@ def stage(
                 port=wiring.WRITE_PORT,
             ),
             verify=_verify(configuration),
-            who=who,
+            who=who(),
             dcctl=dcctl,
             rules=configuration.rules.as_rules(),
         )

@@ -138,13 +138,11 @@ def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Ite
 
     ``ask`` bounds a look at all edges, and at what capacity is judged by (``shell.at_once`` with a limit).
     """
-    import getpass
-
     from dcctl.adapters.zookeeper import ZooKeeperRuns
     from dcctl.engines.traffic import Means
     from dcctl.wiring.capacity import capacity
+    from dcctl.wiring.runs import who
 
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
     with session(configuration) as begun:
 
         def means(run: str) -> Means:
@@ -156,11 +154,11 @@ def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Ite
                 capacity=lambda site: capacity(configuration, site, ask=ask).reasons,
                 ask=ask,
                 now=clock.now,
-                by=who,
+                by=who(),
                 run=run,
             )
 
-        yield Stage(means, ZooKeeperRuns(begun, configuration.environment, who=who))
+        yield Stage(means, ZooKeeperRuns(begun, configuration.environment, who=who()))
 
 
 def agent(
