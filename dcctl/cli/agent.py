@@ -51,11 +51,12 @@ def agent(
     from dcctl.agent.daemon import Daemon
     from dcctl.shell import Interruption
     from dcctl.wiring import traffic
+    from dcctl.wiring.ensemble import new_session
 
     configuration = session.configuration()
     vantage = name or socket.gethostname()
     _known(configuration, vantage)
-    with Interruption() as interruption, closing(traffic.new_session(configuration)) as ensemble:
+    with Interruption() as interruption, closing(new_session(configuration)) as ensemble:
         made = traffic.agent(configuration, ensemble, vantage, runtime_socket=runtime_socket)
         daemon = Daemon(
             made,
@@ -86,7 +87,7 @@ def _candidacy(session: Session, configuration: "Configuration", made: "Agent") 
     from dcctl.agent.candidate import Candidate
     from dcctl.domain.automation import CONTROLLER
     from dcctl.domain.leadership import Term
-    from dcctl.wiring.traffic import SESSION_S
+    from dcctl.wiring.ensemble import SESSION_S
 
     environment = ("-e", session.environment) if session.environment else ()
     argv = [sys.executable, "-P", "-m", "dcctl.cli.main", *environment, "controller", "--name", made.vantage]
@@ -109,9 +110,9 @@ def _candidacy(session: Session, configuration: "Configuration", made: "Agent") 
 
 
 def _known(configuration: "Configuration", vantage: str) -> None:
-    from dcctl.wiring import traffic
+    from dcctl.wiring.ensemble import places
 
-    if vantage not in traffic.places(configuration):
+    if vantage not in places(configuration):
         raise UsageError(
             "find this machine in dcctl.yaml", on=vantage, saw="it is none of the environment: give --name"
         )

@@ -41,11 +41,11 @@ def controller(session: Session, *, name: str | None) -> None:
     from dcctl.engines.agent import Moment
     from dcctl.engines.controller import Controller
     from dcctl.shell import Interruption, WallClock
-    from dcctl.wiring import automation, traffic
+    from dcctl.wiring import automation, ensemble
 
     configuration = session.configuration()
     machine = name or socket.gethostname()
-    place = traffic.places(configuration).get(machine)
+    place = ensemble.places(configuration).get(machine)
     if place is None:
         raise UsageError("find this machine in dcctl.yaml", on=machine, saw="it is none of the environment")
     clock = WallClock()

@@ -179,8 +179,7 @@ def _abort_broken_off(known: "Known", found: "Run", reason: str) -> "Run":
     """With the right to act, which no process has: what is decided then is not outrun by it."""
     from dcctl.domain.run import decide_abort, decide_run
     from dcctl.shell import WallClock
-    from dcctl.wiring.failover import resuming
-    from dcctl.wiring.runs import resumed, who
+    from dcctl.wiring.runs import resumed, resuming, who
 
     runs, command = _kept(known), found.command or found.run
     with (

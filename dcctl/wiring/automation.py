@@ -39,9 +39,9 @@ def automations_of(configuration: "Configuration", session: "ZooKeeperSession") 
 @contextmanager
 def automations(configuration: "Configuration") -> "Iterator[ZooKeeperAutomation]":
     """``ports.Automations`` with a session of its own. Raises Unreachable when no server lets us in."""
-    from dcctl.wiring import traffic
+    from dcctl.wiring.ensemble import session
 
-    with traffic.session(configuration) as begun:
+    with session(configuration) as begun:
         yield automations_of(configuration, begun)
 
 
@@ -77,10 +77,10 @@ def stage(
     """
     from dcctl import wiring
     from dcctl.engines.controller import OwnClock
-    from dcctl.wiring import failover, traffic
+    from dcctl.wiring import ensemble, failover
 
     with (
-        traffic.session(configuration) as session,
+        ensemble.session(configuration) as session,
         failover.stage(
             configuration, clock=clock, ask_within=ask_within, dcctl="dcctl -e /etc/dcctl"
         ) as made,

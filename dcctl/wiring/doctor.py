@@ -104,8 +104,9 @@ def _ensemble(configuration: "Configuration") -> _Ensemble:
     """Three looks through one session; without a quorum there are none."""
     from dcctl.adapters.zookeeper import ZooKeeperRuns
     from dcctl.wiring import traffic
+    from dcctl.wiring.ensemble import new_session
 
-    with closing(traffic.new_session(configuration)) as session:
+    with closing(new_session(configuration)) as session:
         session.connect(limit_s=ENSEMBLE_LIMIT_S)
         runs = ZooKeeperRuns(session, configuration.environment, who="doctor")
         return _Ensemble(

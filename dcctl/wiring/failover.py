@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import Clock, Journal
+from dcctl.wiring.ensemble import new_session
+from dcctl.wiring.runs import Opened, acting, resuming, who
 
 if TYPE_CHECKING:
     from dcctl.adapters.patroni import PatroniSwitch
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from dcctl.domain.situation import Documents
     from dcctl.engines.situation import Means
     from dcctl.engines.status import Ask
-    from dcctl.wiring.runs import Opened
 
 SESSION_S = 10.0
 CONNECT_LIMIT_S = 5.0
@@ -28,12 +29,8 @@ LOOK_LIMIT_S = 30.0
 """One look at everything; what did not answer by then is told so."""
 POWER_LIMIT_S = 75.0
 CAPACITY_LIMIT_S = 25.0
-BEGIN_LIMIT_S = 150.0
-"""A run that was broken off may be in the middle of its longest step."""
 RESUME_PATIENCE_S = 90.0
 """What an interrupted move left half done settles meanwhile: a promotion, a standby that joins."""
-APPEND_LIMIT_S = 20.0
-"""An ensemble that elects another leader is waited for."""
 PATRONI_USER = "dcctl"
 """Who may change something through Patroni's API (playbooks/roles/postgresql)."""
 REPLICATION_METRICS = 8406
@@ -54,40 +51,17 @@ class Stage:
 
         Raises Refused, which names the run that is active.
         """
-        from dcctl.adapters.zookeeper import SharedJournal
-
-        self.runs.begin(journal.run, command, limit_s=BEGIN_LIMIT_S)
-        shared = SharedJournal(journal, self.runs, limit_s=APPEND_LIMIT_S)
-        try:
+        with acting(self.runs, journal, command) as shared:
             yield replace(self.means, journal=shared)
-        finally:
-            with suppress(DcctlError):  # the end of our session ends it too
-                self.runs.end(limit_s=PART_LIMIT_S)
 
     @contextmanager
-    def resuming(self, opened: "Opened", run: str, command: str) -> "Iterator[Means]":
+    def resuming(self, opened: Opened, run: str, command: str) -> "Iterator[Means]":
         """The means of ``run``, which ended or was broken off on any machine, with its journal so far.
 
         ``opened`` is what ``wiring.runs.resumed`` gave. Raises Refused, which names the run that is active.
         """
         with resuming(self.runs, opened, run, command) as journal:
             yield replace(self.means, journal=journal, patience_s=RESUME_PATIENCE_S)
-
-
-@contextmanager
-def resuming(runs: "ZooKeeperRuns", opened: "Opened", run: str, command: str) -> "Iterator[Journal]":
-    """The journal of ``run`` with the right to act: on our disk and in the ensemble, both whole."""
-    from dcctl.adapters.zookeeper import SharedJournal
-
-    runs.begin(run, command, limit_s=BEGIN_LIMIT_S)
-    try:
-        local, beyond = opened(runs.events(run, limit_s=APPEND_LIMIT_S))
-        for event in beyond:
-            runs.append(event, limit_s=APPEND_LIMIT_S)
-        yield SharedJournal(local, runs, limit_s=APPEND_LIMIT_S)
-    finally:
-        with suppress(DcctlError):  # the end of our session ends it too
-            runs.end(limit_s=PART_LIMIT_S)
 
 
 @contextmanager
@@ -110,10 +84,9 @@ def stage(
     from dcctl.config.reference import resolve
     from dcctl.engines.situation import Means
     from dcctl.wiring import capacity, traffic
-    from dcctl.wiring.runs import who
 
     leases = wiring.leases(configuration, session_s=SESSION_S)
-    session = traffic.new_session(configuration, session_s=SESSION_S)
+    session = new_session(configuration, session_s=SESSION_S)
     with closing(leases), closing(session):
         leases.begin()
         session.begin()

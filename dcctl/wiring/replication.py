@@ -83,7 +83,7 @@ def shared_work(
 def _session(configuration: "Configuration", hosts: str | None) -> "ZooKeeperSession":
     from dcctl.adapters.guard import boot_clock
     from dcctl.adapters.zookeeper import ZooKeeperSession
-    from dcctl.wiring.traffic import new_session
+    from dcctl.wiring.ensemble import new_session
 
     if hosts is None:
         return new_session(configuration, session_s=SESSION_S)

@@ -41,9 +41,9 @@ def sites_now(configuration: "Configuration", ask: "Ask") -> "tuple[SiteNow, ...
     from dcctl.domain.rollout import TAKEN_OUT, SiteNow
     from dcctl.domain.traffic import Rotation, SiteState, decide_serving
     from dcctl.engines.traffic import observe_edges
-    from dcctl.wiring import traffic
+    from dcctl.wiring import ensemble, traffic
 
-    places = traffic.places(configuration)
+    places = ensemble.places(configuration)
     edges = observe_edges(traffic.edge_traffic(configuration, limit_s=PART_LIMIT_S), ask)
     serving = {site: decide_serving(site, edges, places) for site in configuration.sites}
     states = {site: SiteState(site) for site in configuration.sites}
@@ -72,12 +72,12 @@ def _states(configuration: "Configuration") -> "dict[str, SiteState]":
 
 def _primary(configuration: "Configuration", ask: "Ask") -> str:
     """The site of the database's primary; empty when it is not known."""
-    from dcctl.wiring import traffic
+    from dcctl.wiring.ensemble import places
 
     database = system(configuration).database
     answers = ask({name: partial(database.observe_member, name) for name in database.members})
-    places = traffic.places(configuration)
-    return next((places[name] for name, each in answers.items() if getattr(each, "primary", False)), "")
+    at = places(configuration)
+    return next((at[name] for name, each in answers.items() if getattr(each, "primary", False)), "")
 
 
 def ready(configuration: "Configuration", ask: "Ask") -> "Callable[[Sequence[str]], tuple[str, ...]]":

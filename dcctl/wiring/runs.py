@@ -3,7 +3,7 @@
 import getpass
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,18 @@ from dcctl.domain.event import Event
 from dcctl.domain.run import ActiveRun, Run, decide_run, merge_events
 from dcctl.errors import DcctlError
 from dcctl.ports import Clock, Journal
+from dcctl.wiring.ensemble import new_session
 
 if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperRuns
     from dcctl.config.schema import Configuration
 
-SESSION_S = 10.0
 LOOK_LIMIT_S = 5.0
+BEGIN_LIMIT_S = 150.0
+"""A run that was broken off may be in the middle of its longest step."""
+APPEND_LIMIT_S = 20.0
+"""An ensemble that elects another leader is waited for."""
+END_LIMIT_S = 2.0
 
 Opened = Callable[[Sequence[Event]], tuple[Journal, tuple[Event, ...]]]
 """Opens the journal of a run that is resumed, given what is kept of it for every machine."""
@@ -82,9 +87,8 @@ class Known:
 def known(configuration: "Configuration") -> Iterator[Known]:
     """A look at all runs. An ensemble that does not answer is a finding."""
     from dcctl.adapters.zookeeper import ZooKeeperRuns
-    from dcctl.wiring import traffic
 
-    session = traffic.new_session(configuration, session_s=SESSION_S)
+    session = new_session(configuration)
     try:
         try:
             session.connect(limit_s=LOOK_LIMIT_S)
@@ -105,6 +109,43 @@ def resumed(configuration: "Configuration", run: str, *, clock: Clock) -> Abstra
     return resume_run(
         configuration.state_directory, run, environment=configuration.environment, now=clock.now
     )
+
+
+@contextmanager
+def acting(
+    runs: "ZooKeeperRuns", journal: Journal, command: str, *, limit_s: float | None = None
+) -> Iterator[Journal]:
+    """The journal of the one run that may act in the environment, kept in the ensemble as well.
+
+    A run that was broken off is waited for, ``limit_s`` at most. Raises Refused, which names the run that
+    is active.
+    """
+    from dcctl.adapters.zookeeper import SharedJournal
+
+    with _right_to_act(runs, journal.run, command, BEGIN_LIMIT_S if limit_s is None else limit_s):
+        yield SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
+
+
+@contextmanager
+def resuming(runs: "ZooKeeperRuns", opened: Opened, run: str, command: str) -> Iterator[Journal]:
+    """The journal of ``run`` with the right to act: on our disk and in the ensemble, both whole."""
+    from dcctl.adapters.zookeeper import SharedJournal
+
+    with _right_to_act(runs, run, command, BEGIN_LIMIT_S):
+        local, beyond = opened(runs.events(run, limit_s=APPEND_LIMIT_S))
+        for event in beyond:
+            runs.append(event, limit_s=APPEND_LIMIT_S)
+        yield SharedJournal(local, runs, limit_s=APPEND_LIMIT_S)
+
+
+@contextmanager
+def _right_to_act(runs: "ZooKeeperRuns", run: str, command: str, limit_s: float) -> Iterator[None]:
+    runs.begin(run, command, limit_s=limit_s)
+    try:
+        yield
+    finally:
+        with suppress(DcctlError):  # the end of our session ends it too
+            runs.end(limit_s=END_LIMIT_S)
 
 
 def who() -> str:

@@ -1,14 +1,13 @@
 """Traffic, composed: what the ensemble says of sites and vantages, and the edges that follow it."""
 
-import os
-import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dcctl.errors import DcctlError
+from dcctl.wiring.ensemble import SESSION_S, places, session
+from dcctl.wiring.runs import Opened, acting, resuming, who
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,41 +25,10 @@ if TYPE_CHECKING:
     from dcctl.engines.status import Ask
     from dcctl.engines.traffic import Means
     from dcctl.ports import Clock, Journal
-    from dcctl.wiring.runs import Opened
 
-SESSION_S = 10.0
-CONNECT_LIMIT_S = 10.0
 REQUEST_LIMIT_S = 3.0
 EDGE_LIMIT_S = 2.0
 BEGIN_LIMIT_S = 30.0
-APPEND_LIMIT_S = 20.0
-"""An ensemble that elects another leader is waited for."""
-
-
-def new_session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "ZooKeeperSession":
-    """A session that is not begun yet; this machine's own voter is asked first where it has one.
-
-    ``DCCTL_ZOOKEEPER`` (``host:port,…``) names the ensemble, if it is not the configuration's.
-    """
-    from dcctl.adapters.guard import boot_clock
-    from dcctl.adapters.zookeeper import PORT, ZooKeeperSession
-    from dcctl.config import expand
-
-    voters = expand.with_role(configuration, "zookeeper")
-    own = places(configuration).get(socket.gethostname())
-    nearest_first = sorted(voters, key=lambda voter: (voter.name != socket.gethostname(), voter.place != own))
-    configured = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
-    hosts = os.environ.get("DCCTL_ZOOKEEPER") or configured
-    return ZooKeeperSession(hosts, session_s=session_s, clock=boot_clock)
-
-
-@contextmanager
-def session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "Iterator[ZooKeeperSession]":
-    """A session with the environment's ensemble. Raises Unreachable when no server lets us in."""
-    begun = new_session(configuration, session_s=session_s)
-    with closing(begun):
-        begun.connect(limit_s=CONNECT_LIMIT_S)
-        yield begun
 
 
 def sites_of(configuration: "Configuration", session: "ZooKeeperSession") -> "ZooKeeperSites":
@@ -110,25 +78,15 @@ class Stage:
     means: "Callable[[str], Means]"
     runs: "ZooKeeperRuns"
 
-    @contextmanager
-    def acting(self, journal: "Journal", command: str) -> "Iterator[Journal]":
+    def acting(self, journal: "Journal", command: str) -> "AbstractContextManager[Journal]":
         """The journal of the one run that may act in the environment, kept in ZooKeeper as well.
 
         Raises Refused, which names the run that is active.
         """
-        from dcctl.adapters.zookeeper import SharedJournal
+        return acting(self.runs, journal, command, limit_s=BEGIN_LIMIT_S)
 
-        self.runs.begin(journal.run, command, limit_s=BEGIN_LIMIT_S)
-        try:
-            yield SharedJournal(journal, self.runs, limit_s=APPEND_LIMIT_S)
-        finally:
-            with suppress(DcctlError):  # the end of our session ends it too
-                self.runs.end(limit_s=REQUEST_LIMIT_S)
-
-    def resuming(self, opened: "Opened", run: str, command: str) -> "AbstractContextManager[Journal]":
+    def resuming(self, opened: Opened, run: str, command: str) -> "AbstractContextManager[Journal]":
         """The same for a run that ended or was broken off, with its journal so far."""
-        from dcctl.wiring.failover import resuming
-
         return resuming(self.runs, opened, run, command)
 
 
@@ -141,7 +99,6 @@ def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Ite
     from dcctl.adapters.zookeeper import ZooKeeperRuns
     from dcctl.engines.traffic import Means
     from dcctl.wiring.capacity import capacity
-    from dcctl.wiring.runs import who
 
     with session(configuration) as begun:
 
@@ -196,10 +153,3 @@ def _lease_of(session: "ZooKeeperSession") -> "Callable[[], float]":
         return lease_left_s(session.clock(), session.acknowledged_s, began_s, session.granted_s or SESSION_S)
 
     return left_s
-
-
-def places(configuration: "Configuration") -> dict[str, str]:
-    """The site, or ``witness``, of each machine."""
-    from dcctl.config import expand
-
-    return {machine.name: machine.place for machine in expand.machines(configuration)}

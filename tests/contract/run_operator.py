@@ -28,7 +28,7 @@ from dcctl.engines.status import System, in_turn
 from dcctl.engines.switchover import switchover
 from dcctl.shell import WallClock, perform
 from dcctl.testing.system import HOSTS, SITES
-from dcctl.wiring import failover as failover_wiring
+from dcctl.wiring import runs as runs_wiring
 from dcctl.wiring.failover import Stage
 
 SESSION_S = 4.0
@@ -39,8 +39,8 @@ PLAIN = ("voters", "members", "edges", "session_s")
 
 
 # A busy host is waited for, by this process's own clock too.
-failover_wiring.BEGIN_LIMIT_S = 150.0 * FASTER
-failover_wiring.APPEND_LIMIT_S = 120.0
+runs_wiring.BEGIN_LIMIT_S = 150.0 * FASTER
+runs_wiring.APPEND_LIMIT_S = 120.0
 
 
 def clock_s() -> float:

@@ -23,11 +23,11 @@ from dcctl.domain.traffic import WRITES, Rotation, SiteState
 
 START = """
 import sys
-from dcctl.wiring import traffic
+from dcctl.wiring import ensemble
 from dcctl.adapters.guard import boot_clock
 from dcctl.adapters.zookeeper import ZooKeeperSession
 # The configuration knows ZooKeeper's usual port alone; here it listens elsewhere.
-traffic.new_session = lambda _configuration: ZooKeeperSession(sys.argv[1], session_s=2.0, clock=boot_clock)
+ensemble.new_session = lambda _configuration: ZooKeeperSession(sys.argv[1], session_s=2.0, clock=boot_clock)
 from dcctl.wiring import probe
 probe.probe_round = lambda _configuration, _place, specs=None: tuple
 from dcctl.cli.main import main
