@@ -151,6 +151,7 @@ class Lab:
             WorkloadSpec(writes_per_s=50.0),
             run=f"bench-{secrets.token_hex(3)}",
             edges=self._addresses("edge"),
+            servers={},
             login=Login(
                 user=wiring.APPLICATION,
                 password=resolve(self.configuration.secret("postgresql_app")),

@@ -71,6 +71,7 @@ class HistoryFile(LinesFile):
                 "began_at": history.began_at.isoformat(),
                 "writes_per_s": history.writes_per_s,
                 "edges": list(history.edges),
+                "servers": dict(history.servers),
             }
         )
 
@@ -112,6 +113,7 @@ def read_history(path: Path) -> History:
             edges=tuple(header["edges"]),
             records=tuple(line for line in lines if isinstance(line, Record)),
             marks=tuple(line for line in lines if isinstance(line, Mark)),
+            servers=header.get("servers", {}),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise Unreachable("read the history", on=str(path), saw=f"not a history: {error!r}") from error

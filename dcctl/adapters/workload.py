@@ -29,6 +29,7 @@ from dcctl.errors import DcctlError, TimedOut, Unreachable
 T = TypeVar("T")
 
 READ_WINDOW_ROWS = 250
+TIMELINE_DIGITS = 8
 FINAL_READ_LIMIT_S = 30.0
 """A cluster that was just healed may take as long as a failover until a primary answers."""
 
@@ -90,7 +91,11 @@ class _NoAnswer(Exception):
 
 
 class PostgresWorkload:
-    """See ``ports.Workload``. ``keep`` is called with every line of the history, in any thread."""
+    """See ``ports.Workload``. ``keep`` is called with every line of the history, in any thread.
+
+    ``servers`` are the addresses of the database's members, each with its site: every acknowledgement says
+    which of them gave it.
+    """
 
     def __init__(
         self,
@@ -98,6 +103,7 @@ class PostgresWorkload:
         *,
         run: str,
         edges: Mapping[str, str],
+        servers: Mapping[str, str],
         login: Login,
         keep: Callable[[Record | Mark], None],
         now: Callable[[], datetime],
@@ -105,6 +111,7 @@ class PostgresWorkload:
         self.table = table_of(run)
         self._spec = spec
         self._run = run
+        self._servers = servers
         self._login = login
         self._keep = keep
         self._lanes = [_Lane(edge, address) for edge, address in edges.items()]
@@ -161,6 +168,7 @@ class PostgresWorkload:
             edges=tuple(lane.edge for lane in self._lanes),
             records=tuple(line for line in lines if isinstance(line, Record)),
             marks=tuple(line for line in lines if isinstance(line, Mark)),
+            servers=self._servers,
         )
 
     @property
@@ -223,9 +231,16 @@ class PostgresWorkload:
                 late_s=round(max(0.0, at_s - due_s), 6),
             )
         )
-        reply, saw = await self._through(lane, lambda connection: self._insert(connection, lane.edge, row))
+        told: list[tuple[str, int]] = []
+
+        async def insert(connection: _Connection) -> None:
+            told.append(await self._insert(connection, lane.edge, row))
+
+        reply, saw = await self._through(lane, insert)
+        outcome = decide_outcome(reply)
+        by, epoch = told[0] if outcome is Phase.OK else ("", None)
         self._write_down(
-            Record(self._now_s(), op, Action.WRITE, decide_outcome(reply), lane.edge, row=row, saw=saw)
+            Record(self._now_s(), op, Action.WRITE, outcome, lane.edge, row=row, saw=saw, by=by, epoch=epoch)
         )
 
     async def _read(self, lane: _Lane, due_s: float) -> None:
@@ -315,13 +330,18 @@ class PostgresWorkload:
         raw.add_notice_handler(lambda notice: _note_warning(notice, connection.warnings))
         return connection
 
-    async def _insert(self, connection: _Connection, edge: str, row: int) -> None:
-        await connection.raw.execute(
-            sql.SQL("INSERT INTO {} (id, payload, edge) VALUES (%s, %s, %s)").format(
-                sql.Identifier(self.table)
-            ),
+    async def _insert(self, connection: _Connection, edge: str, row: int) -> tuple[str, int]:
+        """Write it; the address of the server that took it, and the server's timeline: what a WAL file's
+        name begins with (PostgreSQL, "WAL Internals"). The control file may say an older one for a while."""
+        cursor = await connection.raw.execute(
+            sql.SQL(
+                "INSERT INTO {} (id, payload, edge) VALUES (%s, %s, %s) RETURNING"
+                " coalesce(host(inet_server_addr()), ''), pg_walfile_name(pg_current_wal_insert_lsn())"
+            ).format(sql.Identifier(self.table)),
             (row, payload_of(self._run, row), edge),
         )
+        ((address, file),) = await cursor.fetchall()
+        return address, int(file[:TIMELINE_DIGITS], 16)
 
     async def _create(self, connection: _Connection) -> None:
         await connection.raw.execute(

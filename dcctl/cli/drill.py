@@ -1,6 +1,7 @@
 """``dcctl drill``: break one thing on purpose, mend it, and say what a client saw."""
 
 import contextlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import click
 
 from dcctl.cli.drill_run import BUSINESS, HISTORY, admitted, arrange, rehearse, stage_of, write
 from dcctl.cli.drill_view import (
+    draw_checks,
     draw_list,
     draw_plan,
     draw_report,
@@ -109,7 +111,7 @@ def list_drills(session: Session) -> None:
 @command_options
 def show(session: Session, *, name: str) -> None:
     """Show what a drill measured and its timeline: the run's name, the start or end of it, or `last`."""
-    _configuration, report, folder = _read(session, name)
+    report, folder = _read(session, name)
     page = folder / "report.html"
     emit(session, report_document(report, page), lambda console: draw_story(console, report, page))
 
@@ -119,9 +121,35 @@ def show(session: Session, *, name: str) -> None:
 @command_options
 def write_again(session: Session, *, name: str) -> None:
     """Make a drill's report again, from its journal and the client's history alone."""
-    _configuration, report, folder = _read(session, name)
+    report, folder = _read(session, name)
     page = write(folder, report)
     emit(session, report_document(report, page), lambda console: draw_report(console, report, page))
+
+
+@drill.command("check")
+@click.argument("given", metavar="RUN|FILE", default="last")
+@command_options
+def check_again(session: Session, *, given: str) -> None:
+    """Check what the clients of a drill noted, by it alone: its run, or a history.jsonl from anywhere.
+
+    Ends with 7 when two sites acknowledged at once, an epoch fell, an acknowledged write was not read back,
+    or what was once read vanished.
+    """
+    from dcctl.adapters.history import read_business, read_history
+    from dcctl.domain.history_report import decide_history_checks
+
+    path = Path(given) if Path(given).is_file() else _folder(session, given)[1] / HISTORY
+    history = read_history(path)
+    checks = decide_history_checks(history, read_business(path.with_name(BUSINESS)))
+    document = {"run": history.run, "history": str(path), "checks": [asdict(each) for each in checks]}
+    emit(session, document, lambda console: draw_checks(console, path, checks))
+    if against := [f"{each.name}: {each.measured}" for each in checks if not each.held]:
+        raise Deviated(
+            "check the history",
+            on=history.run,
+            saw="; ".join(against),
+            next_command=f"{session.dcctl} drill show {history.run}",
+        )
 
 
 @drill.command()
@@ -226,23 +254,28 @@ def _restore(session: Session, configuration: "Configuration", fault: "Fault | N
     return [f"{undo.sentence()} (run {run})" for run, undo in pending]
 
 
-def _read(session: Session, name: str) -> "tuple[Configuration, Report, Path]":
-    from dcctl import wiring
+def _read(session: Session, name: str) -> "tuple[Report, Path]":
     from dcctl.adapters.history import read_business, read_history
-    from dcctl.adapters.journal import find_run, read_run, runs
-    from dcctl.config.load import load
+    from dcctl.adapters.journal import read_run
     from dcctl.domain.report import decide_report
+
+    state, folder = _folder(session, name)
+    history, told = read_history(folder / HISTORY), read_business(folder / BUSINESS)
+    return decide_report(history, read_run(state, folder.name), told), folder
+
+
+def _folder(session: Session, name: str) -> tuple[Path, Path]:
+    """The state directory, and in it the folder of a drill. Raises NotFound."""
+    from dcctl import wiring
+    from dcctl.adapters.journal import find_run, runs
+    from dcctl.config.load import load
 
     configuration = load(session.environment)
     state = configuration.state_directory
     drills = [run for run in runs(state) if _is_drill(state, run)]
     if name == "last" and not drills:
         raise NotFound("find the drill", on=name, saw="no drill was run", next_command="dcctl drill list")
-    found = drills[-1] if name == "last" else find_run(state, name)
-    folder = wiring.run_folder(configuration, found)
-    history, told = read_history(folder / HISTORY), read_business(folder / BUSINESS)
-    report = decide_report(history, read_run(state, found), told)
-    return configuration, report, folder
+    return state, wiring.run_folder(configuration, drills[-1] if name == "last" else find_run(state, name))
 
 
 def _is_drill(state: Path, run: str) -> bool:

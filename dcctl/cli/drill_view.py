@@ -59,7 +59,6 @@ def report_document(report: "Report", page: Path) -> dict[str, Any]:
 
 def draw_report(console: "Console", report: "Report", page: Path) -> None:
     """The verdict and the numbers, on a few lines."""
-    from rich.table import Table
     from rich.text import Text
 
     verdict = Text(report.verdict.upper(), style=STYLES.get(report.verdict, "bold yellow"))
@@ -70,15 +69,7 @@ def draw_report(console: "Console", report: "Report", page: Path) -> None:
             style="not bold default",
         )
     )
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    for check in _told(report):
-        table.add_row(
-            Text("  held" if check.held else "  NOT", style="green" if check.held else "bold red"),
-            check.name,
-            check.measured,
-            Text(f"wanted: {check.wanted}", style="dim"),
-        )
-    console.print(table)
+    _draw_table(console, _told(report))
     counts = report.measurement.overall.counts
     console.print(
         f"  writes: {counts.invoked} begun, {counts.ok} acknowledged, {counts.failed} failed, "
@@ -87,6 +78,27 @@ def draw_report(console: "Console", report: "Report", page: Path) -> None:
     if report.business is not None:
         _draw_business(console, report.business)
     console.print(f"  report: {page}")
+
+
+def draw_checks(console: "Console", path: Path, checks: "Sequence[Check]") -> None:
+    """What a history proves."""
+    console.print(f"{path}")
+    _draw_table(console, checks)
+
+
+def _draw_table(console: "Console", checks: "Sequence[Check]") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for check in checks:
+        table.add_row(
+            Text("  held" if check.held else "  NOT", style="green" if check.held else "bold red"),
+            check.name,
+            check.measured,
+            Text(f"wanted: {check.wanted}", style="dim"),
+        )
+    console.print(table)
 
 
 NUMBERS = 3

@@ -164,24 +164,30 @@ def _reasons(done: Iterable[Exchange]) -> tuple[tuple[str, int], ...]:
 
 def _checks(history: BusinessHistory, report: BusinessReport, limit_s: float) -> Iterator[Check]:
     yield _recovery_check(report, limit_s)
-    known = report.findings.inventory
+    yield from data_checks(report.findings)
+    yield acting_check(report.acting)
+    yield from _round_checks(history, report.acting)
+    yield from _document_checks(history, report)
+    yield _sites_check(history, report.served_by)
+
+
+def data_checks(findings: BusinessFindings) -> Iterator[Check]:
+    """What the application's record and its reads contradict."""
+    known = findings.inventory
     yield Check(
         "acknowledged tenders, bids and documents lost",
         "none",
-        _named(report.findings.lost) if known else "not known: the record could not be read",
-        known and not report.findings.lost,
+        _named(findings.lost) if known else "not known: the record could not be read",
+        known and not findings.lost,
     )
     for name, found in (
-        ("records that vanished after having been read", report.findings.vanished),
-        ("records whose content changed", report.findings.altered),
-        ("reads of the application that missed something earlier", report.findings.stale),
-        ("records that nobody had asked for", report.findings.phantom),
-        ("refused requests that were done all the same", report.findings.failed_yet_present),
+        ("records that vanished after having been read", findings.vanished),
+        ("records whose content changed", findings.altered),
+        ("reads of the application that missed something earlier", findings.stale),
+        ("records that nobody had asked for", findings.phantom),
+        ("refused requests that were done all the same", findings.failed_yet_present),
     ):
         yield Check(name, "none", _named(found), not found)
-    yield from _acting_checks(history, report.acting)
-    yield from _document_checks(history, report)
-    yield _sites_check(history, report.served_by)
 
 
 def _recovery_check(report: BusinessReport, limit_s: float) -> Check:
@@ -192,15 +198,19 @@ def _recovery_check(report: BusinessReport, limit_s: float) -> Check:
     return Check("the application's recovery time", f"at most {limit_s:g} s", measured, held)
 
 
-def _acting_checks(history: BusinessHistory, acting: ActingFindings) -> Iterator[Check]:
+def acting_check(acting: ActingFindings) -> Check:
+    """Whether one scheduler acted at any time."""
     epochs = ", then ".join(f"{_host(look.holder)}" for look in acting.epochs) or "nobody was seen"
     against = (*acting.fell, *acting.overlapped)
-    yield Check(
+    return Check(
         "one acting auction scheduler at any time, by the store's record",
         "one",
         _named(against) if against else f"one: {epochs}; {len(acting.rounds)} rounds",
         bool(acting.epochs) and not against,
     )
+
+
+def _round_checks(history: BusinessHistory, acting: ActingFindings) -> Iterator[Check]:
     yield Check(
         "auction rounds missed (more than 120 s late)",
         "none",

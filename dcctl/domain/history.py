@@ -9,7 +9,7 @@ seconds since the history began, on the client's monotonic clock.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -39,6 +39,8 @@ class Record:
     ``row`` is set on writes. Reads carry ``window`` (first and last row asked for) on their invocation
     and the ``rows`` found on their end; ``altered`` are rows whose payload was not what was written.
     ``late_s`` is how long after its due time an operation was invoked. ``saw`` says why it ended badly.
+    An acknowledged write says ``by`` which server it was taken, its address, and in which ``epoch`` of the
+    store: PostgreSQL's timeline, which every promotion raises.
     """
 
     at_s: float
@@ -52,6 +54,8 @@ class Record:
     rows: frozenset[int] = frozenset()
     altered: frozenset[int] = frozenset()
     saw: str = ""
+    by: str = ""
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,11 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything one workload recorded. ``began_at`` is the wall-clock instant of second zero."""
+    """Everything one workload recorded. ``began_at`` is the wall-clock instant of second zero.
+
+    ``servers`` are the addresses of the servers that may acknowledge, each with its site; empty in a history
+    that does not say who acknowledged.
+    """
 
     run: str
     began_at: datetime
@@ -73,6 +81,7 @@ class History:
     edges: tuple[str, ...]
     records: tuple[Record, ...] = ()
     marks: tuple[Mark, ...] = ()
+    servers: Mapping[str, str] = field(default_factory=dict)
 
     def mark(self, name: str) -> Mark | None:
         """The first mark of that name."""
@@ -95,6 +104,8 @@ class Operation:
     rows: frozenset[int] = frozenset()
     altered: frozenset[int] = frozenset()
     saw: str = ""
+    by: str = ""
+    epoch: int | None = None
 
 
 def operations(history: History) -> tuple[Operation, ...]:
@@ -122,6 +133,8 @@ def _operation(invoked: Record, end: Record | None) -> Operation:
         rows=end.rows if end else frozenset(),
         altered=end.altered if end else frozenset(),
         saw=end.saw if end else "no end was recorded",
+        by=end.by if end else "",
+        epoch=end.epoch if end else None,
     )
 
 
@@ -338,6 +351,8 @@ def to_fields(line: Record | Mark) -> dict[str, Any]:
         "rows": as_ranges(line.rows) if line.action is not Action.WRITE and line.phase is Phase.OK else None,
         "altered": as_ranges(line.altered) or None,
         "saw": line.saw or None,
+        "by": line.by or None,
+        "epoch": line.epoch,
     }
     return fields | {name: value for name, value in optional.items() if value is not None}
 
@@ -358,4 +373,6 @@ def from_fields(fields: Mapping[str, Any]) -> Record | Mark:
         rows=from_ranges(fields.get("rows", ())),
         altered=from_ranges(fields.get("altered", ())),
         saw=fields.get("saw", ""),
+        by=fields.get("by", ""),
+        epoch=fields.get("epoch"),
     )

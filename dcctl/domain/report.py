@@ -15,6 +15,8 @@ from dcctl.domain.business_report import BusinessReport, decide_business_report
 from dcctl.domain.check import Check, Verdict
 from dcctl.domain.event import Event, sentence
 from dcctl.domain.history import Findings, History, Phase, check, operations
+from dcctl.domain.history_primary import PrimaryFindings, check_primary
+from dcctl.domain.history_report import UNKNOWN_LOSS, primary_checks, row_checks, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Report:
     loss_window_s: float | None
     checks: tuple[Check, ...]
     findings: Findings
+    primary: PrimaryFindings
+    """Who acknowledged the writes, and whether one at a time did."""
     measurement: Measurement
     marks: tuple[Mark, ...]
     timeline: tuple[Line, ...]
@@ -76,7 +80,7 @@ def decide_report(
     started = course["drill.started"].fields if "drill.started" in course else {}
     sustained_s = float(started.get("acknowledged_for_s", 5.0))
     measurement = measure(history, sustained_s=sustained_s)
-    findings = check(history)
+    findings, primary = check(history), check_primary(history)
     window_s = loss_window_s(history, findings)
     unaided = recovered_unaided(history, measurement)
     told = None
@@ -86,6 +90,7 @@ def decide_report(
     checks = (
         _recovery_check(started, measurement, unaided=unaided),
         *_checks(started, course, measurement, findings, window_s),
+        *primary_checks(primary),
         *_response_checks(started, course),
         *(told.checks if told else ()),
     )
@@ -105,6 +110,7 @@ def decide_report(
         loss_window_s=window_s,
         checks=checks,
         findings=findings,
+        primary=primary,
         measurement=measurement,
         marks=tuple(Mark(mark.at_s, MARKS[mark.name]) for mark in history.marks if mark.name in MARKS),
         timeline=timeline(history, events, measurement, business, told),
@@ -189,11 +195,10 @@ def _checks(
     yield Check(
         "acknowledged writes lost",
         "none" if loss_limit_s == 0 else f"none older than {loss_limit_s:g} s",
-        "not known: the final read did not succeed" if window_s is None else _rows(findings.lost),
+        UNKNOWN_LOSS if window_s is None else rows(findings.lost),
         window_s is not None and window_s <= loss_limit_s and not (loss_limit_s == 0 and findings.lost),
     )
-    for name, rows in _row_findings(findings):
-        yield Check(name, "none", _rows(rows), not rows)
+    yield from row_checks(findings)
     yield _fault_check(course)
     yield _settled_check(course, started)
     late_limit_s = float(limits.get("lateness_s", 0.0))
@@ -203,21 +208,6 @@ def _checks(
         f"99 % within {measurement.lateness_p99_s * 1000:.0f} ms",
         measurement.lateness_p99_s <= late_limit_s,
     )
-
-
-def _row_findings(findings: Findings) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return (
-        ("rows that vanished after having been read", findings.vanished),
-        ("rows that nobody had written", findings.phantom),
-        ("rows whose content changed", findings.altered),
-        ("writes acknowledged twice", findings.acknowledged_twice),
-        ("failed writes that are there all the same", findings.failed_yet_present),
-        ("reads that missed an earlier acknowledged row", findings.stale),
-    )
-
-
-def _rows(rows: Sequence[int]) -> str:
-    return "none" if not rows else f"{len(rows)} row{'s' if len(rows) > 1 else ''}"
 
 
 def _fault_check(course: Mapping[str, Event]) -> Check:
@@ -254,6 +244,13 @@ def _response_checks(started: Mapping[str, Any], course: Mapping[str, Event]) ->
         yield Check(name, "yes", "yes" if did in course else f"no: {saw}" if saw else "no", did in course)
 
 
+def _of_primary(history: History) -> Iterator[tuple[datetime, str]]:
+    """Who acknowledges from when on, but for who did from the beginning."""
+    for term in check_primary(history).terms[1:]:
+        at = history.began_at + timedelta(seconds=term.since_s)
+        yield at, f"client: {term.site} acknowledges, in epoch {term.epoch} of the database"
+
+
 def _of_business(business: BusinessHistory, report: BusinessReport) -> Iterator[tuple[datetime, str]]:
     """What the store and the clusters said, as lines of the timeline."""
     for look in report.acting.epochs:
@@ -282,6 +279,7 @@ def timeline(
 ) -> tuple[Line, ...]:
     """The drill as a story, in order: what the journal says, and what the client noticed."""
     told = [(event.at, text) for event in events if (text := sentence(event))]
+    told += _of_primary(history)
     if business is not None and of_business is not None:
         told += _of_business(business, of_business)
     for gap in measurement.outages:

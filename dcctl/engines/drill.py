@@ -14,6 +14,7 @@ from dcctl.domain.availability import BUSINESS_GAP_S, recovery_s, unbroken_s
 from dcctl.domain.business_check import check_business
 from dcctl.domain.drill import DrillPlan, Undo, still_cut
 from dcctl.domain.history import History, check
+from dcctl.domain.history_primary import check_primary
 from dcctl.domain.status import Status, decide_status
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.engines.drill_undo import UNDO_LIMIT_S, heal, raise_if_left, undo, undo_by
@@ -380,6 +381,9 @@ class Rehearsal:
 
 def is_evidence(history: History) -> bool:
     """Whether the table should be looked at before anyone drops it."""
-    found = check(history)
-    suspect = (found.lost, found.vanished, found.phantom, found.altered, found.failed_yet_present)
+    found, primary = check(history), check_primary(history)
+    suspect = (
+        *(found.lost, found.vanished, found.phantom, found.altered, found.failed_yet_present),
+        *(primary.overlapped, primary.fell),
+    )
     return bool(history.records) and (not found.final_read or any(suspect))

@@ -26,6 +26,7 @@ HOSTS = tuple(
     Host(name, place, f"192.0.2.{number}", ("base",))
     for number, (name, place) in enumerate({**DATABASES, **EDGES, "witness-1": "witness"}.items(), start=1)
 )
+ADDRESSES = {host.name: host.address for host in HOSTS}
 ANSWER_S = 0.005
 
 
@@ -41,6 +42,8 @@ class FakeSystem:
     loses_last_acknowledged: int = 0
     """The standby that is promoted lacks that many acknowledged rows: a broken promise."""
     never_rejoins: bool = False
+    two_primaries: bool = False
+    """After a promotion the old primary goes on acknowledging through its own site's edge."""
     cut_fails: DcctlError | None = None
     heal_fails: DcctlError | None = None
     heals_in_vain: bool = False
@@ -54,6 +57,7 @@ class FakeSystem:
         self.primary = "east-db-1"
         self.synchronous: str | None = "west-db-1"
         self.timeline = 1
+        self.deposed: str | None = None
         self.rows: dict[int, str] = {}
         self.tables: set[str] = set()
         self.cuts: dict[str, float] = {}
@@ -82,7 +86,7 @@ class FakeSystem:
     def _promote(self, name: str) -> None:
         for row in self._last_rows[len(self._last_rows) - self.loses_last_acknowledged :]:
             self.rows.pop(row, None)
-        self.primary, self.synchronous = name, None
+        self.deposed, self.primary, self.synchronous = self.primary, name, None
         self.timeline += 1
 
     def cut(self, site: str, for_s: float) -> None:
@@ -106,6 +110,14 @@ class FakeSystem:
             confirmed = standby is None or DATABASES[standby] not in self.cuts
             dark = {EDGES[edge], place} & set(self.cuts)
             return not (dark or edge in self.broken_edges or self.database_is_down) and confirmed
+
+    def acknowledger(self, edge: str) -> tuple[str, int]:
+        """The address and the timeline of whoever acknowledges a write through ``edge`` now."""
+        with self.lock:
+            old = self.deposed
+            if self.two_primaries and old and DATABASES[old] == EDGES[edge]:
+                return ADDRESSES[old], self.timeline - 1
+            return ADDRESSES[self.primary], self.timeline
 
     def forgotten(self, place: str) -> bool:
         """Whether the quorum has not heard of ``place`` for a session, which ends as Patroni's ttl does."""
@@ -291,6 +303,7 @@ class FakeWorkload:
             tuple(EDGES),
             tuple(self._records),
             tuple(self._marks),
+            {ADDRESSES[name]: place for name, place in DATABASES.items()},
         )
 
     def drop(self) -> None:
@@ -331,6 +344,7 @@ class FakeWorkload:
             took_s=ANSWER_S if ok else 2.0,
             row=row,
             saw=saw,
+            acknowledged=self._system.acknowledger(edge) if ok else ("", None),
         )
 
     def _read(self, row: int, edge: str, due_s: float) -> None:
@@ -361,9 +375,13 @@ class FakeWorkload:
         took_s: float,
         saw: str = "",
         rows: frozenset[int] = frozenset(),
+        acknowledged: tuple[str, int | None] = ("", None),
         **invoked: Any,
     ) -> None:
         op, self._next_op = self._next_op, self._next_op + 1
         row = invoked.get("row")
         self._records.append(Record(at_s, op, action, Phase.INVOKE, edge, **invoked))
-        self._records.append(Record(at_s + took_s, op, action, phase, edge, row=row, rows=rows, saw=saw))
+        by, epoch = acknowledged
+        self._records.append(
+            Record(at_s + took_s, op, action, phase, edge, row=row, rows=rows, saw=saw, by=by, epoch=epoch)
+        )

@@ -350,6 +350,7 @@ def workload(
         spec,
         run=run,
         edges={each.name: each.address for each in expand.with_role(configuration, "edge")},
+        servers={each.address: each.place for each in expand.with_role(configuration, "postgresql")},
         login=Login(
             user=APPLICATION,
             password=resolve(configuration.secret("postgresql_app")),

@@ -234,6 +234,20 @@ def test_lost_acknowledgements_deviate_and_keep_the_table_as_evidence() -> None:
     assert "drill.kept" in bench.types()
 
 
+def test_two_sites_that_acknowledge_at_once_deviate_and_keep_the_table_as_evidence() -> None:
+    bench = Bench()
+    bench.system.two_primaries = True
+    bench.run()
+    report = bench.report()
+    assert report.verdict is Verdict.DEVIATED
+    assert {each.name for each in report.deviations} == {
+        "one site acknowledges writes at any time",
+        "writes acknowledged in an older epoch than one before",
+    }
+    assert report.findings.lost == ()
+    assert bench.system.tables
+
+
 def test_writes_that_recover_with_the_healing_only_deviate_whatever_the_tolerance() -> None:
     bench = Bench(drill=replace(DRILL, tolerances=Tolerances(recovery_time_s=90, loss_window_s=0)))
     bench.system.promote_after_s = 1000

@@ -246,6 +246,22 @@ def test_a_drill_is_shown_as_a_story(environment: Path, capsys: pytest.CaptureFi
     assert out.index("Patroni promoted west-db-1") < out.index("site east is back on the network")
 
 
+def test_a_drill_is_checked_again_by_what_its_clients_noted_alone(
+    environment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dcctl(["-e", str(environment), "drill", "check", "-o", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert all(each["held"] for each in said["checks"])
+    assert [each["measured"] for each in said["checks"] if each["name"].startswith("one site")] == [
+        "one: east in epoch 1, then west in epoch 2"
+    ]
+    torn = tmp_path / "from-elsewhere.jsonl"
+    lines = Path(said["history"]).read_text().splitlines(keepends=True)
+    torn.write_text("".join(each for each in lines if '"final-read"' not in each))
+    assert dcctl(["drill", "check", str(torn)]) == 7
+    assert "acknowledged writes lost: not known" in capsys.readouterr().err
+
+
 def test_no_drill_yet_is_not_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = Path(__file__).parent / "cases" / "config" / "good.yaml"
     (tmp_path / "dcctl.yaml").write_text(f"extends: {good}\nstate_directory: state\n")

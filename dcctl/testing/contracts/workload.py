@@ -11,6 +11,7 @@ import pytest
 
 from dcctl.domain.availability import measure
 from dcctl.domain.history import Action, Findings, Phase, check, operations
+from dcctl.domain.history_primary import PrimaryFindings, check_primary
 from dcctl.errors import Unreachable
 from dcctl.ports import Workload
 
@@ -54,6 +55,16 @@ class WorkloadContract:
         assert found.overall.counts.failed == found.overall.counts.unknown == 0
         assert found.reads.ok > 20
         assert check(history) == Findings(final_read=True)
+
+    def test_every_acknowledgement_says_which_server_gave_it_and_in_which_epoch(
+        self, world: WorkloadWorld
+    ) -> None:
+        world.workload.start()
+        world.pass_time(1.0)
+        found = check_primary(world.workload.stop())
+        assert len(found.terms) == 1
+        assert found.terms[0].writes > 20
+        assert found == PrimaryFindings(told=True, terms=found.terms)
 
     def test_rows_are_numbered_once(self, world: WorkloadWorld) -> None:
         world.workload.start()
