@@ -1,7 +1,7 @@
 """``dcctl status``: everything on one screen, gravest first; what is silent is shown as silent."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dcctl.config.schema import Configuration
     from dcctl.domain.observation import AtRisk, Seen
     from dcctl.domain.status import DatabaseStatus, MachineStatus, SiteStatus, Status
+    from dcctl.domain.verdict import SiteVerdict
 
 PART_LIMIT_S = 1.0
 """One part's time to answer."""
@@ -27,6 +28,8 @@ LOOK_LIMIT_S = 4.0
 costs no more than any other part."""
 
 GOOD, BAD, DOUBT, QUIET = "green", "bold red", "yellow", "dim"
+VERDICTS = {"UP": GOOD, "DOWN": BAD, "ISOLATED": BAD}
+"""Any other verdict is a doubt."""
 
 
 @click.command()
@@ -40,7 +43,7 @@ GOOD, BAD, DOUBT, QUIET = "green", "bold red", "yellow", "dim"
 )
 @command_options
 def status(session: Session, *, watch: float | None) -> None:
-    """Show sites, machines, ZooKeeper, the database, the edges and the last run.
+    """Show sites and what is to be thought of each, machines, ZooKeeper, the database, edges, the last run.
 
     A part that does not answer is shown so; that is no error, and the exit code is 0.
     """
@@ -56,33 +59,40 @@ def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], Renderable
     """One look, as JSON values and as a screen."""
     from dcctl import wiring
     from dcctl.cli.fault import find_fault
+    from dcctl.domain.evidence import decide_site_verdicts
+    from dcctl.domain.observation import Seen
     from dcctl.domain.status import decide_status
     from dcctl.engines.status import observe
     from dcctl.shell import at_once
+    from dcctl.wiring.traffic import vantages_seen
 
     began = time.monotonic()
     system = wiring.system(configuration, limit_s=PART_LIMIT_S, fault=find_fault(configuration))
     asked: dict[str, Callable[[], Any]] = {
         "view": lambda: observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S)),
         "automation": lambda: automation(configuration),
+        "vantages": lambda: vantages_seen(configuration, limit_s=PART_LIMIT_S),
     }
     answers: dict[str, Any] = at_once(asked)
-    view, told = answers["view"], answers["automation"]
+    view, told, seen = answers["view"], answers["automation"], answers["vantages"]
     if isinstance(view, DcctlError):
         raise view
     if isinstance(told, DcctlError):
         told = f"not known: {told.saw or told.sentence()}"
+    vantages = Seen(None, seen.saw or seen.sentence()) if isinstance(seen, DcctlError) else Seen(seen)
     decided = decide_status(configuration.environment, system.hosts, view)
+    verdicts = decide_site_verdicts(decided, vantages, witness=configuration.witness is not None)
     now = datetime.now(UTC)
     last = last_run(configuration)
     document = {
         "at": now,
         "took_s": round(time.monotonic() - began, 3),
         **asdict(decided),
+        "verdicts": [asdict(each) for each in verdicts],
         "automation": told,
         "last_run": last,
     }
-    return document, draw(decided, now, last, told)
+    return document, draw(decided, now, last, told, verdicts)
 
 
 def automation(configuration: "Configuration") -> str:
@@ -140,7 +150,11 @@ def watch_again(
 
 
 def draw(
-    status: "Status", now: datetime, last: Mapping[str, Any] | None, automation: str = ""
+    status: "Status",
+    now: datetime,
+    last: Mapping[str, Any] | None,
+    automation: str = "",
+    verdicts: "Sequence[SiteVerdict]" = (),
 ) -> "RenderableType":
     """The screen."""
     from rich.console import Group
@@ -152,7 +166,8 @@ def draw(
     parts.add_row("database", _database(status.database))
     parts.add_row("zookeeper", _voters(status))
     parts.add_row("edges", _edges(status))
-    parts.add_row("sites", _lines(_site(site) for site in status.sites))
+    judged = {each.site: each for each in verdicts}
+    parts.add_row("sites", _lines(_site(site, judged.get(site.name)) for site in status.sites))
     if status.documents is not None:
         parts.add_row("documents", _documents(status.documents))
     if automation:
@@ -251,20 +266,25 @@ def _documents(told: "Seen[AtRisk]") -> "Text":
     return text
 
 
-def _site(site: "SiteStatus") -> "Text":
+def _site(site: "SiteStatus", verdict: "SiteVerdict | None") -> "Text":
     from rich.text import Text
 
     text = Text(site.name)
+    if verdict is not None:
+        text.append(" is ").append(str(verdict.verdict), style=VERDICTS.get(str(verdict.verdict), DOUBT))
+        text.append(":")
     if site.answers:
-        text.append(" answers", style=GOOD).append(f", {site.servers} servers")
+        text.append(" its cloud answers", style=GOOD).append(f", {site.servers} servers")
     else:
-        text.append(" is dark", style=BAD).append(f": {site.reason}")
+        text.append(" its cloud is dark", style=BAD).append(f": {site.reason}")
     style = {"active": GOOD, "unknown": QUIET}.get(site.rotation, DOUBT)
     text.append(", ").append("in rotation" if site.rotation == "active" else site.rotation, style=style)
     if site.rotation_reason and site.rotation != "active":
         text.append(f" {site.rotation_reason}")
     if site.cut:
         text.append(f", cut off on purpose for {site.cut.heals_in_s:.0f} s more", style=DOUBT)
+    for reason in verdict.reasons if verdict is not None else ():
+        text.append(f"\n  {reason}", style=DOUBT)
     return text
 
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+from dcctl.domain.evidence import voters_of
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import Reason, Rule, of, settle
 from dcctl.domain.situation import (
     Situation,
-    voters_of,
     why_busy,
     why_no_quorum,
 )
@@ -70,7 +70,7 @@ def _why_silent(site: str, situation: Situation) -> list[str]:
         if edge.place == site and not edge.up:
             reasons.append(f"edge {edge.name} does not answer: {edge.reason}")
     mine = [voter.name for voter in status.voters if voter.place == site]
-    if out := sorted(set(mine) - set(voters_of(situation, site))):
+    if out := sorted(set(mine) - set(voters_of(site, situation.status))):
         reasons.append(f"voter {', '.join(out)} is not in the quorum")
     return reasons
 

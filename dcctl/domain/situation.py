@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from dcctl.domain.capacity import Capacity
+from dcctl.domain.evidence import answers_of, decide_site_verdict, own_sight
 from dcctl.domain.leadership import Epoch, RoleState
-from dcctl.domain.machine import Power
-from dcctl.domain.observation import ClusterReport, Seen, VoterMode
+from dcctl.domain.observation import ClusterReport, Seen
 from dcctl.domain.rules import LastMove, Override, Reason, Rule, SafetyRules, of
 from dcctl.domain.run import ActiveRun, decide_begin
 from dcctl.domain.status import Status
 from dcctl.domain.traffic import Rotation, SiteState
-from dcctl.domain.verdict import OPERATOR, Evidence, Sight, SiteVerdict, Vantage, decide_verdict
+from dcctl.domain.verdict import OPERATOR, Sight, SiteVerdict, Vantage
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,8 @@ class Situation:
         return next((each for each in self.states.value or () if each.site == site), SiteState(site))
 
     def answers_of(self, site: str) -> tuple[str, ...]:
-        """What answers from ``site`` to the operator: machines over SSH, databases, voters, edges."""
-        status = self.status
-        found = {each.name for each in status.machines if each.place == site and each.reachable}
-        found |= {
-            each.name for each in status.database.members if each.place == site and each.state != SILENT
-        }
-        found |= {each.name for each in status.voters if each.place == site and each.mode != SILENT}
-        found |= {each.name for each in status.edges if each.place == site and each.up}
-        return tuple(sorted(found))
+        """What answers from ``site`` to whoever looked: machines over SSH, databases, voters, edges."""
+        return answers_of(site, self.status)
 
     def sights_of(self, site: str) -> tuple[tuple[str, str, Sight], ...]:
         """Vantage, place and sight of everyone who is not at ``site`` itself; our own look first."""
@@ -96,30 +89,11 @@ class Situation:
 
     def own_sight(self, site: str) -> Sight:
         """What is seen of ``site`` from where this look was taken."""
-        return Sight.UP if self.answers_of(site) else Sight.DOWN
+        return own_sight(site, self.status)
 
     def verdict_of(self, site: str) -> SiteVerdict:
         """What ``site`` is (``domain.verdict``)."""
-        machines = [each for each in self.status.machines if each.place == site]
-        return decide_verdict(
-            Evidence(
-                site=site,
-                place=self.place,
-                own=self.own_sight(site),
-                vantages=self.vantages.value or (),
-                quorum=self.vantages.value is not None,
-                witness=self.witness,
-                answers=self.answers_of(site),
-                voters=voters_of(self, site),
-                runs=any(each.power is Power.ON for each in machines),
-                troubles=tuple(
-                    f"{each.name} does not answer here" for each in machines if not each.reachable
-                ),
-            )
-        )
-
-
-SILENT = "unreachable"
+        return decide_site_verdict(site, self.status, self.vantages, witness=self.witness, place=self.place)
 
 
 # Reasons that more than one decision has. Each is a sentence.
@@ -182,12 +156,6 @@ def sessions_of(situation: Situation, site: str) -> tuple[str, ...]:
         return ()
     alive = {*cluster.members, *((cluster.leader,) if cluster.leader else ())}
     return situation.at_place(tuple(sorted(alive)), site)
-
-
-def voters_of(situation: Situation, site: str) -> tuple[str, ...]:
-    """Voters of ``site`` that belong to the quorum."""
-    modes = (VoterMode.LEADER, VoterMode.FOLLOWER)
-    return tuple(each.name for each in situation.status.voters if each.place == site and each.mode in modes)
 
 
 def roles_of(situation: Situation, site: str) -> tuple[str, ...]:

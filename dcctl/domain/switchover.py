@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dcctl.domain.evidence import voters_of
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
@@ -9,7 +10,6 @@ from dcctl.domain.rules import Reason, Rule, of, settle, why_closed, why_held_of
 from dcctl.domain.situation import (
     Situation,
     roles_of,
-    voters_of,
     why_busy,
     why_no_quorum,
     why_not_in_rotation,
@@ -107,7 +107,7 @@ def _silent(situation: Situation) -> list[str]:
         silent += [each.name for each in status.edges if each.place == site and not each.up]
         if silent:
             reasons.append(f"{', '.join(silent)} at {site} does not answer")
-        if any(each.place == site for each in status.voters) and not voters_of(situation, site):
+        if any(each.place == site for each in status.voters) and not voters_of(site, situation.status):
             reasons.append(f"no voter of {site} is in the quorum")
     return reasons
 

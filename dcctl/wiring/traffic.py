@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ZooKeeperVantages,
     )
     from dcctl.config.schema import Configuration
+    from dcctl.domain.verdict import Vantage
     from dcctl.engines.agent import Agent
     from dcctl.engines.status import Ask
     from dcctl.engines.traffic import Means
@@ -59,6 +60,21 @@ def vantages(configuration: "Configuration") -> "Iterator[ZooKeeperVantages]":
     """``ports.Vantages`` with a session of its own. Raises Unreachable when no server lets us in."""
     with session(configuration) as begun:
         yield vantages_of(configuration, begun)
+
+
+def vantages_seen(configuration: "Configuration", *, limit_s: float) -> "tuple[Vantage, ...]":
+    """What the agents published last and what that is worth now, without a session. Raises Unreachable when
+    no quorum answers."""
+    from dcctl.adapters.zookeeper import ZooKeeperVoters, read_vantages
+    from dcctl.config import expand
+    from dcctl.domain.verdict import decide_vantage
+
+    voters = {each.name: each.address for each in expand.with_role(configuration, "zookeeper")}
+    agents = [each.name for each in expand.with_role(configuration, "agent")]
+    read = ZooKeeperVoters(voters, limit_s=limit_s).read
+    published = read_vantages(read, configuration.environment, agents)
+    now = datetime.now(UTC)
+    return tuple(decide_vantage(each, tuple(configuration.sites), now) for each in published)
 
 
 def edge_traffic(configuration: "Configuration", *, limit_s: float = EDGE_LIMIT_S) -> "HaproxyEdges":

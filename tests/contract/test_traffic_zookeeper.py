@@ -10,7 +10,13 @@ from kazoo.client import KazooClient
 from zookeeper_server import Relay, Server, running_zookeeper
 
 from dcctl.adapters.guard import boot_clock
-from dcctl.adapters.zookeeper import ZooKeeperSession, ZooKeeperSites, ZooKeeperVantages
+from dcctl.adapters.zookeeper import (
+    ZooKeeperSession,
+    ZooKeeperSites,
+    ZooKeeperVantages,
+    ZooKeeperVoters,
+    read_vantages,
+)
 from dcctl.errors import Rejected, Unreachable
 from dcctl.ports import Sites, Vantages
 from dcctl.testing.contracts.traffic import (
@@ -145,6 +151,14 @@ class TestZooKeeperVantages(VantagesContract):
         world.there.publish(an_observation(number=8))
         world.sessions["here"].close()
         assert [each.round for each in world.there.observe_vantages()] == [8]
+
+    def test_who_only_looks_reads_it_without_a_session(self, world: ZooKeeperVantagesWorld) -> None:
+        world.here.publish(an_observation(number=7))
+        voters = ZooKeeperVoters({"only": "127.0.0.1"}, limit_s=LIMIT_S, port=world.server.port)
+        here = an_observation().vantage
+        found = read_vantages(voters.read, world.environment, [here, "nobody"])
+        assert [(each.vantage, each.round) for each in found] == [(here, 7)]
+        assert read_vantages(voters.read, "another", [here]) == ()
 
     def test_the_age_of_the_last_acknowledged_request_shows_a_cut(
         self, world: ZooKeeperVantagesWorld

@@ -7,7 +7,7 @@ from dcctl.adapters.zookeeper.release import ZooKeeperLeaderKey
 from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.adapters.zookeeper.sites import ZooKeeperSites, read_states
-from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages
+from dcctl.adapters.zookeeper.vantages import ZooKeeperVantages, read_vantages
 from dcctl.adapters.zookeeper.voters import PORT, ZooKeeperVoters, parse_srvr
 from dcctl.adapters.zookeeper.work import ZooKeeperWork
 
@@ -27,4 +27,5 @@ __all__ = [
     "parse_srvr",
     "read_automation",
     "read_states",
+    "read_vantages",
 ]

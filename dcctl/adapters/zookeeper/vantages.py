@@ -6,6 +6,7 @@ it would vanish under us when that session ends.
 
 import contextlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
@@ -80,6 +81,20 @@ class ZooKeeperVantages:
             return ()
         found = {name: self._session.read(f"{self._folder}/{name}", self._limit_s) for name in sorted(names)}
         return tuple(_observation(name, answer[0]) for name, answer in found.items() if answer is not None)
+
+
+def read_vantages(
+    read: Callable[..., tuple[bytes | None, ...]], environment: str, vantages: Sequence[str]
+) -> tuple[Observation, ...]:
+    """What those of ``vantages`` published that are there, without a session, for looking only: ``read`` is
+    ``ZooKeeperVoters.read``. Raises Unreachable when no quorum answers."""
+    folder = f"/dcctl/{environment}/observations"
+    _folder, *contents = read(folder, *(f"{folder}/{name}" for name in vantages))
+    return tuple(
+        _observation(name, content)
+        for name, content in zip(vantages, contents, strict=True)
+        if content is not None
+    )
 
 
 def _note(observation: Observation) -> bytes:
