@@ -22,6 +22,7 @@ from dcctl.domain.capacity import Traffic
 from dcctl.domain.deploy import Applied, Change, Deployment, Doing, Failure, Finding
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.event import Event
+from dcctl.domain.fault import Breakage, InForce
 from dcctl.domain.history import History
 from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.leadership import Epoch, Renewal, RoleState, Term
@@ -404,7 +405,7 @@ class LoadMemory(Protocol):
 
 
 class Fault(Protocol):
-    """Breaking a site on purpose. Every break carries its own end, which needs nobody alive to come."""
+    """Breaking on purpose. Every break carries its own end, which needs nobody alive to come."""
 
     def observe_cuts(self) -> tuple[Cut, ...]:
         """The sites that are cut off now, sorted."""
@@ -414,6 +415,15 @@ class Fault(Protocol):
 
     def heal(self, site: str) -> None:
         """End the cut of ``site``; where there is none, that is done."""
+
+    def observe_breakages(self) -> tuple[InForce, ...]:
+        """What else is broken on purpose now."""
+
+    def inflict(self, breakage: Breakage, *, for_s: float) -> None:
+        """Break what is no whole site, for ``for_s`` seconds; what is broken so already gets the new time."""
+
+    def mend(self, breakage: Breakage) -> None:
+        """End it; where it is not in force, that is done."""
 
 
 class Workload(Protocol):

@@ -26,8 +26,9 @@ def draw_plan(console: "Console", plan: "DrillPlan") -> None:
     radius, drill = plan.radius, plan.drill
     console.print(f"drill {drill.name}: {drill.purpose}\n")
     console.print("steady now: " + f"{plan.primary} is primary, {plan.standby} its synchronous standby")
-    console.print(f"\nblast radius: site {radius.site}", style="bold")
-    console.print(f"  dark     its cloud's API and {', '.join(radius.machines)}")
+    console.print(f"\nblast radius: {plan.breakage.sentence()}", style="bold")
+    cloud = "its cloud's API and " if plan.breakage.kind == "cut" and radius.site in plan.sites else ""
+    console.print(f"  dark     {cloud}{', '.join(radius.machines) or 'no machine'}")
     held = [
         f"the primary {radius.primary}" if radius.primary else "",
         f"the synchronous standby {radius.standby}" if radius.standby else "",
@@ -61,11 +62,12 @@ def draw_report(console: "Console", report: "Report", page: Path) -> None:
     """The verdict and the numbers, on a few lines."""
     from rich.text import Text
 
+    what = report.started.get("what", report.site)
     verdict = Text(report.verdict.upper(), style=STYLES.get(report.verdict, "bold yellow"))
     moved = f"; the primary was {report.primary_before} and is {report.primary_after}"
     console.print(
         verdict.append(
-            f"  drill {report.drill} on {report.environment}: site {report.site} cut off{moved}",
+            f"  drill {report.drill} on {report.environment}: {what}{moved}",
             style="not bold default",
         )
     )

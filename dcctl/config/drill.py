@@ -12,11 +12,13 @@ from dcctl.config.document import read, shown
 from dcctl.config.fields import Bytes, Duration, Name, Section, Text
 from dcctl.config.schema import Objectives
 from dcctl.config.units import parse_duration
-from dcctl.domain.drill import BusinessSpec, Drill, Tolerances, WorkloadSpec
+from dcctl.domain.drill import FAILOVER, BusinessSpec, Drill, Tolerances, WorkloadSpec
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.errors import ConfigurationError, UsageError
 
 FOLDER = Path("drills")
 SUFFIXES = (".yml", ".yaml")
+BREAKS = ("cut_site", "pause_machine", "lose_traffic", "kill_voter")
 MARGIN_S = 10
 """The cut's own timer must outlast the time it may be held by this much: a fault that ends by itself
 proves nothing about the healing, and too late a timer keeps a site dark."""
@@ -88,22 +90,56 @@ class Application(Section):
         )
 
 
-class FaultSpec(Section):
-    """What is broken."""
+class OneWay(Section):
+    """Two places, or ``primary`` and ``standby``: where the database's are then."""
 
-    cut_site: Name
-    """``primary``, ``standby`` (where the database's are then), or a site's name."""
+    of: Name
+    to: Name
+
+
+class FaultSpec(Section):
+    """What is broken: one of these."""
+
+    cut_site: Name | None = None
+    """``primary``, ``standby`` (where the database's are then), the name of a site, or ``witness``."""
+    pause_machine: Name | None = None
+    """``primary``, ``standby``, or a machine's name."""
+    lose_traffic: OneWay | None = None
+    """What one place sends to another; the way back stays whole."""
+    kill_voter: Name | None = None
+    """``leader``, or the name of a machine with a ZooKeeper."""
     holds: tuple[Name, ...] = ()
     """What must be at that site beforehand: ``primary``, and roles; a switchover brings it there."""
     for_at_most: Duration
     """The fault ends by itself after this, whatever becomes of dcctl."""
 
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        named = [name for name in BREAKS if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"must name one of {', '.join(BREAKS)}{': not two' if named else ''}")
+        if self.holds and self.cut_site is None:
+            raise ValueError("holds goes with cut_site only")
+        return self
+
+    def breaks(self) -> Breakage | None:
+        """What is broken instead of a site being cut off."""
+        if self.pause_machine is not None:
+            return Breakage(Kind.PAUSE, self.pause_machine)
+        if self.kill_voter is not None:
+            return Breakage(Kind.KILL, self.kill_voter)
+        if self.lose_traffic is not None:
+            return Breakage(Kind.ONE_WAY, self.lose_traffic.of, self.lose_traffic.to)
+        return None
+
 
 class Hold(Section):
     """How long the fault stays."""
 
+    at_least: Duration = Field(default="0s", validate_default=True)
+    """For this long in any case, and then …"""
     writes_acknowledged_for: Duration
-    """Until the client is served again for this long …"""
+    """… until the client is served again for this long …"""
     at_most: Duration
     """… or for this long."""
 
@@ -132,8 +168,9 @@ class DrillFile(Section):
     workload: Client = Client()
     application: Application | None = None
     fault: FaultSpec
-    respond: Literal["nothing", "failover"] = "nothing"
-    """``failover``: dcctl gives the site up by its plan, and admits it when it is back."""
+    respond: Literal["nothing", "failover", "switchover"] = "nothing"
+    """``failover``: dcctl gives the site up by its plan, and admits it when it is back. ``switchover``: dcctl
+    moves the primary, and the fault strikes once that cannot be taken back."""
     hold: Hold
     settle: Settle
     tolerances: ToleranceSpec = ToleranceSpec()
@@ -146,16 +183,25 @@ class DrillFile(Section):
                 f"fault.for_at_most must be at least {shortest_s:g}s, {MARGIN_S}s more than hold.at_most: "
                 "the fault must not end by itself while it is held"
             )
+        if self.hold.at_least > self.hold.at_most:
+            raise ValueError("hold.at_least must not be longer than hold.at_most")
+        if self.respond == FAILOVER and self.fault.cut_site is None:
+            raise ValueError("respond: failover goes with fault.cut_site only: a site is given up")
         return self
 
     def with_objectives(self, objectives: Objectives, *, site: str | None = None) -> Drill:
-        """The drill with the objectives of the environment it will run in; ``site`` is cut instead."""
+        """The drill with the objectives of the environment it will run in; ``site`` is cut instead.
+
+        Raises UsageError for a ``site`` where none is cut.
+        """
         recovery, loss = self.tolerances.recovery_time, self.tolerances.loss_window
-        load = self.workload
+        load, breaks = self.workload, self.fault.breaks()
+        if site is not None and breaks is not None:
+            raise UsageError(f"cut {site} in drill {self.drill}", saw="it cuts no site: leave --site out")
         return Drill(
             name=self.drill,
             purpose=self.purpose,
-            cut_site=site or self.fault.cut_site,
+            cut_site=site or self.fault.cut_site or "",
             cut_for_at_most_s=self.fault.for_at_most.total_seconds(),
             acknowledged_for_s=self.hold.writes_acknowledged_for.total_seconds(),
             hold_at_most_s=self.hold.at_most.total_seconds(),
@@ -176,8 +222,10 @@ class DrillFile(Section):
                 lateness_s=self.tolerances.lateness.total_seconds(),
             ),
             application=self.application.spec() if self.application else None,
-            respond=self.respond == "failover",
+            respond="" if self.respond == "nothing" else self.respond,
             holds=self.fault.holds,
+            breaks=breaks,
+            hold_at_least_s=self.hold.at_least.total_seconds(),
         )
 
 

@@ -6,16 +6,21 @@ it, waits for the steady state to return, and judges what the client saw. Units:
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dcctl.domain.event import Event
-from dcctl.domain.observation import Cut
+from dcctl.domain.fault import Breakage, InForce, Kind, read_breakage
+from dcctl.domain.observation import Cut, VoterMode
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.status import Host, Status
 
 PRIMARY, STANDBY = "primary", "standby"
-"""Words for a fault's site: where the database's primary, or its synchronous standby, is at that moment."""
+"""Words for a fault's site or machine: where the database's primary, or its synchronous standby, is then."""
+LEADER = "leader"
+"""Word for the voter that leads the ensemble then."""
+FAILOVER, SWITCHOVER = "failover", "switchover"
+"""What dcctl does in a drill: give the site up, or switch over while the fault strikes in the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Drill:
     name: str
     purpose: str
     cut_site: str
-    """``primary``, ``standby`` or a site's name."""
+    """``primary``, ``standby``, or the name of a place; empty where ``breaks`` something else."""
     cut_for_at_most_s: float
     """The fault ends by itself after this long, whatever becomes of dcctl."""
     acknowledged_for_s: float
@@ -88,15 +93,20 @@ class Drill:
     tolerances: Tolerances
     application: BusinessSpec | None = None
     """The application's clients beside the writer; None: only the writer."""
-    respond: bool = False
-    """Whether dcctl fails over and admits, as the person would who is called; else Patroni alone acts."""
+    respond: str = ""
+    """``failover``: dcctl fails over and admits, as the person would who is called. ``switchover``: dcctl
+    moves the primary, and the fault strikes once that cannot be taken back. Empty: Patroni alone acts."""
     holds: tuple[str, ...] = ()
     """What the site must hold when it goes dark: ``primary``, and names of roles."""
+    breaks: Breakage | None = None
+    """What is broken instead of a site being cut off; its names may be the words for them."""
+    hold_at_least_s: float = 0.0
+    """Held broken for this long even when writes are acknowledged sooner."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlastRadius:
-    """What goes dark together, and what remains."""
+    """What goes dark together, and what remains. ``site`` is the place where it does."""
 
     site: str
     machines: tuple[str, ...]
@@ -115,6 +125,7 @@ class DrillPlan:
     """A drill that may begin: its target is known, and the system is steady."""
 
     drill: Drill
+    breakage: Breakage
     radius: BlastRadius
     primary: str
     standby: str
@@ -145,44 +156,93 @@ def decide_drill(
             f"the synchronous standby is {database.lag_bytes} bytes behind, "
             f"more than the {drill.lag_at_most_bytes} of the steady state"
         )
-    site = decide_site(drill, status)
-    if site not in {each.name for each in status.sites}:
-        known = ", ".join(each.name for each in status.sites)
-        reasons.append(f"the site to cut, {drill.cut_site}, is none of {known}")
-        return Refusal(tuple(reasons))
+    breakage = decide_breakage(drill, status)
+    unknown = _why_unknown(drill, breakage, hosts, status)
+    if unknown:
+        return Refusal((*reasons, *unknown))
     misplaced = decide_misplaced(drill, status, leaders or {})
     reasons += [] if ahead else misplaced
-    radius = decide_blast_radius(site, hosts, status)
+    radius = decide_blast_radius(breakage, hosts, status)
     if radius.voters_left < status.quorum_needed:
         reasons.append(
-            f"without {site} only {radius.voters_left} of {radius.voters} voters remain: no quorum"
+            f"without {breakage.target} only {radius.voters_left} of {radius.voters} voters remain: no quorum"
         )
     if not radius.edges_left:
-        reasons.append(f"without {site} no edge remains")
+        reasons.append(f"without {breakage.target} no edge remains")
     if reasons or database.primary is None or not database.synchronous:
         return Refusal(tuple(reasons) or ("the database has no primary with a synchronous standby",))
+    to = _place(database.synchronous[0], status)
     return DrillPlan(
         drill=drill,
+        breakage=breakage,
         radius=radius,
         primary=database.primary,
         standby=database.synchronous[0],
         sites=tuple(each.name for each in status.sites),
         steps=(
-            *(f"switchover to {site} first, as a run of its own: {reason}" for reason in misplaced[:1]),
-            *_steps(drill, site),
+            *(f"switchover to {radius.site} first, as a run of its own: {each}" for each in misplaced[:1]),
+            *_steps(drill, breakage, to),
         ),
     )
 
 
+def decide_breakage(drill: Drill, status: Status) -> Breakage:
+    """What the drill breaks, with the names that its words mean now; words that mean nothing now stay."""
+    asked = drill.breaks or Breakage(Kind.CUT, drill.cut_site)
+    match asked.kind:
+        case Kind.PAUSE:
+            return replace(asked, target=_member(asked.target, status))
+        case Kind.KILL:
+            return replace(asked, target=_voter(asked.target, status))
+        case _:
+            toward = _place(_member(asked.toward, status), status)
+            return replace(asked, target=_place(_member(asked.target, status), status), toward=toward)
+
+
+def _member(word: str, status: Status) -> str:
+    """The database's machine that ``word`` means, if it is one of those words."""
+    database = status.database
+    if word == PRIMARY and database.primary:
+        return database.primary
+    return database.synchronous[0] if word == STANDBY and database.synchronous else word
+
+
+def _place(name: str, status: Status) -> str:
+    """Where the database's member of that name is; a name that is none stays."""
+    places = {member.name: member.place for member in status.database.members}
+    return places.get(name, name)
+
+
+def _voter(word: str, status: Status) -> str:
+    leading = [voter.name for voter in status.voters if voter.mode == VoterMode.LEADER]
+    return leading[0] if word == LEADER and leading else word
+
+
+def _why_unknown(drill: Drill, breakage: Breakage, hosts: Sequence[Host], status: Status) -> tuple[str, ...]:
+    """Why there is no such thing to break."""
+    sites = [each.name for each in status.sites]
+    places = [*sites, *sorted({host.place for host in hosts} - set(sites))]
+    match breakage.kind:
+        case Kind.CUT if breakage.target not in places:
+            return (f"the site to cut, {drill.cut_site}, is none of {', '.join(places)}",)
+        case Kind.ONE_WAY if {breakage.target, breakage.toward} - set(places) or (
+            breakage.target == breakage.toward
+        ):
+            known = ", ".join(places)
+            return (f"{breakage.target} and {breakage.toward} are not two places of {known}",)
+        case Kind.PAUSE if breakage.target not in [host.name for host in hosts]:
+            return (f"the machine to pause, {breakage.target}, is none of this environment's",)
+        case Kind.KILL if breakage.target not in [voter.name for voter in status.voters]:
+            known = ", ".join(voter.name for voter in status.voters)
+            return (f"the voter to kill, {breakage.target}, is none of {known}",)
+    if drill.respond == FAILOVER and breakage.target not in sites:
+        return (f"{breakage.target} is no site that could be given up",)
+    return ()
+
+
 def decide_site(drill: Drill, status: Status) -> str:
     """The site that the drill cuts; the drill's own word when that is no word for a site now."""
-    database = status.database
-    places = {member.name: member.place for member in database.members}
-    if drill.cut_site == PRIMARY and database.primary_place:
-        return database.primary_place
-    if drill.cut_site == STANDBY and database.synchronous:
-        return places[database.synchronous[0]]
-    return drill.cut_site
+    return decide_breakage(drill, status).target
 
 
 def decide_misplaced(drill: Drill, status: Status, leaders: Mapping[str, str]) -> list[str]:
@@ -197,36 +257,47 @@ def decide_misplaced(drill: Drill, status: Status, leaders: Mapping[str, str]) -
     ]
 
 
-def decide_blast_radius(site: str, hosts: Sequence[Host], status: Status) -> BlastRadius:
-    """What is lost with ``site``, by what runs there now."""
-    inside = {host.name for host in hosts if host.place == site}
-    database = status.database
+def decide_blast_radius(breakage: Breakage, hosts: Sequence[Host], status: Status) -> BlastRadius:
+    """What is lost while ``breakage`` is in force, by what runs there now."""
+    target, database = breakage.target, status.database
+    match breakage.kind:
+        case Kind.CUT:
+            inside = {host.name for host in hosts if host.place == target}
+        case Kind.PAUSE:
+            inside = {target}
+        case _:
+            inside = set()
+    out = inside | {target} if breakage.kind is Kind.KILL else inside
     return BlastRadius(
-        site=site,
+        site=next((host.place for host in hosts if host.name == target), target),
         machines=tuple(host.name for host in hosts if host.name in inside),
-        voters_left=sum(voter.place != site for voter in status.voters),
+        voters_left=sum(voter.name not in out for voter in status.voters),
         voters=len(status.voters),
-        edges=tuple(edge.name for edge in status.edges if edge.place == site),
-        edges_left=tuple(edge.name for edge in status.edges if edge.place != site),
+        edges=tuple(edge.name for edge in status.edges if edge.name in inside),
+        edges_left=tuple(edge.name for edge in status.edges if edge.name not in inside),
         primary=database.primary if database.primary in inside else None,
         standby=next((name for name in database.synchronous if name in inside), None),
     )
 
 
-def _steps(drill: Drill, site: str) -> tuple[str, ...]:
+def _steps(drill: Drill, breakage: Breakage, to: str) -> tuple[str, ...]:
     load, whole = drill.workload, drill.application is not None
+    site, gives_up, moves = breakage.target, drill.respond == FAILOVER, drill.respond == SWITCHOVER
+    at_least = f"at least {drill.hold_at_least_s:g} s and " if drill.hold_at_least_s else ""
     steps = [
         f"write {load.writes_per_s:g} rows a second through every edge in turn, and read them back",
         "make tenders, bids and documents, and read them back through the other edge" if whole else "",
         f"wait until they are acknowledged for {load.warm_up_s:g} s",
         "write the undo to disk",
-        f"cut {site} off the network, its cloud API included, for {drill.cut_for_at_most_s:g} s at most",
-        f"fail over: give {site} up as soon as the evidence allows it" if drill.respond else "",
-        f"hold until writes are acknowledged again for {drill.acknowledged_for_s:g} s, "
+        f"switch over to {to}; as soon as that cannot be taken back, the fault:" if moves else "",
+        f"{breakage.order()}, for {drill.cut_for_at_most_s:g} s at most",
+        f"fail over: give {site} up as soon as the evidence allows it" if gives_up else "",
+        "go on with the switchover to its end" if moves else "",
+        f"hold {at_least}until writes are acknowledged again for {drill.acknowledged_for_s:g} s, "
         f"{drill.hold_at_most_s:g} s at most",
         "ask the survivor for every acknowledged document" if whole else "",
-        f"heal {site}",
-        f"admit {site} when it has caught up" if drill.respond else "",
+        breakage.way_back(),
+        f"admit {site} when it has caught up" if gives_up else "",
         f"wait for the steady state, {drill.settle_at_most_s:g} s at most",
         "wait until every acknowledged document is at both sites" if whole else "",
         "stop writing, read every row back, drop the table",
@@ -258,19 +329,42 @@ def payload_of(run: str, row: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """Something a run must leave undone: ``what`` is ``heal`` or ``admit`` (a site) or ``drop`` (a table)."""
+    """Something a run must leave undone: ``what`` is ``heal`` or ``admit`` (a site), ``drop`` (a table), or
+    ``mend`` (a breakage that is no cut, by its word)."""
 
     what: str
     target: str
 
+    @classmethod
+    def of(cls, breakage: Breakage) -> "Undo":
+        """The end of ``breakage``."""
+        return cls("heal", breakage.target) if breakage.kind is Kind.CUT else cls("mend", breakage.word())
+
+    @property
+    def breakage(self) -> Breakage:
+        """What a ``heal`` or a ``mend`` ends."""
+        return read_breakage(self.target) if self.what == "mend" else Breakage(Kind.CUT, self.target)
+
     def sentence(self) -> str:
         """For people."""
-        return f"drop table {self.target}" if self.what == "drop" else f"{self.what} site {self.target}"
+        match self.what:
+            case "drop":
+                return f"drop table {self.target}"
+            case "mend":
+                return self.breakage.way_back()
+            case _:
+                return f"{self.what} site {self.target}"
 
     @property
     def place(self) -> str:
         """Where that is, for people."""
-        return "database" if self.what == "drop" else self.target
+        match self.what:
+            case "drop":
+                return "database"
+            case "mend":
+                return self.breakage.target
+            case _:
+                return self.target
 
     def fields(self) -> Mapping[str, Any]:
         """As it stands in the journal."""
@@ -291,6 +385,7 @@ def pending_undos(events: Sequence[Event]) -> tuple[Undo, ...]:
     return tuple(reversed(pending))
 
 
-def still_cut(site: str, cuts: Sequence[Cut]) -> Cut | None:
-    """The cut of ``site`` that is in force, if any."""
-    return next((cut for cut in cuts if cut.site == site), None)
+def still_broken(breakage: Breakage, cuts: Sequence[Cut], others: Sequence[InForce]) -> InForce | None:
+    """``breakage`` as it is in force, if it is: among ``cuts`` when it is one, else among the ``others``."""
+    found = [InForce(Breakage(Kind.CUT, cut.site), cut.heals_in_s) for cut in cuts]
+    return next((each for each in (*found, *others) if each.breakage == breakage), None)

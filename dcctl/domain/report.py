@@ -13,6 +13,7 @@ from dcctl.domain.availability import Measurement, measure
 from dcctl.domain.business import BusinessHistory
 from dcctl.domain.business_report import BusinessReport, decide_business_report
 from dcctl.domain.check import Check, Verdict
+from dcctl.domain.drill import FAILOVER, SWITCHOVER
 from dcctl.domain.event import Event, sentence
 from dcctl.domain.history import Findings, History, Phase, check, operations
 from dcctl.domain.history_primary import PrimaryFindings, check_primary
@@ -234,12 +235,16 @@ def _settled_check(course: Mapping[str, Event], started: Mapping[str, Any]) -> C
 
 def _response_checks(started: Mapping[str, Any], course: Mapping[str, Event]) -> Iterator[Check]:
     """Whether dcctl did what the person would have who was called, where the drill asks for it."""
-    if not started.get("respond"):
-        return
-    for name, did, did_not in (
-        ("failed over by the plan", "drill.failed_over", "drill.not_failed_over"),
-        ("the returned site admitted", "drill.admitted", ""),
-    ):
+    asked = {
+        FAILOVER: (
+            ("failed over by the plan", "drill.failed_over", "drill.not_failed_over"),
+            ("the returned site admitted", "drill.admitted", ""),
+        ),
+        SWITCHOVER: (
+            ("the switchover went on to its end", "drill.switched_over", "drill.not_switched_over"),
+        ),
+    }
+    for name, did, did_not in asked.get(str(started.get("respond", "")), ()):
         saw = course[did_not].fields.get("saw", "") if did_not in course else ""
         yield Check(name, "yes", "yes" if did in course else f"no: {saw}" if saw else "no", did in course)
 

@@ -4,7 +4,7 @@ Whatever must be undone is in the journal, on disk, before it is done; the journ
 it. ``drill_undo.restore`` reads it there, in the same process or in another one weeks later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
@@ -12,12 +12,21 @@ from typing import Any, Protocol
 
 from dcctl.domain.availability import BUSINESS_GAP_S, recovery_s, unbroken_s
 from dcctl.domain.business_check import check_business
-from dcctl.domain.drill import DrillPlan, Undo, still_cut
+from dcctl.domain.drill import FAILOVER, SWITCHOVER, DrillPlan, Undo
+from dcctl.domain.fault import Kind
 from dcctl.domain.history import History, check
 from dcctl.domain.history_primary import check_primary
 from dcctl.domain.status import Status, decide_status
 from dcctl.domain.step import Step, Wait, Work
-from dcctl.engines.drill_undo import UNDO_LIMIT_S, heal, raise_if_left, undo, undo_by
+from dcctl.engines.drill_undo import (
+    UNDO_LIMIT_S,
+    inflict,
+    mend,
+    observe_in_force,
+    raise_if_left,
+    undo,
+    undo_by,
+)
 from dcctl.engines.status import System, in_turn, observe
 from dcctl.errors import DcctlError, Interrupted, TimedOut, UndoIncomplete, Unreachable
 from dcctl.ports import Business, Fault, Journal, Workload
@@ -37,6 +46,9 @@ class Responder(Protocol):
 
     def fail_over(self, lost: str) -> Work[Any]:
         """Give ``lost`` up as soon as that is allowed."""
+
+    def switch_over(self, to: str) -> Work[Any]:
+        """Move what the other site holds to ``to``."""
 
     def admit(self, site: str) -> Work[Any]:
         """Put ``site`` back into rotation as soon as that is allowed; one that is in it is done."""
@@ -111,6 +123,7 @@ class Rehearsal:
             drill=drill.name,
             environment=self.environment,
             site=radius.site,
+            what=self.plan.breakage.sentence(),
             radius=asdict(radius),
             primary=self.plan.primary,
             standby=self.plan.standby,
@@ -148,26 +161,51 @@ class Rehearsal:
         return [edge for edge, acks in self.business.acknowledged_s().items() if not acks]
 
     def _break_and_mend(self) -> Work[None]:
-        site = self.plan.radius.site
-        cut, out = Undo("heal", site), Undo("admit", site)
-        if self.responder is not None:
+        end, out = Undo.of(self.plan.breakage), Undo("admit", self.plan.radius.site)
+        gives_up = self.responder is not None and self.plan.drill.respond == FAILOVER
+        if gives_up:
             yield self._write(out)
-        yield self._write(cut)  # the newest is undone first: a dark site cannot be admitted
+        yield self._write(end)  # the newest is undone first: a dark site cannot be admitted
         try:
             try:
-                faults_s = yield Step(f"cut {site} off", site, UNDO_LIMIT_S, self._cut)
-                yield from self._fail_over()
-                yield from self._hold(faults_s)
-                yield from self._seek_survivor()
+                if self.responder is not None and self.plan.drill.respond == SWITCHOVER:
+                    faults_s = yield from self._break_amid(self.responder)
+                else:
+                    faults_s = yield self._strike()
+                    yield from self._fail_over()
+                if faults_s is not None:
+                    yield from self._hold(faults_s)
+                    yield from self._seek_survivor()
             finally:
-                yield from undo(cut, self._heal, self.journal, self.left)
+                yield from undo(end, self._heal, self.journal, self.left)
         finally:
-            if self.responder is not None and not self.left:
+            if gives_up and not self.left:
                 yield from undo_by(out, self._admit, self.journal, self.left)
+
+    def _strike(self) -> Step:
+        return Step(self.plan.breakage.order(), self.plan.radius.site, UNDO_LIMIT_S, self._break)
+
+    def _break_amid(self, responder: Responder) -> Work[tuple[float, float] | None]:
+        """Switch over, and strike once that cannot be taken back. None: it never came so far."""
+        to, struck = self._place(self.plan.standby), []
+
+        def strike() -> Work[None]:
+            struck.append((yield self._strike()))
+
+        try:
+            yield from _struck_amid(responder.switch_over(to), strike)
+        except (Interrupted, UndoIncomplete):
+            raise
+        except DcctlError as error:
+            self._note("drill.not_switched_over", site=to, saw=error.saw or error.sentence())
+        else:
+            self._mark("switched over", to)
+            self._note("drill.switched_over", site=to)
+        return struck[0] if struck else None
 
     def _fail_over(self) -> Work[None]:
         """As the person would who is called: what stands against it is noted, and the site is healed."""
-        if self.responder is None:
+        if self.responder is None or self.plan.drill.respond != FAILOVER:
             return
         site = self.plan.radius.site
         try:
@@ -207,7 +245,7 @@ class Rehearsal:
                 self._note("drill.sought", site=site, missing=len(names), names=list(names))
 
     def _survivors(self) -> Iterable[str]:
-        lost = self.plan.radius.site
+        lost = self.plan.radius.site if self.plan.breakage.kind is Kind.CUT else None
         return (site for site in self.plan.sites if site != lost)
 
     def _mark(self, name: str, target: str) -> float:
@@ -216,19 +254,19 @@ class Rehearsal:
             self.business.mark(name, target)
         return self.workload.mark(name, target)
 
-    def _cut(self) -> tuple[float, float]:
-        # The mark comes first: the moment that cutting takes counts against us, never for us.
+    def _break(self) -> tuple[float, float]:
+        # The mark comes first: the moment that breaking takes counts against us, never for us.
         site, of_business_s = self.plan.radius.site, 0.0
         if self.business is not None:
             of_business_s = self.business.mark("fault", site)
         fault_s = self.workload.mark("fault", site)
-        self.fault.cut(site, for_s=self.plan.drill.cut_for_at_most_s)
-        self._note("drill.fault", site=site)
+        inflict(self.fault, self.plan.breakage, for_s=self.plan.drill.cut_for_at_most_s)
+        self._note("drill.fault", site=site, what=self.plan.breakage.sentence())
         return fault_s, of_business_s
 
     def _hold(self, faults_s: tuple[float, float]) -> Work[None]:
-        """Keep the site dark until the client is served again, and note a promotion when it is seen."""
-        for_s = self.plan.drill.acknowledged_for_s
+        """Keep it broken until the client is served again, and note a promotion when it is seen."""
+        for_s, at_least_s = self.plan.drill.acknowledged_for_s, self.plan.drill.hold_at_least_s
         promoted: list[str] = []
 
         def until() -> bool | None:
@@ -237,7 +275,9 @@ class Rehearsal:
                 if self.responder is None:  # else it happened long ago, and the failover's steps tell of it
                     self._mark("promoted", self._place(primary))
                     self._note("drill.promoted", primary=primary, site=self._place(primary))
-            return (not self._unserved(faults_s, for_s)) or None
+            return (
+                not self._unserved(faults_s, for_s) and self._last_s() >= faults_s[0] + at_least_s
+            ) or None
 
         try:
             yield Wait(
@@ -258,6 +298,10 @@ class Rehearsal:
         else:
             self._note("drill.served", for_s=for_s)
 
+    def _last_s(self) -> float:
+        """When a write was last acknowledged: as long as the client is served, that is now."""
+        return max((acks[-1] for acks in self.workload.acknowledged_s().values() if acks), default=0.0)
+
     def _unserved(self, faults_s: tuple[float, float], for_s: float) -> list[str]:
         """Which clients are not served again, those of all edges together."""
         acks = sorted(chain.from_iterable(self.workload.acknowledged_s().values()))
@@ -272,10 +316,10 @@ class Rehearsal:
         return unserved
 
     def _new_primary(self) -> str | None:
-        """Who calls itself primary outside the dark site, when that is not who was."""
+        """Who calls itself primary outside what is dark, when that is not who was."""
         database = self.system.database
         for name in database.members:
-            if self._place(name) != self.plan.radius.site and name != self.plan.primary:
+            if name not in self.plan.radius.machines and name != self.plan.primary:
                 try:
                     if database.observe_member(name).primary:
                         return name
@@ -284,14 +328,14 @@ class Rehearsal:
         return None
 
     def _heal(self) -> None:
-        site = self.plan.radius.site
+        site, breakage = self.plan.radius.site, self.plan.breakage
         try:
-            in_force = still_cut(site, self.fault.observe_cuts()) is not None
+            in_force = observe_in_force(self.fault, breakage) is not None
         except DcctlError:
             in_force = False  # what nobody saw is not claimed; healing comes first
-        heal(self.fault, site)
+        mend(self.fault, breakage)
         self._mark("healed", site)
-        self._note("drill.healed", site=site, in_force=in_force)
+        self._note("drill.healed", site=site, in_force=in_force, what=breakage.after())
 
     def _settle(self) -> Work[None]:
         """Wait until nothing needs attention any more; then the client goes on for a while."""
@@ -345,8 +389,7 @@ class Rehearsal:
         for_s = self.plan.drill.workload.cool_down_s
 
         def until() -> bool | None:
-            now_s = max((acks[-1] for acks in self.workload.acknowledged_s().values() if acks), default=0.0)
-            return now_s - begin_s >= for_s or None
+            return self._last_s() - begin_s >= for_s or None
 
         begin_s = self.workload.mark("cool down", OUTSIDE)
         try:
@@ -377,6 +420,26 @@ class Rehearsal:
 
     def _note(self, type: str, **fields: Any) -> None:
         self.journal.append(type, fields)
+
+
+def _struck_amid(work: Work[Any], strike: Callable[[], Work[None]]) -> Work[Any]:
+    """``work``, with ``strike`` once after the first of its steps that cannot be taken back."""
+    answer: Any = None
+    failure: Exception | None = None
+    due = True
+    while True:
+        try:
+            request = work.throw(failure) if failure is not None else work.send(answer)
+        except StopIteration as stop:
+            return stop.value
+        answer, failure = None, None
+        try:
+            answer = yield request
+            if due and isinstance(request, Step) and request.no_return:
+                due = False
+                yield from strike()
+        except Exception as error:  # its engine undoes what it began, and raises this again
+            answer, failure = None, error
 
 
 def is_evidence(history: History) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dcctl.domain.drill import Undo, still_cut
+from dcctl.domain.drill import Undo, still_broken
+from dcctl.domain.fault import Breakage, InForce, Kind
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.errors import DcctlError, Interrupted, UndoIncomplete, Unreachable
 from dcctl.ports import Fault, Journal
@@ -12,13 +13,31 @@ from dcctl.ports import Fault, Journal
 UNDO_LIMIT_S = 60.0
 
 
-def heal(fault: Fault, site: str) -> None:
-    """End the cut of ``site`` and read back that it is gone. Raises UndoIncomplete when it is not."""
-    fault.heal(site)
-    if (cut := still_cut(site, fault.observe_cuts())) is not None:
+def inflict(fault: Fault, breakage: Breakage, *, for_s: float) -> None:
+    """Begin it; it ends by itself after ``for_s``."""
+    if breakage.kind is Kind.CUT:
+        fault.cut(breakage.target, for_s=for_s)
+    else:
+        fault.inflict(breakage, for_s=for_s)
+
+
+def observe_in_force(fault: Fault, breakage: Breakage) -> InForce | None:
+    """Whether it is in force, and for how long yet."""
+    is_cut = breakage.kind is Kind.CUT
+    cuts = fault.observe_cuts() if is_cut else ()
+    return still_broken(breakage, cuts, () if is_cut else fault.observe_breakages())
+
+
+def mend(fault: Fault, breakage: Breakage) -> None:
+    """End it and read back that it is over. Raises UndoIncomplete when it is not."""
+    if breakage.kind is Kind.CUT:
+        fault.heal(breakage.target)
+    else:
+        fault.mend(breakage)
+    if (left := observe_in_force(fault, breakage)) is not None:
         raise UndoIncomplete(
-            f"heal site {site}",
-            left=(f"site {site} is cut off; it heals by itself in {cut.heals_in_s:.0f} s",),
+            breakage.way_back(),
+            left=(f"{breakage.sentence()}; it heals by itself in {left.ends_in_s:.0f} s",),
             next_command="dcctl drill restore",
         )
 
@@ -104,11 +123,17 @@ def restore(
     Everything is tried. Raises UndoIncomplete with what remains.
     """
     left: list[str] = []
+    mends: Callable[[Journal, Undo], Work[None]] | None = None
+    if fault is not None:
+        given = fault
+
+        def mends(journal: Journal, each: Undo) -> Work[None]:
+            return undo(each, lambda: mend(given, each.breakage), journal, left)
+
     by_word: Mapping[str, Callable[[Journal, Undo], Work[None]] | None] = {
         "drop": lambda journal, each: _undo_when_it_can(each, partial(drop, each.target), journal, left),
-        "heal": None
-        if fault is None
-        else lambda journal, each: undo(each, partial(heal, fault, each.target), journal, left),
+        "heal": mends,
+        "mend": mends,
         "admit": None
         if admit is None
         else lambda journal, each: undo_by(each, partial(admit, each.target), journal, left),

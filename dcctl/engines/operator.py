@@ -8,6 +8,7 @@ from dcctl.domain.traffic import Rotation
 from dcctl.engines.admission import admit
 from dcctl.engines.failover import failover
 from dcctl.engines.situation import LOOK_EVERY_S, Means
+from dcctl.engines.switchover import switchover
 from dcctl.errors import Unreachable
 
 EVIDENCE_LIMIT_S = 90.0
@@ -25,6 +26,10 @@ class Operator:
     def fail_over(self, lost: str) -> Work[Moved]:
         """Give up ``lost`` by the plan, as soon as the evidence suffices."""
         return (yield from failover(lost, replace(self.means, patience_s=EVIDENCE_LIMIT_S)))
+
+    def switch_over(self, to: str) -> Work[Moved]:
+        """Move what the other site holds to ``to``, as soon as nothing stands against it."""
+        return (yield from switchover(to, replace(self.means, patience_s=EVIDENCE_LIMIT_S)))
 
     def admit(self, site: str) -> Work[None]:
         """Put ``site`` back into rotation as soon as it has caught up; one that is in it is done."""

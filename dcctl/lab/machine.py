@@ -130,10 +130,30 @@ def suspend(id: str) -> None:
             cgroup.freeze(id)
 
 
-def resume(id: str) -> None:
-    """Let a suspended machine go on; any other is left alone."""
+def stall(id: str) -> None:
+    """As ``suspend``, but nobody ordered it: to its cloud it runs. A hypervisor that hangs, a long migration.
+
+    Raises Rejected for a machine that is off.
+    """
     with _locked(id):
         spec = read(id)
+        if not cgroup.members(id):
+            raise Rejected("stall the machine", on=spec.name, saw="it is off")
+        _stalled(spec).touch()
+        network.set_port(spec.port, up=False)
+        cgroup.freeze(id)
+
+
+def is_stalled(id: str) -> bool:
+    """Whether it stands still although its cloud says that it runs."""
+    return _stalled(read(id)).exists() and cgroup.is_frozen(id)
+
+
+def resume(id: str) -> None:
+    """Let a suspended or stalled machine go on; any other is left alone."""
+    with _locked(id):
+        spec = read(id)
+        _stalled(spec).unlink(missing_ok=True)
         if cgroup.members(id):
             cgroup.thaw(id)
             network.set_port(spec.port, up=True)
@@ -176,10 +196,10 @@ def show(id: str) -> dict[str, Any]:
 
 
 def state(id: str) -> str:
-    """``running``, ``suspended`` or ``off``."""
+    """``running``, ``suspended`` or ``off``, as its cloud is told."""
     if not cgroup.members(id):
         return "off"
-    return "suspended" if cgroup.is_frozen(id) else "running"
+    return "suspended" if cgroup.is_frozen(id) and not _stalled(read(id)).exists() else "running"
 
 
 def ids() -> tuple[str, ...]:
@@ -291,11 +311,16 @@ def _power_off(id: str) -> None:
         time.sleep(POLL_S)
 
 
+def _stalled(spec: Spec) -> Path:
+    return spec.folder / "stalled"
+
+
 def _clear(spec: Spec) -> None:
     """What a machine that is off does not have: a cable, a network namespace, a control group.
 
     The namespace goes with its sockets, so that no connection of the last boot lives in the next.
     """
+    _stalled(spec).unlink(missing_ok=True)
     network.unplug(spec.port)
     network.remove_namespace(spec.namespace)
     cgroup.remove(spec.id)

@@ -178,6 +178,11 @@ def heal(place: str | None = None) -> None:
     _nft("-f", "-", stdin="\n".join(line for pair in pairs for line in _removal(*pair)))
 
 
+def heal_way(source: str, target: str) -> None:
+    """End the cut of what ``source`` sends to ``target``; where there is none, that is done."""
+    _nft("-f", "-", stdin="\n".join(_removal(_place(source), _place(target))))
+
+
 def observe_cuts() -> tuple[Cut, ...]:
     """What is cut now, sorted."""
     document = json.loads(_nft("-j", "list", "set", *TABLE.split(), "cut"))

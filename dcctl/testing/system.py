@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dcctl.domain.drill import WorkloadSpec, payload_of, table_of
+from dcctl.domain.fault import Breakage, InForce, Kind
 from dcctl.domain.history import Action, History, Mark, Phase, Record
 from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterMode, VoterReport
 from dcctl.domain.status import Host
@@ -62,6 +63,8 @@ class FakeSystem:
         self.tables: set[str] = set()
         self.cuts: dict[str, float] = {}
         self._cut_at: dict[str, float] = {}
+        self.breakages: dict[Breakage, float] = {}
+        self._broken_at: dict[Breakage, float] = {}
         self._whole_since = 0.0
         self._last_rows: list[int] = []
 
@@ -71,17 +74,56 @@ class FakeSystem:
             for site, until_s in tuple(self.cuts.items()):
                 if now_s >= until_s:
                     self._end_cut(site, until_s)
-            site = DATABASES[self.primary]
-            if site in self.cuts and now_s >= self._cut_at[site] + self.promote_after_s and self.synchronous:
+            for breakage, until_s in tuple(self.breakages.items()):
+                if now_s >= until_s:
+                    self._mend(breakage, until_s)
+            dark_s = self._dark_since_s(self.primary)
+            if dark_s is not None and now_s >= dark_s + self.promote_after_s and self.synchronous:
                 self._promote(self.synchronous)
             standby = next(name for name in DATABASES if name != self.primary)
-            if self.synchronous is None and DATABASES[standby] not in self.cuts and not self.never_rejoins:
+            apart_s = self._apart_since_s(standby)
+            if self.synchronous is None and apart_s is None and not self.never_rejoins:
                 if now_s >= self._whole_since + self.rejoin_after_s:
                     self.synchronous = standby
-            elif DATABASES[standby] in self.cuts and (
-                now_s >= self._cut_at[DATABASES[standby]] + self.drops_standby_after_s
-            ):
+            elif apart_s is not None and now_s >= apart_s + self.drops_standby_after_s:
                 self.synchronous = None
+
+    def _dark_since_s(self, name: str) -> float | None:
+        """Since when nobody hears of a database: its site is cut off, or its machine stands still."""
+        since = [self._broken_at[each] for each in self.breakages if each == Breakage(Kind.PAUSE, name)]
+        place = DATABASES[name]
+        return min([*since, *([self._cut_at[place]] if place in self.cuts else [])], default=None)
+
+    def _apart_since_s(self, standby: str) -> float | None:
+        """Since when the standby and the primary do not hear each other."""
+        since = [self._dark_since_s(standby)]
+        if (parted := self._parted(DATABASES[standby], DATABASES[self.primary])) is not None:
+            since.append(self._broken_at[parted])
+        return min((each for each in since if each is not None), default=None)
+
+    def _parted(self, one: str, other: str) -> Breakage | None:
+        """What loses traffic between two places, whichever way: nothing is acknowledged over it."""
+        pairs = {(one, other), (other, one)}
+        ways = (each for each in self.breakages if each.kind is Kind.ONE_WAY)
+        return next((each for each in ways if (each.target, each.toward) in pairs), None)
+
+    def is_paused(self, name: str) -> bool:
+        """Whether its machine stands still."""
+        return Breakage(Kind.PAUSE, name) in self.breakages
+
+    def inflict(self, breakage: Breakage, for_s: float) -> None:
+        now_s = self.clock.monotonic()
+        self._broken_at.setdefault(breakage, now_s)
+        self.breakages[breakage] = now_s + for_s
+
+    def mend(self, breakage: Breakage) -> None:
+        if breakage in self.breakages:
+            self._mend(breakage, self.clock.monotonic())
+
+    def _mend(self, breakage: Breakage, at_s: float) -> None:
+        del self.breakages[breakage]
+        del self._broken_at[breakage]
+        self._whole_since = at_s
 
     def _promote(self, name: str) -> None:
         for row in self._last_rows[len(self._last_rows) - self.loses_last_acknowledged :]:
@@ -107,9 +149,10 @@ class FakeSystem:
         """Whether a write through ``edge`` is acknowledged now."""
         with self.lock:
             place, standby = DATABASES[self.primary], self.synchronous
-            confirmed = standby is None or DATABASES[standby] not in self.cuts
-            dark = {EDGES[edge], place} & set(self.cuts)
-            return not (dark or edge in self.broken_edges or self.database_is_down) and confirmed
+            confirmed = standby is None or self._apart_since_s(standby) is None
+            dark = bool({EDGES[edge], place} & set(self.cuts)) or self._parted(EDGES[edge], place) is not None
+            stands = self.is_paused(edge) or self.is_paused(self.primary)
+            return not (dark or stands or edge in self.broken_edges or self.database_is_down) and confirmed
 
     def acknowledger(self, edge: str) -> tuple[str, int]:
         """The address and the timeline of whoever acknowledges a write through ``edge`` now."""
@@ -119,13 +162,19 @@ class FakeSystem:
                 return ADDRESSES[old], self.timeline - 1
             return ADDRESSES[self.primary], self.timeline
 
+    def reaches(self, standby: str) -> bool:
+        """Whether the primary and ``standby`` hear each other."""
+        return self._apart_since_s(standby) is None
+
     def forgotten(self, place: str) -> bool:
         """Whether the quorum has not heard of ``place`` for a session, which ends as Patroni's ttl does."""
         cut_at_s = self._cut_at.get(place)
         return cut_at_s is not None and self.clock.monotonic() >= cut_at_s + self.promote_after_s
 
     def voters_up(self) -> list[str]:
-        return [name for name, place in VOTERS.items() if place not in self.cuts and name not in self.down]
+        up = [name for name, place in VOTERS.items() if place not in self.cuts and name not in self.down]
+        broken = {each.target for each in self.breakages if each.kind in (Kind.PAUSE, Kind.KILL)}
+        return [name for name in up if name not in broken]
 
     def has_quorum(self) -> bool:
         return len(self.voters_up()) > len(VOTERS) // 2
@@ -135,7 +184,7 @@ class FakeSystem:
         self.advance(self.clock.monotonic())
         if name in self.down:
             raise Unreachable("ask", on=name, saw="Connection refused")
-        if place in self.cuts:
+        if place in self.cuts or self.is_paused(name):
             raise TimedOut("ask", on=name, saw="no answer within 1 s")
 
 
@@ -161,6 +210,8 @@ class FakeCoordination:
 
     def observe_voter(self, name: str) -> VoterReport:
         self._system.ask(name, VOTERS[name])
+        if Breakage(Kind.KILL, name) in self._system.breakages:
+            raise Unreachable("ask", on=name, saw="Connection refused")
         if not self._system.has_quorum():
             return VoterReport(VoterMode.NOT_SERVING)
         leads = name == self._system.voters_up()[-1]
@@ -180,7 +231,7 @@ class FakeDatabase:
         with system.lock:
             system.ask(name, DATABASES[name])
             primary = name == system.primary
-            streams = primary and system.synchronous and DATABASES[system.synchronous] not in system.cuts
+            streams = primary and system.synchronous and system.reaches(system.synchronous)
             return DatabaseReport(
                 name=name,
                 primary=primary,
@@ -242,7 +293,7 @@ class FakeFault:
             return tuple(Cut(site, until_s - now_s) for site, until_s in sorted(system.cuts.items()))
 
     def cut(self, site: str, *, for_s: float) -> None:
-        if site not in SITES:
+        if site not in VOTERS.values():
             raise Unreachable("cut", on=site, saw="there is no such site")
         if self._system.cut_fails is not None:
             raise self._system.cut_fails
@@ -255,6 +306,26 @@ class FakeFault:
         with self._system.lock:
             if not self._system.heals_in_vain:
                 self._system.heal(site)
+
+    def observe_breakages(self) -> tuple[InForce, ...]:
+        system = self._system
+        now_s = system.clock.monotonic()
+        with system.lock:
+            system.advance(now_s)
+            return tuple(InForce(each, until_s - now_s) for each, until_s in system.breakages.items())
+
+    def inflict(self, breakage: Breakage, *, for_s: float) -> None:
+        named = (breakage.target, *filter(None, [breakage.toward]))
+        known = VOTERS.values() if breakage.kind is Kind.ONE_WAY else [host.name for host in HOSTS]
+        if unknown := set(named) - set(known):
+            raise Unreachable(breakage.order(), on=", ".join(unknown), saw="there is no such thing")
+        with self._system.lock:
+            self._system.inflict(breakage, for_s)
+
+    def mend(self, breakage: Breakage) -> None:
+        with self._system.lock:
+            if not self._system.heals_in_vain:
+                self._system.mend(breakage)
 
 
 class FakeWorkload:

@@ -17,7 +17,9 @@ from dcctl.shell import perform
 from dcctl.testing.business import FakeBusiness
 from dcctl.testing.journal import MemoryJournal
 
-POWER_LOSS = replace(DRILL, name="site-power-loss", cut_site="east", application=BusinessSpec(), respond=True)
+POWER_LOSS = replace(
+    DRILL, name="site-power-loss", cut_site="east", application=BusinessSpec(), respond="failover"
+)
 
 
 class FakeResponder:

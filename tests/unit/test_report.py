@@ -242,8 +242,8 @@ def test_a_drill_is_listed_before_and_after_it_has_a_report(
 def test_a_drill_is_shown_as_a_story(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dcctl(["-e", str(environment), "drill", "show"]) == 0
     out = capsys.readouterr().out
-    assert "FAULT: site east is cut off the network" in out
-    assert out.index("Patroni promoted west-db-1") < out.index("site east is back on the network")
+    assert "FAULT: east is cut off the network" in out
+    assert out.index("Patroni promoted west-db-1") < out.index("east is back on the network")
 
 
 def test_a_drill_is_checked_again_by_what_its_clients_noted_alone(

@@ -66,10 +66,10 @@ def test_a_step_that_is_done_twice_has_two_lines() -> None:
 
 
 def test_an_event_with_a_sentence_is_told_by_it() -> None:
-    journal = journal_of(STARTED, (2, "drill.fault", {"site": "east"}))
+    journal = journal_of(STARTED, (2, "drill.fault", {"site": "east", "what": "east is cut off"}))
     (moment,) = decide_run("r1", journal.events(), active=False).timeline
     assert (moment.state, moment.saw) == ("noted", "")
-    assert moment.name == "FAULT: site east is cut off the network, its cloud API included"
+    assert moment.name == "FAULT: east is cut off"
 
 
 def test_an_event_without_a_sentence_is_told_with_its_fields() -> None:
