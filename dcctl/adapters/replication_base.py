@@ -22,6 +22,7 @@ from dcctl.errors import Refused, Unreachable
 VERSION = "1"
 SEPARATOR = b"\n"
 TABLES = """
+create table if not exists account (name text primary key, pair text) without rowid;
 create table if not exists about (key text primary key, value text) without rowid;
 create table if not exists chunk (container text, after blob, upto blob, digest blob, rows blob,
     count integer, primary key (container, after)) without rowid;
@@ -41,9 +42,15 @@ END = b"\xff"
 class SqliteBase:
     """One file for one pair. ``rebuilt`` tells that an unusable file was set aside on opening."""
 
-    def __init__(self, path: Path, pair: str, *, exclusive: bool = True) -> None:
-        """``exclusive``: while open, another replicator of this base is refused; a reader need not ask."""
+    def __init__(
+        self, path: Path, pair: str, *, accounts: Mapping[str, str] | None = None, exclusive: bool = True
+    ) -> None:
+        """``exclusive``: while open, another replicator of this base is refused; a reader need not ask.
+
+        ``accounts``: the pairs of more accounts, by name. They may come and go, and not become others.
+        """
         self.path = path
+        self._accounts = dict(accounts or {})
         self.rebuilt = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,14 +93,22 @@ class SqliteBase:
         if self._db.execute("pragma quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("malformed")
         if known and known != {"pair": pair, "version": VERSION}:
-            raise Refused(
-                "use the base of an earlier replication",
-                on=str(self.path),
-                reasons=(f"it belongs to {known.get('pair')}, not to {pair}",),
-                next_command=f"move {self.path} away: a base is a cache, a new one costs requests only",
-            )
+            raise self._of_another(f"it belongs to {known.get('pair')}, not to {pair}")
+        of_accounts = dict(self._db.execute("select name, pair from account"))
+        for name, ours in self._accounts.items():
+            if (theirs := of_accounts.get(name, ours)) != ours:
+                raise self._of_another(f"its account {name} is {theirs}, not {ours}")
         self._db.executemany(
             "insert or ignore into about values (?, ?)", [("pair", pair), ("version", VERSION)]
+        )
+        self._db.executemany("insert or ignore into account values (?, ?)", self._accounts.items())
+
+    def _of_another(self, reason: str) -> Refused:
+        return Refused(
+            "use the base of an earlier replication",
+            on=str(self.path),
+            reasons=(reason,),
+            next_command=f"move {self.path} away: a base is a cache, a new one costs requests only",
         )
 
     def _set_aside(self) -> None:

@@ -24,6 +24,7 @@ from yarl import URL
 
 from dcctl.domain.document import Answer, Document, Head, carried
 from dcctl.domain.replication import TICKS_PER_S, Stamp
+from dcctl.domain.replication_account import DEFAULT, account_of, own_name
 from dcctl.errors import Busy, CredentialsRefused, NotFound, Rejected, TimedOut, Unreachable
 
 SMALL_BYTES = 1 << 20
@@ -95,7 +96,8 @@ class _Clock:
 
 
 class SwiftStore:
-    """One account of one cluster. Use as an asynchronous context manager; it owns its connections."""
+    """One cluster, by the storage URL of an account; ``accounts`` are the storage URLs of more of them, by
+    name. Use as an asynchronous context manager; it owns its connections."""
 
     def __init__(
         self,
@@ -104,12 +106,15 @@ class SwiftStore:
         keys: Authorization,
         *,
         ca_file: str | None = None,
+        accounts: Mapping[str, str] | None = None,
         local_clock: Callable[[], float] = time.time,
     ) -> None:
         parts = urlsplit(url)
         self.site = site
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._account = parts.path.rstrip("/")
+        self._accounts = {
+            name: urlsplit(of).path.rstrip("/") for name, of in {DEFAULT: url, **(accounts or {})}.items()
+        }
         self._keys = keys
         self._ca_file = ca_file
         self._clock = _Clock(local_clock)
@@ -222,7 +227,8 @@ class SwiftStore:
         data: bytes | AsyncIterator[bytes] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None, "used outside its context"  # noqa: S101
-        path = quote(f"{self._account}/{container}/{name}" if name else f"{self._account}/{container}")
+        folder = f"{self._folder(account_of(container))}/{own_name(container)}"
+        path = quote(f"{folder}/{name}" if name else folder)
         text = stamp.text if stamp is not None else ""
         sent = {**(headers or {}), **self._keys.headers(method, path, text)}
         url = URL(f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}", encoded=True)
@@ -239,6 +245,12 @@ class SwiftStore:
             raise Unreachable(method, on=self._at(container, name), saw=str(error) or repr(error)) from error
         except ValueError as error:  # a header or name that cannot be sent
             raise Rejected(method, on=self._at(container, name), saw=str(error)) from error
+
+    def _folder(self, account: str) -> str:
+        try:
+            return self._accounts[account]
+        except KeyError:
+            raise NotFound("find an account", on=self._at(account), saw="it is not configured") from None
 
     def _judge(self, answer: aiohttp.ClientResponse, tried: str, container: str, name: str) -> Answer:
         verdict = {
@@ -300,15 +312,39 @@ class Token:
             self._token, self._since_s = self._ask(), self._clock()
 
 
+class Tokens:
+    """Each account's owner's token; ``by_url`` has them by the accounts' storage URLs."""
+
+    def __init__(self, by_url: Mapping[str, Token]) -> None:
+        self._by_account = {quote(urlsplit(url).path.rstrip("/")): token for url, token in by_url.items()}
+
+    def headers(self, method: str, path: str, stamp: str) -> dict[str, str]:
+        account = next(one for one in self._by_account if path.startswith(f"{one}/"))
+        return self._by_account[account].headers(method, path, stamp)
+
+    def renew(self) -> None:
+        """Log in wherever the token is not young."""
+        for token in self._by_account.values():
+            token.renew()
+
+
 class TokenStore(SwiftStore):
     """``ports.TokenStore``: a store whose writes get the cluster's own time, whatever stamp is given."""
 
-    def __init__(self, site: str, url: str, token: Token, *, ca_file: str | None = None) -> None:
-        super().__init__(site, url, token, ca_file=ca_file)
-        self._token = token
+    def __init__(
+        self,
+        site: str,
+        url: str,
+        tokens: Tokens,
+        *,
+        ca_file: str | None = None,
+        accounts: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(site, url, tokens, ca_file=ca_file, accounts=accounts)
+        self._tokens = tokens
 
     def renew(self) -> None:
-        self._token.renew()
+        self._tokens.renew()
 
 
 def _head(answer: aiohttp.ClientResponse) -> Head:

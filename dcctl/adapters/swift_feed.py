@@ -5,13 +5,14 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 
+from dcctl.domain.replication_account import account_of, own_name
 from dcctl.domain.replication_feed import Told
 
 NAME = ".dcctl-feed"
@@ -22,11 +23,12 @@ KEPT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One cluster's account; ``url`` is its storage URL."""
+    """One cluster's account; ``url`` is its storage URL, ``accounts`` are those of more accounts by name."""
 
     site: str
     url: str
     ca_file: str | None = None
+    accounts: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProxyFeed:
@@ -64,8 +66,8 @@ class ProxyFeed:
 
     def _ask(self, source: Source, container: str) -> None:
         """What came after the last question. A cluster that is away tells nothing; passes say that it is."""
-        parts = urlsplit(source.url)
-        path = quote(f"{parts.path.rstrip('/')}/{container}/{NAME}")
+        parts = urlsplit(source.accounts.get(account_of(container), source.url))
+        path = quote(f"{parts.path.rstrip('/')}/{own_name(container)}/{NAME}")
         position = self._positions.get((source.site, container))
         try:
             answer = self._session.get(

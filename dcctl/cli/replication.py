@@ -13,7 +13,14 @@ from dcctl.cli.replication_containers import containers as containers_command
 from dcctl.cli.replication_pause import pause, pause_document, resume
 from dcctl.cli.replication_plan import apply, plan
 from dcctl.cli.replication_setup import check, import_, init, keep, remove, report, settings
-from dcctl.cli.replication_stage import Stage, container_option, enter_stage, prefix_option, zookeeper_option
+from dcctl.cli.replication_stage import (
+    Stage,
+    account_option,
+    container_option,
+    enter_stage,
+    prefix_option,
+    zookeeper_option,
+)
 from dcctl.cli.replication_token import follow_with_tokens, verify_with_tokens
 from dcctl.cli.replication_view import (
     draw_shared,
@@ -74,6 +81,7 @@ for _command in (
 
 
 @replication.command()
+@account_option
 @container_option
 @prefix_option
 @deletes_option
@@ -91,6 +99,7 @@ for _command in (
 def once(
     session: Session,
     *,
+    accounts: tuple[str, ...],
     containers: tuple[str, ...],
     prefix: str,
     max_deletes: int | None,
@@ -105,9 +114,9 @@ def once(
     from dcctl.engines.replication_token import replicate_with_tokens
     from dcctl.wiring.replication import token_stores
 
-    stage = enter_stage(session, containers)
+    stage = enter_stage(session, containers, accounts)
     emptied: frozenset[str] = frozenset()
-    if stage.settings.containers_like and not stage.chosen:
+    if stage.settings.come_and_go and not stage.chosen:
         carried = stage.carried()
         emptied = carried.going
         stage = replace(stage, containers=tuple(dict.fromkeys((*stage.containers, *carried.names))))
@@ -137,6 +146,7 @@ def once(
 
 
 @replication.command()
+@account_option
 @container_option
 @click.option(
     "--every",
@@ -174,6 +184,7 @@ def once(
 def follow(
     session: Session,
     *,
+    accounts: tuple[str, ...],
     containers: tuple[str, ...],
     every_s: float,
     metrics_port: int | None,
@@ -201,7 +212,7 @@ def follow(
         worker_base,
     )
 
-    stage = enter_stage(session, containers)
+    stage = enter_stage(session, containers, accounts)
     # Where work or leadership is shared there is an ensemble, in which a person may have paused it.
     joined = shared or hosts is not None or "DCCTL_EPOCH" in os.environ
     err = console(sys.stderr)
@@ -251,7 +262,7 @@ def follow(
             every_s=every_s,
             feed=feed,
             work=work,
-            heartbeat=stage.settings.heartbeat,
+            heartbeat=stage.settings.heartbeat if stage.whole else None,  # it speaks of everything
             come_and_go=_come_and_go(stage, err),
             hot=lambda: [WallClock().now().strftime(prefix) for prefix in hot],
             seen=seen,
@@ -260,15 +271,18 @@ def follow(
 
 
 @replication.command()
+@account_option
 @container_option
 @prefix_option
 @level_option
 @command_options
-def verify(session: Session, *, containers: tuple[str, ...], prefix: str, level: str) -> None:
+def verify(
+    session: Session, *, accounts: tuple[str, ...], containers: tuple[str, ...], prefix: str, level: str
+) -> None:
     """Compare both sides and class every difference. Ends with 8 when there is one. Changes nothing."""
     from dcctl.engines.replication_run import compare
 
-    stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
+    stage = enter_stage(session, containers, accounts).with_those_that_come_and_go(look=True)
     if stage.settings.tokens:
         verify_with_tokens(session, stage, prefix, level)
         return
@@ -287,15 +301,18 @@ def verify(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 
 
 @replication.command()
+@account_option
 @container_option
 @prefix_option
 @level_option
 @command_options
-def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level: str) -> None:
+def repair(
+    session: Session, *, accounts: tuple[str, ...], containers: tuple[str, ...], prefix: str, level: str
+) -> None:
     """Replay what differs and nothing else, trusting no memory of earlier passes."""
     from dcctl.engines.replication_run import mend
 
-    stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
+    stage = enter_stage(session, containers, accounts).with_those_that_come_and_go(look=True)
     with stage.base() as base:
         tallies = mend(stage.stores(), base, stage.containers, stage.options(prefix=prefix), level=level)
     emit(
@@ -306,15 +323,16 @@ def repair(session: Session, *, containers: tuple[str, ...], prefix: str, level:
 
 
 @replication.command()
+@account_option
 @click.option("--shared", is_flag=True, help="Show workers and their shares, from ZooKeeper.")
 @zookeeper_option
 @command_options
-def status(session: Session, *, shared: bool, hosts: str | None) -> None:
+def status(session: Session, *, accounts: tuple[str, ...], shared: bool, hosts: str | None) -> None:
     """Show per container when both sides were last the same, what is pending, and what waits for a person."""
     from dcctl.domain.replication_token import WEAKER
     from dcctl.wiring.replication import pauses_here
 
-    stage = enter_stage(session).with_those_that_come_and_go(look=False)
+    stage = enter_stage(session, (), accounts).with_those_that_come_and_go(look=False)
     if shared:
         document = _shared(stage, hosts)
         emit(session, document, lambda out: draw_shared(out, document))
@@ -331,7 +349,7 @@ def status(session: Session, *, shared: bool, hosts: str | None) -> None:
 
 def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None":
     """What looks at containers that come and go and says which there are; None where there are none such."""
-    if not stage.settings.containers_like or stage.chosen:
+    if not stage.settings.come_and_go or stage.chosen:
         return None
 
     def look() -> "Carried":

@@ -28,23 +28,23 @@ def containers(
     Those that begin as `replication.containers_like` says. One that has objects is never removed: first
     their deletes are proven and carried. `once` and `follow` do this too. Ends with 8 when something is held.
     """
+    from dcctl.domain.replication_account import account_of, own_name
     from dcctl.domain.replication_containers import BOTH, RemovalCap
 
     stage = enter_stage(session)
-    if not stage.settings.containers_like:
+    if not stage.settings.come_and_go:
         raise UsageError("look at containers", saw="replication.containers_like is not configured")
-    accounts = stage.accounts()
     if kept is not None:
         from dcctl.config.reference import resolve
 
-        if not stage.settings.covers(kept) or kept in stage.settings.containers:
+        if not stage.settings.covers(kept) or kept in stage.settings.replicated():
             raise UsageError("keep a container", on=kept, saw="it does not begin as containers_like says")
         key = resolve(stage.settings.signed.container_key)
-        for account in accounts.values():
-            account.ensure_container(kept, key, mark=BOTH)
+        for owner in stage.owners(account_of(kept)).values():
+            owner.ensure_container(own_name(kept), key, mark=BOTH)
     cap = RemovalCap(share=0.0, at_least=max_removals) if max_removals is not None else None
     done = stage.carried(cap=cap, accept_empty=accept_empty, dry_run=dry_run)
-    document = done.document(accounts) | {"dry_run": dry_run}
+    document = done.document(stage.sites) | {"dry_run": dry_run}
 
     def draw(out: Any) -> None:
         for one in document["changes"]:

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from dcctl.cli.output import emit
-from dcctl.cli.replication_stage import Stage, container_option, enter_stage, prefix_option
+from dcctl.cli.replication_stage import (
+    Stage,
+    account_option,
+    container_option,
+    enter_stage,
+    prefix_option,
+)
 from dcctl.cli.replication_view import draw_tallies
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DriftFound, Refused, UsageError
@@ -15,6 +21,7 @@ from dcctl.shell import WallClock
 
 
 @click.command()
+@account_option
 @container_option
 @prefix_option
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Names to show.")
@@ -26,7 +33,13 @@ from dcctl.shell import WallClock
 )
 @command_options
 def plan(
-    session: Session, *, containers: tuple[str, ...], prefix: str, limit: int, save: Path | None
+    session: Session,
+    *,
+    accounts: tuple[str, ...],
+    containers: tuple[str, ...],
+    prefix: str,
+    limit: int,
+    save: Path | None,
 ) -> None:
     """Show what a pass would do, name by name. Changes nothing.
 
@@ -34,9 +47,9 @@ def plan(
     """
     from dcctl.domain.replication_plan import Planned, plan_document
     from dcctl.engines.replication_run import replicate_once
-    from dcctl.wiring.replication import pair_of
+    from dcctl.wiring.replication import whole_pair_of
 
-    stage = enter_stage(session, containers).with_those_that_come_and_go(look=True)
+    stage = enter_stage(session, containers, accounts).with_those_that_come_and_go(look=True)
     entries: list[Planned] = []
     total = 0
     for container in stage.containers:
@@ -50,7 +63,7 @@ def plan(
             (tally,) = replicate_once(stage.stores(), base, (container,), options)
         total += tally.count("planned")
     if save is not None:
-        document = plan_document(pair_of(stage.settings), WallClock().now(), entries)
+        document = plan_document(whole_pair_of(stage.settings), WallClock().now(), entries)
         _write(save, json.dumps(document, indent=1))
     names = [_shown(one) for one in entries[:limit]]
 
@@ -76,14 +89,14 @@ def apply(session: Session, *, file: Path) -> None:
     """
     from dcctl.domain.replication_plan import read_plan
     from dcctl.engines.replication_plan import apply_plan
-    from dcctl.wiring.replication import pair_of
+    from dcctl.wiring.replication import whole_pair_of
 
     stage = enter_stage(session)
     try:
         pair, entries = read_plan(json.loads(file.read_text()))
     except (OSError, ValueError) as error:
         raise UsageError("read a plan", on=str(file), saw=str(error)) from error
-    if pair != pair_of(stage.settings):
+    if pair != whole_pair_of(stage.settings):
         raise Refused("apply a plan", on=str(file), reasons=(f"it is for {pair}",))
     unknown = {one.container for one in entries if not stage.settings.covers(one.container)}
     if unknown:
@@ -106,10 +119,8 @@ def apply(session: Session, *, file: Path) -> None:
 
 
 def _planned(stage: Stage, container: str, name: str, witness: Any, decision: Any) -> Any:
-    from dcctl.domain.replication import Side
     from dcctl.domain.replication_plan import Planned, Version
 
-    sites = dict(zip(Side, sorted(stage.settings.stores), strict=True))
     side = next(
         (getattr(decision, word) for word in ("source", "present", "side") if hasattr(decision, word)), None
     )
@@ -118,7 +129,7 @@ def _planned(stage: Stage, container: str, name: str, witness: Any, decision: An
         container=container,
         name=name,
         decision=type(decision).__name__.lower(),
-        site=sites[side] if side is not None else "",
+        site=stage.sites[side] if side is not None else "",
         bytes=row.bytes,
         a=Version.of(witness.a),
         b=Version.of(witness.b),

@@ -1,5 +1,6 @@
 """``dcctl replication``: what is done once, before and beside the passes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,15 +125,18 @@ def import_(session: Session, *, directory: Path, container: str, prefix: str, c
 def init(session: Session) -> None:
     """Make the containers on both sides and give them the key that lets signed requests in."""
     from dcctl.config.reference import resolve
+    from dcctl.domain.replication_account import account_of, own_name
 
     stage = enter_stage(session)
     key = "" if stage.settings.tokens else resolve(stage.settings.signed.container_key)
     names = stage.settings.all_containers
     done = []
-    for administrator in stage.accounts().values():
-        for name in names:
-            changed = administrator.ensure_container(name, key)
-            done.append({"site": administrator.site, "container": name, "changed": changed})
+    for account in stage.accounts:
+        for owner in stage.owners(account).values():
+            for name in names:
+                if account_of(name) == account:
+                    changed = owner.ensure_container(own_name(name), key)
+                    done.append({"site": owner.site, "container": name, "changed": changed})
 
     def draw(out: Any) -> None:
         for one in done:
@@ -148,6 +152,7 @@ def init(session: Session) -> None:
 def check(session: Session) -> None:
     """Look at everything that replication relies on. Ends with 5 when it must not run. Changes nothing."""
     from dcctl.config.reference import resolve
+    from dcctl.domain.replication_account import DEFAULT, account_of, own_name
     from dcctl.domain.replication_check import (
         decide_cluster,
         decide_container,
@@ -164,12 +169,19 @@ def check(session: Session) -> None:
     names = tuple(dict.fromkeys((*stage.containers, *stage.settings.all_containers)))
     findings: list[Finding] = []
     seen: dict[str, list[ContainerFacts]] = {}
-    for administrator in stage.accounts().values():
-        findings += decide_cluster(administrator.observe_cluster(), realm=stage.settings.realm)
-        for name in names:
-            facts = administrator.observe_container(name)
-            findings += decide_container(facts, site=administrator.site, container=name, key=key)
-            seen.setdefault(name, []).extend([facts] if facts is not None else [])
+    for account in stage.accounts:
+        for owner in stage.owners(account).values():
+            cluster = owner.observe_cluster()
+            where = cluster if account == DEFAULT else replace(cluster, site=f"{owner.site}:{account}")
+            findings += decide_cluster(where, realm=stage.settings.realm)
+            for name in names:
+                if account_of(name) != account:
+                    continue
+                facts = owner.observe_container(own_name(name))
+                findings += decide_container(facts, site=owner.site, container=name, key=key)
+                seen.setdefault(name, []).extend(
+                    [replace(facts, container=name)] if facts is not None else []
+                )
     for pair in seen.values():
         if len(pair) == len(stage.settings.stores):
             findings += decide_pair(*pair)
@@ -207,25 +219,27 @@ def settings(session: Session, *, dry_run: bool) -> None:
 
     Ends with 8 when both sides changed the same one differently; such a one is left as it is.
     """
+    from dcctl.domain.replication_account import account_of, own_name
     from dcctl.domain.replication_settings import merge_settings
 
     stage = enter_stage(session).with_those_that_come_and_go(look=True)
     changed: list[dict[str, Any]] = []
     conflicts: list[str] = []
-    administrators = list(stage.accounts().values())
+    owners = {account: list(stage.owners(account).values()) for account in stage.accounts}
     with stage.base(exclusive=not dry_run) as base:
         for name in stage.containers:
-            facts = [one.observe_container(name) for one in administrators]
+            of_account = owners[account_of(name)]
+            facts = [one.observe_container(own_name(name)) for one in of_account]
             if None in facts:
                 raise Refused("compare settings", on=name, reasons=("a side has no such container",))
             now = [dict(one.settings) for one in facts if one is not None]
             merged = merge_settings(base.settings(name), now[0], now[1])
             conflicts += [f"{name}: {key}" for key in merged.conflicts]
-            for administrator, wanted, has in zip(administrators, (merged.a, merged.b), now, strict=True):
+            for owner, wanted, has in zip(of_account, (merged.a, merged.b), now, strict=True):
                 if wanted != has:
-                    changed.append({"site": administrator.site, "container": name, "settings": wanted})
+                    changed.append({"site": owner.site, "container": name, "settings": wanted})
                     if not dry_run:
-                        administrator.ensure_settings(name, wanted)
+                        owner.ensure_settings(own_name(name), wanted)
             if not dry_run:
                 base.agree_settings(name, merged.agreed)
 

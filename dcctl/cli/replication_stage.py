@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from dcctl.engines.replication_containers import Carried
     from dcctl.engines.replication_run import OpenStores
 
+account_option = click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one of replication.accounts, or `default`; repeatable.",
+)
 container_option = click.option(
     "--container", "containers", multiple=True, metavar="NAME", help="Only this container; repeatable."
 )
@@ -40,23 +47,37 @@ prefix_option = click.option(
 
 @dataclass(frozen=True)
 class Stage:
-    """What a command works on."""
+    """What a command works on. ``containers`` by their qualified names; ``accounts`` are those to look at,
+    ``chosen`` tells that a person named containers."""
 
     configuration: "Configuration"
     settings: "Settings"
     containers: tuple[str, ...]
+    accounts: tuple[str, ...]
     chosen: bool = False
 
-    def accounts(self) -> "Mapping[Side, SwiftAdministrator]":
-        """The accounts with their owners' rights, of A and B. Raises UsageError."""
+    @property
+    def whole(self) -> bool:
+        """Whether these are all that is replicated."""
+        return not self.chosen and set(self.accounts) == set(self.settings.account_names)
+
+    @property
+    def sites(self) -> "dict[Side, str]":
         from dcctl.domain.replication import Side
+
+        return dict(zip(Side, sorted(self.settings.stores), strict=True))
+
+    def owners(self, account: str) -> "Mapping[Side, SwiftAdministrator]":
+        """An account at A and B, with its owners' rights. Raises UsageError."""
+        from dcctl.domain.replication_account import DEFAULT
         from dcctl.wiring import replication_administrator
 
         found = {}
-        for side, site in zip(Side, sorted(self.settings.stores), strict=True):
-            owner = replication_administrator(self.settings, site, WallClock())
+        for side, site in self.sites.items():
+            owner = replication_administrator(self.settings, site, WallClock(), account=account)
             if owner is None:
-                saw = f"replication.stores.{site}.administrator is not configured"
+                where = "" if account == DEFAULT else f"accounts.{account}."
+                saw = f"replication.{where}stores.{site}.administrator is not configured"
                 raise UsageError("look at containers", on=site, saw=saw)
             found[side] = owner
         return found
@@ -65,33 +86,45 @@ class Stage:
         """Containers that come and go, made the same on both sides now."""
         from dcctl.config.reference import resolve
         from dcctl.domain.replication_containers import RemovalCap
-        from dcctl.engines.replication_containers import carry_containers
+        from dcctl.engines.replication_containers import Carried, carry_containers
 
         settings = self.settings
-        accounts = self.accounts()
-        try:
-            return carry_containers(
-                accounts,
-                settings.containers_like,
-                resolve(settings.signed.container_key),
-                cap=cap or RemovalCap(share=settings.max_deletes_percent / 100),
-                apart=settings.all_containers,
-                **how,
-            )
-        finally:
-            for account in accounts.values():
-                account.close()
+        done = Carried()
+        for account in self.accounts:
+            if not settings.like(account):
+                continue
+            owners = self.owners(account)
+            try:
+                carried = carry_containers(
+                    owners,
+                    settings.like(account),
+                    resolve(settings.signed.container_key),
+                    cap=cap or RemovalCap(share=settings.max_deletes_percent / 100),
+                    apart=(*settings.fixed(account), settings.trash, settings.conflicts, settings.heartbeat),
+                    **how,
+                )
+            finally:
+                for owner in owners.values():
+                    owner.close()
+            done = done.and_also(carried.of(account))
+        return done
 
     def with_those_that_come_and_go(self, *, look: bool) -> "Stage":
         """Also the containers that begin as ``containers_like`` says: on both sides now, or (``look`` is
         False) as the base remembers them."""
-        if not self.settings.containers_like or self.chosen:
+        from dcctl.domain.replication_account import account_of
+
+        if not self.settings.come_and_go or self.chosen:
             return self
         if look:
             names: Iterable[str] = self.carried(dry_run=True).names
         else:
             with self.base(exclusive=False) as base:
-                names = [name for name in base.containers() if self.settings.covers(name)]
+                names = [
+                    name
+                    for name in base.containers()
+                    if self.settings.covers(name) and account_of(name) in self.accounts
+                ]
         return replace(self, containers=tuple(dict.fromkeys((*self.containers, *names))))
 
     def stores(self) -> "OpenStores":
@@ -130,7 +163,13 @@ class Stage:
         return replace(options, **changes)
 
 
-def enter_stage(session: Session, containers: tuple[str, ...] = ()) -> Stage:
+def enter_stage(session: Session, containers: tuple[str, ...] = (), accounts: tuple[str, ...] = ()) -> Stage:
+    """``containers`` and ``accounts`` that a person chose; none are all. Raises UsageError.
+
+    Beside an account a container is called as it is within it.
+    """
+    from dcctl.domain.replication_account import qualified
+
     configuration = session.configuration()
     settings = configuration.replication
     if settings is None:
@@ -139,9 +178,20 @@ def enter_stage(session: Session, containers: tuple[str, ...] = ()) -> Stage:
         path = find(session.environment)
         problem = Problem(str(path), 0, 0, "there is no section replication:")
         raise ConfigurationError((problem,), next_command=f"$EDITOR {path}")
+    strange = [name for name in accounts if name not in settings.account_names]
+    if strange:
+        saw = f"configured: {', '.join(settings.account_names)}"
+        raise UsageError("choose accounts", on=", ".join(strange), saw=saw)
+    if accounts and containers:
+        containers = tuple(qualified(account, name) for account in accounts for name in containers)
     unknown = [name for name in containers if not settings.covers(name)]
     if unknown:
-        raise UsageError(
-            "choose containers", on=", ".join(unknown), saw=f"configured: {', '.join(settings.containers)}"
-        )
-    return Stage(configuration, settings, containers or settings.containers, chosen=bool(containers))
+        saw = f"configured: {', '.join(settings.replicated(accounts))}"
+        raise UsageError("choose containers", on=", ".join(unknown), saw=saw)
+    return Stage(
+        configuration,
+        settings,
+        containers or settings.replicated(accounts),
+        accounts or settings.account_names,
+        chosen=bool(containers),
+    )

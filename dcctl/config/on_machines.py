@@ -9,6 +9,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from dcctl.config import expand
+from dcctl.config.reference import Reference
+from dcctl.config.replication import Replication
 from dcctl.config.schema import Configuration
 from dcctl.config.units import AddressRange
 
@@ -22,6 +24,27 @@ OPERATORS = ("network_namespace", "artifact_directory", "faults")
 def secret_file(name: str) -> str:
     """Where a machine has the secret ``name``, if one of its roles needs it."""
     return f"{FOLDER}/secrets/{name}"
+
+
+def authority_file(site: str) -> str:
+    """Where a replicator has the authority that signed the certificate of the cluster at ``site``."""
+    return f"{FOLDER}/replication-{site}.pem"
+
+
+def replication_owners(settings: Replication) -> dict[str, Reference]:
+    """The secrets, by name, of the owners of further accounts, where a replicator needs them: it logs in
+    where containers come and go, or tokens are all there is."""
+    return {
+        _owner_secret(name, site): store.administrator.password
+        for name, account in settings.accounts.items()
+        if settings.tokens or account.containers_like
+        for site, store in account.stores.items()
+        if store.administrator is not None
+    }
+
+
+def _owner_secret(account: str, site: str) -> str:
+    return f"owner_{account}_{site}"
 
 
 def machines_configuration(configuration: Configuration) -> dict[str, Any]:
@@ -74,20 +97,33 @@ def _replication(section: Mapping[str, Any], by_reference: Mapping[str, str]) ->
     def there(reference: str, name: str) -> str:
         return f"file:{secret_file(by_reference.get(reference, name))}"
 
-    def store(values: Mapping[str, Any]) -> dict[str, Any]:
+    def store(site: str, values: Mapping[str, Any]) -> dict[str, Any]:
         kept = {key: value for key, value in values.items() if key != "administrator"}
+        if "ca_file" in kept:
+            kept["ca_file"] = authority_file(site)
         if not section.get("containers_like") and not section.get("tokens"):
             return kept
         owner = values["administrator"]
         return kept | {"administrator": {**owner, "password": there(owner["password"], "swift_documents")}}
 
+    def account(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        stores = {site: dict(each) for site, each in values["stores"].items()}
+        for site, each in stores.items():
+            owner = each.pop("administrator", None)
+            if owner is not None and (values.get("containers_like") or section.get("tokens")):
+                secret = f"file:{secret_file(_owner_secret(name, site))}"
+                each["administrator"] = {**owner, "password": secret}
+        return {**values, "stores": stores}
+
+    accounts = {name: account(name, each) for name, each in section.get("accounts", {}).items()}
     return {
-        **section,
+        **{key: value for key, value in section.items() if key != "accounts"},
+        **({"accounts": accounts} if accounts else {}),
         **({} if section.get("tokens") else {"outbox": f"file:{secret_file('outbox')}"}),
         **{
             key: there(section[key], f"swift_{key}")
             for key in ("realm_key", "container_key")
             if key in section
         },
-        "stores": {site: store(values) for site, values in section["stores"].items()},
+        "stores": {site: store(site, values) for site, values in section["stores"].items()},
     }

@@ -1,10 +1,11 @@
 """Carrying containers themselves between two accounts, with their owners' tokens. May be repeated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dcctl.domain.replication import Side
+from dcctl.domain.replication_account import DEFAULT, qualified
 from dcctl.domain.replication_containers import (
     BOTH,
     GOING,
@@ -29,7 +30,25 @@ class Carried:
     done: list[Decided] = field(default_factory=list)
     held: tuple[str, ...] = ()
 
-    def document(self, accounts: Mapping[Side, Account]) -> dict[str, Any]:
+    def of(self, account: str) -> "Carried":
+        """The same by the qualified names of containers of ``account``."""
+        return Carried(
+            tuple(qualified(account, name) for name in self.names),
+            frozenset(qualified(account, name) for name in self.going),
+            [replace(one, name=qualified(account, one.name)) for one in self.done],
+            self.held if account == DEFAULT else tuple(f"account {account}: {why}" for why in self.held),
+        )
+
+    def and_also(self, other: "Carried") -> "Carried":
+        """What became of both."""
+        return Carried(
+            (*self.names, *other.names),
+            self.going | other.going,
+            [*self.done, *other.done],
+            (*self.held, *other.held),
+        )
+
+    def document(self, sites: Mapping[Side, str]) -> dict[str, Any]:
         """As JSON values."""
         return {
             "containers": list(self.names),
@@ -37,7 +56,7 @@ class Carried:
                 {
                     "container": one.name,
                     "outcome": one.need.value,
-                    "site": accounts[one.side].site if one.side is not None else None,
+                    "site": sites[one.side] if one.side is not None else None,
                 }
                 for one in self.done
             ],

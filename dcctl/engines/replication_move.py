@@ -20,6 +20,7 @@ from dcctl.domain.replication import (
     delete_stamp,
     resolve,
 )
+from dcctl.domain.replication_account import beside, own_name
 from dcctl.domain.replication_pass import Doomed, Held
 from dcctl.engines.replication_manners import Manners
 from dcctl.errors import Unreachable
@@ -256,7 +257,7 @@ class Mover:
             if not path:
                 continue
             container, _, name = path.lstrip("/").partition("/")
-            mover = Mover(self._stores, container, self._keep, self._manners)
+            mover = Mover(self._stores, beside(self._container, container), self._keep, self._manners)
             await mover.ensure_there(name, source, segment.get("hash", ""))
 
     async def ensure_there(self, name: str, source: Side, hash: str) -> None:
@@ -275,9 +276,8 @@ class Mover:
         async with store.fetch(self._container, row.name) as document:
             if document is None or document.head.hash != row.hash:
                 return False
-            await _stored(
-                store, self._keep.conflicts, kept_name(self._container, row, store.site), row.stamp, document
-            )
+            name = kept_name(self._container, row, store.site)
+            await _stored(store, beside(self._container, self._keep.conflicts), name, row.stamp, document)
         return True
 
     async def _put_away(self, doomed: Doomed, document: Document) -> None:
@@ -286,7 +286,8 @@ class Mover:
         headers = {k: v for k, v in document.head.headers.items() if k.lower() != "x-delete-at"}
         head = replace(document.head, headers={**headers, "X-Delete-At": str(expiry)})
         name = kept_name(self._container, doomed.row, store.site)
-        await _stored(store, self._keep.trash, name, doomed.row.stamp, replace(document, head=head))
+        trash = beside(self._container, self._keep.trash)
+        await _stored(store, trash, name, doomed.row.stamp, replace(document, head=head))
 
     async def _body_stamp(self, side: Side, row: Row, base: Row | None) -> Stamp:
         """The stamp of the body itself, where the listing shows the latest POST's."""
@@ -346,7 +347,7 @@ def _weight(head: Head | None) -> tuple[tuple[str, str], ...]:
 def kept_name(container: str, row: Row, site: str) -> str:
     """Where a version is kept in the trash or among conflicts: never the same name for two versions."""
     suffix = f"@{row.stamp.text}.{site}"
-    name = f"{container}/{row.name}"
+    name = f"{own_name(container)}/{row.name}"
     room = NAME_LIMIT_BYTES - len(suffix.encode()) - 1
     if len(name.encode()) > room:
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]

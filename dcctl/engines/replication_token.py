@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from dcctl.domain.document import Answer
 from dcctl.domain.replication import TICKS_PER_S, Row, Side, Stamp, row_of
+from dcctl.domain.replication_account import beside
 from dcctl.domain.replication_pass import Tally, decide_deletes
 from dcctl.domain.replication_token import Act, Agreed, TokenDecision, decide_with_tokens
 from dcctl.engines.replication import MAX_SENTENCES, Options, each_at_once
@@ -157,7 +158,8 @@ class TokenReplication:
             answer = await dst.post(container, row.name, row.stamp, head.headers)
             return "refreshed" if answer is Answer.APPLIED else "moved"
         if decision.keep and other is not None:
-            await self._keep_copy(target, container, other, self._options.keep.conflicts, {})
+            where = beside(container, self._options.keep.conflicts)
+            await self._keep_copy(target, container, other, where, {})
         async with src.fetch(container, row.name) as document:
             if document is None or document.head.stamp.ticks != row.stamp.ticks:
                 return "moved"
@@ -216,9 +218,8 @@ class TokenReplication:
         if not await self._as_listed(side.other, container, row.name, None):
             return "moved"
         expiry = self._stores[side].now().ticks // TICKS_PER_S + self._options.keep.trash_s
-        kept = await self._keep_copy(
-            side, container, row, self._options.keep.trash, {"X-Delete-At": str(expiry)}
-        )
+        where = beside(container, self._options.keep.trash)
+        kept = await self._keep_copy(side, container, row, where, {"X-Delete-At": str(expiry)})
         if not kept or not await self._as_listed(side, container, row.name, row):
             return "moved"
         answer = await self._stores[side].delete(container, row.name, row.stamp)

@@ -234,14 +234,18 @@ def deployment(
 
 def _usable_secrets(configuration: Configuration, roles: "Sequence[str]") -> dict[str, str]:
     """The secrets of ``roles``. Raises ConfigurationError for one that is missing or cannot be used."""
+    from dcctl.config.on_machines import replication_owners
     from dcctl.config.reference import resolve
     from dcctl.domain.deploy import decide_unusable
     from dcctl.errors import ConfigurationError, Problem
 
     names = [name for role in roles for name in REQUIRED_SECRETS.get(role, ())]
-    secrets = {name: resolve(configuration.secret(name)) for name in names}
+    references = {name: configuration.secret(name) for name in names}
+    if "replication" in roles and configuration.replication is not None:
+        references |= replication_owners(configuration.replication)
+    secrets = {name: resolve(reference) for name, reference in references.items()}
     problems = [
-        Problem(str(configuration.secret(name)), 0, 0, why)
+        Problem(str(references[name]), 0, 0, why)
         for name, secret in secrets.items()
         if (why := decide_unusable(secret, name))
     ]
@@ -404,6 +408,7 @@ def replication_stores(settings: "ReplicationSettings") -> "OpenStores":
     from dcctl.adapters.swift import Keys, SwiftStore
     from dcctl.config.reference import resolve
     from dcctl.domain.replication import Side
+    from dcctl.wiring.replication import accounts_at
 
     realm, realm_key, container_key = settings.signed
     keys = Keys(realm, resolve(realm_key), resolve(container_key))
@@ -413,7 +418,13 @@ def replication_stores(settings: "ReplicationSettings") -> "OpenStores":
         async with AsyncExitStack() as stack:
             yield {
                 side: await stack.enter_async_context(
-                    SwiftStore(site, store.url, keys, ca_file=str(store.ca_file) if store.ca_file else None)
+                    SwiftStore(
+                        site,
+                        store.url,
+                        keys,
+                        ca_file=str(store.ca_file) if store.ca_file else None,
+                        accounts=accounts_at(settings, site),
+                    )
                 )
                 for side, (site, store) in zip(Side, sorted(settings.stores.items()), strict=True)
             }
@@ -425,38 +436,33 @@ def replication_base(
     configuration: Configuration, settings: "ReplicationSettings", *, exclusive: bool = True
 ) -> "AbstractContextManager[SqliteBase]":
     """What both clusters last agreed on, in the environment's state directory."""
-    from dcctl.adapters.replication_base import SqliteBase
+    from dcctl.wiring.replication import base
 
-    pair = " and ".join(f"{site} {store.url}" for site, store in sorted(settings.stores.items()))
-    path = configuration.state_directory / "replication" / "base.sqlite"
-    return closing(SqliteBase(path, pair, exclusive=exclusive))
+    return closing(base(configuration, settings, exclusive=exclusive))
 
 
 def replication_administrator(
-    settings: "ReplicationSettings", site: str, clock: "Clock"
+    settings: "ReplicationSettings", site: str, clock: "Clock", *, account: str = "default"
 ) -> "SwiftAdministrator | None":
     """The account's owner at ``site``; None where the configuration names nobody."""
     from dcctl.adapters.swift_admin import Keystone, SwiftAdministrator
     from dcctl.config.reference import resolve
+    from dcctl.domain.replication_account import DEFAULT
 
-    store = settings.stores[site]
-    if store.administrator is None:
+    store = settings.stores[site] if account == DEFAULT else settings.accounts[account].stores[site]
+    owner, ca_file = store.administrator, settings.stores[site].ca_file
+    if owner is None:
         return None
     return SwiftAdministrator(
         site,
-        store.administrator.auth_url,
-        store.administrator.user,
-        resolve(store.administrator.password),
+        owner.auth_url,
+        owner.user,
+        resolve(owner.password),
         clock,
-        ca_file=str(store.ca_file) if store.ca_file else None,
+        ca_file=str(ca_file) if ca_file else None,
         storage_url=store.url.rstrip("/"),
-        keystone=Keystone(
-            store.administrator.project,
-            store.administrator.user_domain,
-            store.administrator.project_domain,
-            store.administrator.region,
-        )
-        if store.administrator.project
+        keystone=Keystone(owner.project, owner.user_domain, owner.project_domain, owner.region)
+        if owner.project
         else None,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcctl import resources
-from dcctl.config.on_machines import machines_configuration
+from dcctl.config.on_machines import authority_file, machines_configuration, replication_owners
 from dcctl.config.schema import Configuration
 from dcctl.domain.artifact import Platform, Recipe, Source
 from dcctl.errors import ConfigurationError, Problem
@@ -42,6 +42,23 @@ def variables(configuration: Configuration) -> dict[str, Any]:
         },
         "dcctl_swift": _swift(configuration),
         "dcctl_on_machines": machines_configuration(configuration),
+        "dcctl_replication": replication_variables(configuration),
+    }
+
+
+def replication_variables(configuration: Configuration) -> dict[str, Any]:
+    """What replicators read beside the configuration: authorities' certificates by where they are there, and
+    the names of further secrets. Raises ConfigurationError for a file that cannot be read."""
+    settings = configuration.replication
+    if settings is None:
+        return {"authorities": [], "owners": []}
+    return {
+        "authorities": [
+            {"path": authority_file(site), "content": _authority(store.ca_file)}
+            for site, store in sorted(settings.stores.items())
+            if store.ca_file is not None
+        ],
+        "owners": sorted(replication_owners(settings)),
     }
 
 
@@ -53,11 +70,15 @@ def _swift(configuration: Configuration) -> dict[str, Any]:
     swift = configuration.swift
     found = swift.model_dump(mode="json") | {"reclaim_age_s": int(swift.reclaim_age.total_seconds())}
     for site, keystone in swift.keystone.items():
-        try:
-            found["keystone"][site]["ca"] = keystone.ca_file.read_text("utf-8") if keystone.ca_file else ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError((Problem(str(keystone.ca_file), 0, 0, str(error)),)) from error
+        found["keystone"][site]["ca"] = _authority(keystone.ca_file) if keystone.ca_file else ""
     return found
+
+
+def _authority(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError((Problem(str(file), 0, 0, str(error)),)) from error
 
 
 def recipes() -> tuple[Recipe, ...]:

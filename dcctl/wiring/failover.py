@@ -254,7 +254,7 @@ def _compared(settings: "ReplicationSettings", clock: Clock) -> "Documents":
         from dcctl.engines.replication_token import compare_with_tokens
         from dcctl.wiring.replication import token_stores
 
-        found = compare_with_tokens(token_stores(settings, clock), settings.containers, options)
+        found = compare_with_tokens(token_stores(settings, clock), settings.replicated(), options)
         return Documents(sum(len(names) for names in found.values()))
-    verdicts = compare(wiring.replication_stores(settings), settings.containers, options, level="listing")
+    verdicts = compare(wiring.replication_stores(settings), settings.replicated(), options, level="listing")
     return Documents(sum(sum(verdict.kinds.values()) for verdict in verdicts))

@@ -30,6 +30,39 @@ def pair_of(settings: "Replication") -> str:
     return " and ".join(f"{site} {store.url}" for site, store in sorted(settings.stores.items()))
 
 
+def pairs_of(settings: "Replication") -> dict[str, str]:
+    """The same of each further account, by name."""
+    return {
+        name: " and ".join(f"{site} {store.url}" for site, store in sorted(account.stores.items()))
+        for name, account in settings.accounts.items()
+    }
+
+
+def whole_pair_of(settings: "Replication") -> str:
+    """All of it in one sentence: what a plan is of."""
+    further = [f"account {name} {pair}" for name, pair in sorted(pairs_of(settings).items())]
+    return "; ".join([pair_of(settings), *further])
+
+
+def accounts_at(settings: "Replication", site: str) -> dict[str, str]:
+    """The storage URLs of further accounts at ``site``, by name."""
+    return {name: account.stores[site].url for name, account in settings.accounts.items()}
+
+
+def base(
+    configuration: "Configuration",
+    settings: "Replication",
+    name: str = "base.sqlite",
+    *,
+    exclusive: bool = True,
+) -> "SqliteBase":
+    """What both clusters last agreed on, in the environment's state directory."""
+    from dcctl.adapters.replication_base import SqliteBase
+
+    path = configuration.state_directory / "replication" / name
+    return SqliteBase(path, pair_of(settings), accounts=pairs_of(settings), exclusive=exclusive)
+
+
 def pauses_here(configuration: "Configuration") -> "FilePauses":
     """Whether the replicators of this machine are paused."""
     from dcctl.adapters.replication_pause import FilePauses
@@ -93,19 +126,15 @@ def _session(configuration: "Configuration", hosts: str | None) -> "ZooKeeperSes
 @contextmanager
 def worker_base(configuration: "Configuration", settings: "Replication") -> "Iterator[SqliteBase]":
     """A cache of this worker's own: the first that no other worker of this machine has open."""
-    from dcctl.adapters.replication_base import SqliteBase
-
-    folder = configuration.state_directory / "replication"
     for number in range(1, MOST_WORKERS + 1):
-        name = "base.sqlite" if number == 1 else f"base-{number}.sqlite"
         try:
-            base = SqliteBase(folder / name, pair_of(settings))
+            own = base(configuration, settings, "base.sqlite" if number == 1 else f"base-{number}.sqlite")
         except Refused as error:
             if number == MOST_WORKERS or "another replicator" not in str(error):
                 raise
             continue
-        with closing(base):
-            yield base
+        with closing(own):
+            yield own
         return
 
 
@@ -114,20 +143,25 @@ def token_stores(settings: "Replication", clock: "Clock") -> "OpenTokenStores":
     from contextlib import AsyncExitStack, asynccontextmanager
 
     from dcctl import wiring
-    from dcctl.adapters.swift import Token
+    from dcctl.adapters.swift import Token, Tokens
     from dcctl.adapters.swift import TokenStore as SwiftTokenStore
     from dcctl.domain.replication import Side
+    from dcctl.domain.replication_account import DEFAULT
 
     @asynccontextmanager
     async def opened() -> "AsyncIterator[Mapping[Side, TokenStore]]":
         async with AsyncExitStack() as stack:
             stores: dict[Side, TokenStore] = {}
             for side, (site, store) in zip(Side, sorted(settings.stores.items()), strict=True):
-                owner = wiring.replication_administrator(settings, site, clock)
-                assert owner is not None  # noqa: S101  # by its configuration
-                stack.callback(owner.close)
+                further = accounts_at(settings, site)
+                tokens = {}
+                for account, url in {DEFAULT: store.url, **further}.items():
+                    owner = wiring.replication_administrator(settings, site, clock, account=account)
+                    assert owner is not None  # noqa: S101  # by its configuration
+                    stack.callback(owner.close)
+                    tokens[url] = Token(owner.token)
                 ca_file = str(store.ca_file) if store.ca_file else None
-                made = SwiftTokenStore(site, store.url, Token(owner.token), ca_file=ca_file)
+                made = SwiftTokenStore(site, store.url, Tokens(tokens), ca_file=ca_file, accounts=further)
                 stores[side] = await stack.enter_async_context(made)
             yield stores
 
@@ -147,7 +181,7 @@ def change_feed(settings: "Replication") -> "AbstractContextManager[ChangeFeed |
     realm, realm_key, container_key = settings.signed
     keys = Keys(realm, resolve(realm_key), resolve(container_key))
     sources = [
-        Source(site, store.url, str(store.ca_file) if store.ca_file else None)
+        Source(site, store.url, str(store.ca_file) if store.ca_file else None, accounts_at(settings, site))
         for site, store in sorted(settings.stores.items())
     ]
-    return closing(ProxyFeed(sources, settings.containers, keys.sign))
+    return closing(ProxyFeed(sources, settings.replicated(), keys.sign))

@@ -1,15 +1,23 @@
 """What machines are told of their environment is the environment, however the document is carried there."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from dcctl.config import expand
 from dcctl.config.load import load_file
-from dcctl.config.on_machines import machines_configuration
+from dcctl.config.on_machines import machines_configuration, replication_owners
+from dcctl.config.schema import REQUIRED_SECRETS, Configuration
+from dcctl.errors import ConfigurationError
+from dcctl.wiring import artifact
 
-LAB = Path(__file__).parents[2] / "inventories" / "lab" / "dcctl.yaml"
+ROOT = Path(__file__).parents[2]
+LAB = ROOT / "inventories" / "lab" / "dcctl.yaml"
+ROLES = ROOT / "playbooks/roles"
 
 
 @pytest.mark.parametrize("sort_keys", [False, True])
@@ -36,3 +44,98 @@ def test_a_replicator_has_the_accounts_owners_where_it_needs_them(
     there = load_file(path).replication
     assert there is not None
     assert there.tokens == how.get("tokens", False)
+
+
+def archive(**more: object) -> dict[str, object]:
+    """Another account, whose owners the operator knows by references of its own."""
+    owner = {"auth_url": "http://198.18.1.22:8090/auth", "user": "archive:app", "password": "env:ARCHIVE"}
+    urls = {
+        "east": "http://198.18.1.22:8090/v1/AUTH_archive",
+        "west": "http://198.18.2.22:8090/v1/AUTH_archive",
+    }
+    stores = {site: {"url": url, "administrator": owner} for site, url in urls.items()}
+    return {"stores": stores, "containers": ["letters"], **more}
+
+
+def written(path: Path, **replication: object) -> Path:
+    path.write_text(yaml.safe_dump({"extends": str(LAB), "replication": replication}))
+    return path
+
+
+@pytest.mark.parametrize("like", [[], ["t-"]])
+def test_owners_of_further_accounts_come_along_where_containers_come_and_go(
+    tmp_path: Path, like: list[str]
+) -> None:
+    path = written(tmp_path / "dcctl.yaml", accounts={"archive": archive(containers_like=like)})
+    configuration = load_file(path)
+    assert configuration.replication is not None
+    owners = {f"owner_archive_{site}": "env:ARCHIVE" for site in ("east", "west")} if like else {}
+    found = {name: str(each) for name, each in replication_owners(configuration.replication).items()}
+    assert found == owners
+    path.write_text(yaml.safe_dump(machines_configuration(configuration)))
+    there = load_file(path).replication
+    assert there is not None
+    for site, store in there.accounts["archive"].stores.items():
+        if not like:
+            assert store.administrator is None
+            continue
+        assert store.administrator is not None
+        assert str(store.administrator.password) == f"file:/etc/dcctl/secrets/owner_archive_{site}"
+    assert there.replicated() == ("documents", "archive/letters")
+
+
+def test_what_signed_a_clusters_certificate_is_on_the_machines_and_named_there(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("east's authority\n")
+    store = {"url": "https://198.18.1.22/v1/AUTH_documents", "ca_file": str(tmp_path / "ca.pem")}
+    configuration = load_file(written(tmp_path / "dcctl.yaml", stores={"east": store}))
+    there = machines_configuration(configuration)["replication"]["stores"]
+    assert there["east"]["ca_file"] == "/etc/dcctl/replication-east.pem"
+    assert "ca_file" not in there["west"]
+    carried = artifact.replication_variables(configuration)
+    assert carried["authorities"] == [
+        {"path": "/etc/dcctl/replication-east.pem", "content": "east's authority\n"}
+    ]
+    (tmp_path / "ca.pem").unlink()
+    with pytest.raises(ConfigurationError, match=r"ca\.pem"):
+        artifact.replication_variables(configuration)
+
+
+def test_the_replicators_role_writes_authorities_and_secrets_of_owners(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("an authority\n")
+    account = archive(containers_like=["t-"])
+    path = written(tmp_path / "dcctl.yaml", accounts={"archive": account})
+    configuration = load_file(path)
+    assert configuration.replication is not None
+    store = configuration.replication.stores["west"].model_copy(update={"ca_file": tmp_path / "ca.pem"})
+    settings = configuration.replication.model_copy(
+        update={"stores": configuration.replication.stores | {"west": store}}
+    )
+    configuration = configuration.model_copy(update={"replication": settings})
+    files = rendered(configuration, "{{ replication_read }}")
+    content = {each["path"]: each.get("content") for each in files}
+    assert content["/etc/dcctl/replication-west.pem"] == "an authority\n"
+    assert content["/etc/dcctl/secrets/owner_archive_east"] == "the value of owner_archive_east\n"
+    secret = next(each for each in files if each["path"].endswith("owner_archive_west"))
+    assert (secret["owner"], secret["mode"]) == ("dcctl-run", "0400")
+    assert "/etc/dcctl/secrets/swift_documents" not in content
+    assert "replication-west.pem" in content["/etc/dcctl/dcctl.yaml"]
+
+
+def rendered(configuration: Configuration, expression: str) -> Any:
+    """As Ansible renders it with the variables of the role ``replication``, on a machine at east."""
+    loader = DataLoader()
+    secrets = (*REQUIRED_SECRETS["replication"], "owner_archive_east", "owner_archive_west")
+    variables: dict[str, Any] = {"runtime_secrets": trust_as_template("{{ replication_secrets }}")}
+    for file in ("runtime/defaults", "runtime/vars", "replication/defaults", "replication/vars"):
+        path = ROLES / file / "main.yml"
+        variables = loader.load_from_file(str(path), trusted_as_template=True) | variables
+    variables |= {
+        "dcctl_on_machines": machines_configuration(configuration),
+        "dcctl_replication": artifact.replication_variables(configuration),
+        "dcctl_artifacts": {"dcctl": {"digest": "digest"}},
+        "dcctl_secrets": {name: f"the value of {name}" for name in secrets},
+        "dcctl_site": "east",
+        "groups": {"edge": ["east-edge-1"]},
+        "hostvars": {"east-edge-1": {"dcctl_site": "east", "ansible_host": "198.18.1.21"}},
+    }
+    return Templar(loader=loader, variables=variables).template(trust_as_template(expression))
