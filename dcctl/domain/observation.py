@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from dcctl.domain.fault import InForce
 from dcctl.domain.machine import Server
 from dcctl.domain.traffic import SiteState
 
@@ -144,6 +145,8 @@ class View:
     cluster: Seen[ClusterReport]
     edges: Mapping[str, Seen[EdgeReport]]
     cuts: tuple[Cut, ...] = ()
+    breakages: tuple[InForce, ...] = ()
+    """What else is broken on purpose."""
     documents: Seen[AtRisk] | None = None
     """None where no documents are replicated."""
     states: Seen[tuple[SiteState, ...]] = field(default_factory=lambda: Seen(None, "not asked"))

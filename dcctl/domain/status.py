@@ -169,6 +169,10 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
             *_edge_problems(edges, database),
             *_site_problems(sites),
             *_machine_problems(hosts, sites),
+            *(
+                f"{each.breakage.sentence()}, on purpose; it ends by itself in {each.ends_in_s:.0f} s"
+                for each in view.breakages
+            ),
         ),
         documents=view.documents,
     )

@@ -111,6 +111,7 @@ def _end_timer(spec: machine.Spec) -> None:
 
 def _kill(breakage: Breakage, seconds: int) -> None:
     """SIGKILL, and a stop before systemd has started it again; its end is set before that."""
+    operator.find(breakage.target)
     _note(breakage, seconds)
     later = f"sudo systemd-run --quiet --collect --unit {TIMER} --on-active={seconds}s"
     kill = f"sudo systemctl kill --kill-who=all --signal=KILL {ZOOKEEPER}"
@@ -144,7 +145,8 @@ def _observe_noted() -> Iterator[InForce]:
 def _is_in_force(breakage: Breakage) -> bool:
     if breakage.kind is Kind.PAUSE:
         return machine.is_stalled(operator.find(breakage.target).id)
-    return _on(breakage.target, f"systemctl is-active {ZOOKEEPER} || true") not in ("active", "activating")
+    said = _on(breakage.target, f"systemctl is-active {ZOOKEEPER} || true")
+    return said not in ("active", "activating")
 
 
 def _now_s() -> float:

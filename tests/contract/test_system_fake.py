@@ -3,6 +3,7 @@
 import pytest
 
 from dcctl.testing.clock import VirtualClock
+from dcctl.testing.contracts.fault import FaultContract
 from dcctl.testing.contracts.system import SystemContract
 from dcctl.testing.system import (
     DATABASES,
@@ -31,6 +32,12 @@ class FakeWorld:
 
 
 class TestFakeSystem(SystemContract):
+    @pytest.fixture
+    def world(self) -> FakeWorld:
+        return FakeWorld()
+
+
+class TestFakeFault(FaultContract):
     @pytest.fixture
     def world(self) -> FakeWorld:
         return FakeWorld()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
     AtRisk,
@@ -242,6 +243,14 @@ def test_a_look_turns_silence_into_answers() -> None:
     assert view.voters["west-db-1"].reason == "no answer within 1 s"
     assert view.databases["east-db-1"].value is not None
     assert view.cuts == (Cut("west", 60),)
+
+
+def test_what_is_broken_on_purpose_is_said_last() -> None:
+    paused = Breakage(Kind.PAUSE, "west-db-1")
+    broken = observe(fake_system(lambda system: system.inflict(paused, 60)), in_turn)
+    assert decide_status("test", HOSTS, broken).problems[-1] == (
+        "machine west-db-1 stands still, its network card too, on purpose; it ends by itself in 60 s"
+    )
 
 
 def test_a_look_does_not_hide_a_wrong_configuration() -> None:
