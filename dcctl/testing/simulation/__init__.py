@@ -12,6 +12,7 @@ from dcctl.domain.traffic import Rotation
 from dcctl.testing.simulation import checks, faults
 from dcctl.testing.simulation.history import History
 from dcctl.testing.simulation.network import SITES
+from dcctl.testing.simulation.recording import Recording, Tap
 from dcctl.testing.simulation.schedule import FAULTS_S, Fault, Schedule, decide_schedule, shrink
 from dcctl.testing.simulation.world import Variant, World
 
@@ -25,17 +26,19 @@ LOOK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a schedule; ``breaches`` are sentences, empty is well."""
+    """What came of a schedule; ``breaches`` are sentences, empty is well. ``recording`` where asked for."""
 
     schedule: Schedule
     breaches: tuple[str, ...]
     history: History
     lasted_s: float
+    recording: Recording | None = None
 
 
-def simulate(schedule: Schedule, variant: Variant | None = None) -> Result:
-    """Run ``schedule`` to its end and judge it."""
+def simulate(schedule: Schedule, variant: Variant | None = None, *, record: bool = False) -> Result:
+    """Run ``schedule`` to its end and judge it; ``record`` writes down what the models did (``replay``)."""
     world = World(schedule.seed, variant)
+    tap = Tap(world, f"seed {schedule.seed}") if record else None
     for fault in schedule.faults:
         world.scheduler.at(fault.at_s, partial(faults.begin, world, fault))
     world.run_until(HEAL_S if schedule.faults else 30.0)
@@ -48,7 +51,8 @@ def simulate(schedule: Schedule, variant: Variant | None = None) -> Result:
     primary = next((each for each in world.databases.values() if each.primary), None)
     wal = list(primary.wal) if primary is not None else []
     found = checks.breaches(world.history, wal, settled=settled)
-    result = Result(schedule, found, world.history, world.scheduler.now_s)
+    kept = tap.recording if tap is not None else None
+    result = Result(schedule, found, world.history, world.scheduler.now_s, kept)
     world.end()
     return result
 

@@ -62,6 +62,8 @@ class Ensemble:
         self.voters = [network.machines[name] for name in VOTERS]
         self.tree: dict[str, Node] = {}
         self.children: dict[str, set[str]] = {}
+        self.changed: dict[str, int] = {}
+        """The zxid at which a node last got or lost a child (its pzxid)."""
         self.sessions: dict[int, Session] = {}
         self._numbers = 0
         self.leader: Machine | None = self.voters[-1]
@@ -164,8 +166,9 @@ class Ensemble:
         """The leader closes a session; its nodes go."""
         session.ended = True
         del self.sessions[session.number]
+        self.zxid += 1
         for path in [path for path, node in self.tree.items() if node.ephemeralOwner == session.number]:
-            self._put(path, None)
+            self.put(path, None)
             self._told(path)
 
     # The tree.
@@ -184,7 +187,7 @@ class Ensemble:
             error = self._why_not(op)
             if error is not None:
                 for path, node in reversed(before):
-                    self._put(path, node)
+                    self.put(path, node)
                 after = len(ops) - index - 1
                 return [RolledBackError()] * index + [error] + [RuntimeInconsistency()] * after
             before.append((op[1], self.tree.get(op[1])))
@@ -211,18 +214,21 @@ class Ensemble:
         kind, path = op[0], op[1]
         at = int((BEGINNING.timestamp() + self.scheduler.now_s) * 1000)
         if kind == "create":
-            self._put(path, Node(op[2], 0, self.zxid, session if op[3] else 0, at, self.zxid))
+            self.put(path, Node(op[2], 0, self.zxid, session if op[3] else 0, at, self.zxid))
             return path
         if kind == "set":
             old = self.tree[path]
             self.tree[path] = Node(op[2], old.version + 1, self.zxid, old.ephemeralOwner, at, old.czxid)
             return self.tree[path]
         if kind == "delete":
-            self._put(path, None)
+            self.put(path, None)
         return True
 
-    def _put(self, path: str, node: Node | None) -> None:
+    def put(self, path: str, node: Node | None) -> None:
+        """What a tree is like from now on, whoever may do so; nobody is told."""
         folder, _slash, name = path.rpartition("/")
+        if node is None or path not in self.tree:
+            self.changed[folder] = self.zxid
         if node is None:
             self.tree.pop(path, None)
             self.children[folder].discard(name)

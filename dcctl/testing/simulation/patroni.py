@@ -6,7 +6,8 @@ watches may come late; only whom ``/sync`` names may take a free leader key; who
 without another look, after it wrote ``/sync`` at the version that it read (0 is written unconditionally);
 a standby that does not stream is first struck out of ``/sync`` and then out of PostgreSQL's names, one that
 streams is first put into the names; ``POST /switchover`` goes to the primary, which stops, lets the standby
-have everything, and gives the key back.
+have everything, and gives the key back by ending its session; a key that has our name and the session of an
+earlier life of ours is made anew. Recorded drills are replayed through this (``replay``).
 """
 
 import contextlib
@@ -46,6 +47,7 @@ class Cluster:
     """What a Patroni read of its keys."""
 
     leader: str | None
+    leader_session: int
     sync_leader: str | None
     synchronous: tuple[str, ...]
     sync_version: int | None
@@ -173,11 +175,12 @@ class Patroni:
         named = fields.get("sync_standby")
         return Cluster(
             leader=leader[0].decode() if leader else None,
+            leader_session=leader[1].ephemeralOwner if leader else 0,
             sync_leader=fields.get("leader"),
             synchronous=(named,) if named else (),
             sync_version=sync[1].version if sync else None,
             members=tuple(sorted(self.ensemble.children.get(f"{KEYS}/members", ()))),
-            candidate=json.loads(failover[0])["member"] if failover else None,
+            candidate=json.loads(failover[0]).get("member") if failover else None,
         )
 
     def _write_sync(self, cluster: Cluster, standby: str | None) -> bool:
@@ -197,16 +200,28 @@ class Patroni:
 
     def _as_primary(self, cluster: Cluster) -> None:
         postgres = self.postgres
-        if cluster.leader == self.name:
-            self._locked_s = self.ensemble.scheduler.now_s
-            if cluster.candidate is not None and cluster.candidate != self.name:
+        if cluster.leader == self.name and self._has_lock(cluster):
+            if cluster.candidate not in (None, self.name):
                 self._hand_over(cluster)
             else:
+                if cluster.candidate is not None:
+                    self._forget_candidate()
                 self._keep_synchronous(cluster)
         elif cluster.leader is None and cluster.may_lead(self.name) and self._acquire():
             self._keep_synchronous(cluster)
         else:
             postgres.stop()
+
+    def _has_lock(self, cluster: Cluster) -> bool:
+        """The leader key has our name. Of a session that is not ours, it is deleted, whoever has it by now,
+        and made anew (``_update_leader``: "ownership mismatch")."""
+        if cluster.leader_session == self.session.number:
+            self._locked_s = self.ensemble.scheduler.now_s
+            return True
+        self._dirty = True
+        with contextlib.suppress(NoNodeError):
+            self.session.ask("delete", partial(self.session.client.delete_async, f"{KEYS}/leader"), ASK_S)
+        return self._acquire()
 
     def _keep_synchronous(self, cluster: Cluster) -> None:
         postgres = self.postgres
@@ -244,18 +259,17 @@ class Patroni:
         self._release()
 
     def _release(self) -> None:
+        """The session is ended, and with it all of its keys; another one begins (``_delete_leader``)."""
         self._dirty = True
-        node = self.ensemble.tree.get(f"{KEYS}/leader")
-        if node is not None and node.ephemeralOwner == self.session.number:
-            with contextlib.suppress(NoNodeError):
-                self.session.ask(
-                    "release", partial(self.session.client.delete_async, f"{KEYS}/leader"), ASK_S
-                )
+        self.session.close()
+        self.session = SimSession(self.ensemble, self.postgres.machine, self.times.ttl_s)
 
     def _forget_candidate(self) -> None:
+        """The key stays, and names nobody."""
         self._dirty = True
         with contextlib.suppress(NoNodeError):
-            self.session.ask("forget", partial(self.session.client.delete_async, f"{KEYS}/failover"), ASK_S)
+            forget = partial(self.session.client.set_async, f"{KEYS}/failover", b"{}")
+            self.session.ask("forget", forget, ASK_S)
 
     # A standby.
 
@@ -264,10 +278,13 @@ class Patroni:
         if not postgres.running:
             postgres.running = True
         if cluster.leader == self.name:
-            self._promote(cluster)
+            if self._has_lock(cluster):
+                self._promote(cluster)
         elif cluster.leader is None:
-            other = cluster.candidate not in (None, self.name) and self._reaches(cluster.candidate)
-            if cluster.may_lead(self.name) and not other and self._is_healthiest() and self._acquire():
+            asked = cluster.candidate == self.name
+            other = not asked and cluster.candidate is not None and self._reaches(cluster.candidate)
+            healthy = asked or (not other and self._is_healthiest(cluster))
+            if healthy and cluster.may_lead(self.name) and self._acquire():
                 self._promote(cluster)
         else:
             self._follow(cluster.leader)
@@ -276,14 +293,15 @@ class Patroni:
         other = self.others.get(name or "")
         return other is not None and self.network.connected(self.postgres.machine, other.postgres.machine)
 
-    def _is_healthiest(self) -> bool:
-        """By asking the other members: nobody is primary, nobody has more of the log."""
+    def _is_healthiest(self, cluster: Cluster) -> bool:
+        """By asking the other members: nobody is primary, nobody has more of the log but the last leader."""
         for name, other in self.others.items():
             if name != self.name and not self._reaches(name):
                 self.ensemble.scheduler.sleep(REST_S)  # nobody answers
             if name == self.name or not self._reaches(name) or not other.postgres.running:
                 continue
-            if other.postgres.primary or len(other.postgres.wal) > len(self.postgres.wal):
+            ahead = len(other.postgres.wal) > len(self.postgres.wal) and name != cluster.sync_leader
+            if other.postgres.primary or ahead:
                 return False
         return True
 
@@ -300,13 +318,13 @@ class Patroni:
 
     def _promote(self, cluster: Cluster) -> None:
         """With the leader key: written to ``/sync`` first, and then done, without another look."""
+        if cluster.candidate is not None:
+            self._forget_candidate()
         if not self._write_sync(cluster, None):
             return  # postponed to the next round: the key is kept
         self.ensemble.scheduler.sleep(self.ensemble.scheduler.random.uniform(0.1, 1.0))
         self.postgres.promote()
         self._locked_s = self.ensemble.scheduler.now_s
-        if cluster.candidate is not None:
-            self._forget_candidate()
 
     def _follow(self, leader: str) -> None:
         primary = self.others[leader].postgres
@@ -329,12 +347,12 @@ class Patroni:
             raise Rejected("switch over", on=self.name, saw="HTTP 412: leader name does not match")
         if candidate not in cluster.synchronous:
             raise Rejected("switch over", on=self.name, saw="HTTP 412: candidate is not synchronous")
-        note = json.dumps({"leader": leader, "member": candidate}).encode()
+        note, path = json.dumps({"leader": leader, "member": candidate}).encode(), f"{KEYS}/failover"
+        client = self.session.client
         try:
-            create = partial(self.session.client.create_async, f"{KEYS}/failover", note)
-            self.session.ask("switch over", create, ASK_S)
-        except NodeExistsError:
-            raise Rejected("switch over", on=self.name, saw="HTTP 503: one is under way") from None
+            self.session.ask("switch over", partial(client.set_async, path, note), ASK_S)
+        except NoNodeError:
+            self.session.ask("switch over", partial(client.create_async, path, note), ASK_S)
 
 
 class SimSwitch:
