@@ -1,5 +1,6 @@
 """``dcctl deploy``: every change of a machine's configuration."""
 
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import Progress, emit
-from dcctl.cli.session import Session, command_options
+from dcctl.cli.session import Session, command_options, override_options
 from dcctl.domain.deploy import Change, Deployment, Doing, Failure, Finding, decide_deployment
 from dcctl.domain.event import Event
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Rule, noted, without
 from dcctl.errors import DriftFound, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from dcctl.config.schema import Configuration
     from dcctl.domain.deploy import Applied
+    from dcctl.domain.rules import Override
     from dcctl.engines.deploy import Deployed, Means
     from dcctl.ports import Accepted, Journal
 
@@ -44,18 +47,27 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Configure all places at once, and take none out of traffic: clients may notice.",
 )
+@override_options
 @command_options
 def deploy(
-    session: Session, *, roles: tuple[str, ...], check: bool, limit: tuple[str, ...], together: bool
+    session: Session,
+    *,
+    roles: tuple[str, ...],
+    check: bool,
+    limit: tuple[str, ...],
+    together: bool,
+    rules: tuple[str, ...],
+    reason: str,
 ) -> None:
     """Configure the machines, and examine them afterwards.
 
     Without a ROLE: all roles, on every machine that carries them. While clients are served, one site at a
     time is taken out of traffic, configured, proven healthy and put back; one that does not come well is
-    brought back to what was accepted there before. May be repeated at any time: what is as configured is
-    left alone, and a deploy that failed goes on by deploying again.
+    brought back to what was accepted there before. Refused in the hours of auctions (change-window). May be
+    repeated at any time: what is as configured is left alone, and a deploy that failed goes on by deploying
+    again.
     """
-    stage = prepare(session, roles=roles, limit=limit)
+    stage = prepare(session, roles=roles, limit=limit, rules=rules, reason=reason)
     if check:
         applied = do_compare(stage)
         emit(session, document(stage, applied), lambda console: draw(console, stage, applied, ()))
@@ -82,20 +94,38 @@ class Stage:
     """The environment's own, where its ``dcctl.yaml`` is."""
     deployment: Deployment
     command: str
+    overrides: "tuple[Override, ...]" = ()
+    """The rules that a person overrides for this one run."""
 
 
-def prepare(session: Session, *, roles: tuple[str, ...] = (), limit: tuple[str, ...] = ()) -> Stage:
-    """Decide what is deployed. UsageError for an unknown role, machine or site."""
+def prepare(
+    session: Session,
+    *,
+    roles: tuple[str, ...] = (),
+    limit: tuple[str, ...] = (),
+    rules: tuple[str, ...] = (),
+    reason: str = "",
+) -> Stage:
+    """Decide what is deployed. UsageError for an unknown role, machine, site or rule; Refused for the
+    override of a promise."""
     from dcctl import wiring
+    from dcctl.cli.move import overridden_for
     from dcctl.config.load import find
 
     configuration = session.configuration()
+    overrides = overridden_for("deploy", rules, reason, on=configuration.environment)
     decided = decide_deployment(wiring.targets(configuration), roles=roles, limit=limit)
     if isinstance(decided, Refusal):
         raise UsageError("choose what to deploy", saw="; ".join(decided.reasons))
     environment = f" -e {session.environment}" if session.environment else ""
-    command = " ".join(["dcctl" + environment, "deploy", *roles, *(f"--limit {name}" for name in limit)])
-    return Stage(configuration, find(session.environment).resolve().parent, decided, command)
+    overridden = [
+        *(f"--override {rule}" for rule in rules),
+        *(["--reason", shlex.quote(reason)] if reason else []),
+    ]
+    command = " ".join(
+        ["dcctl" + environment, "deploy", *roles, *(f"--limit {name}" for name in limit), *overridden]
+    )
+    return Stage(configuration, find(session.environment).resolve().parent, decided, command, overrides)
 
 
 def do_deploy(stage: Stage, progress: Progress | None = None, *, together: str = "") -> "Deployed":
@@ -118,8 +148,10 @@ def do_deploy(stage: Stage, progress: Progress | None = None, *, together: str =
     ):
         watch.journal = journal
         shown.say(ready.says)
+        for told in noted(without(Rule.SURVIVOR_HAS_HEADROOM, stage.overrides), ready.overridden):
+            journal.append("rule.overridden", told)
         return perform(
-            ready.work(journal.run),
+            ready.work(journal),
             clock=clock,
             journal=journal,
             seen=shown,

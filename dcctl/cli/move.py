@@ -20,6 +20,7 @@ from dcctl.shell import Interruption, WallClock, at_once, perform
 
 if TYPE_CHECKING:
     from dcctl.config.schema import Configuration
+    from dcctl.domain.rules import Override
     from dcctl.domain.run import Asked
     from dcctl.domain.situation import Situation
     from dcctl.domain.step import Work
@@ -110,20 +111,29 @@ def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stag
     Raises UsageError for a rule that is none, or an override without a reason, and Refused for the override
     of a promise.
     """
-    from dcctl.domain.rules import decide_overrides
-    from dcctl.wiring import failover, runs
+    from dcctl.wiring import failover
 
     configuration = session.configuration()
     choose_sites(configuration, (order.site,))
-    overrides, wrong, refused = decide_overrides(order.rules, order.reason, runs.who())
-    if wrong:
-        raise UsageError(f"override a rule for this {order.what}", saw="; ".join(wrong))
-    if refused:
-        raise Refused(f"override a rule for this {order.what}", on=order.site, reasons=refused)
+    overrides = overridden_for(order.what, order.rules, order.reason, on=order.site)
     with failover.stage(
         configuration, clock=WallClock(), ask_within=ask_within, dcctl=session.dcctl
     ) as stage:
         yield configuration, replace(stage, means=replace(stage.means, overrides=overrides))
+
+
+def overridden_for(what: str, rules: Sequence[str], reason: str, *, on: str) -> "tuple[Override, ...]":
+    """What a person overrides for one run. Raises UsageError for a rule that is none, or an override without
+    a reason, and Refused for the override of a promise."""
+    from dcctl.domain.rules import decide_overrides
+    from dcctl.wiring import runs
+
+    overrides, wrong, refused = decide_overrides(rules, reason, runs.who())
+    if wrong:
+        raise UsageError(f"override a rule for this {what}", saw="; ".join(wrong))
+    if refused:
+        raise Refused(f"override a rule for this {what}", on=on, reasons=refused)
+    return overrides
 
 
 def show(session: Session, order: Order) -> None:

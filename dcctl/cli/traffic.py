@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import click
 
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision import choose_sites, confirm
-from dcctl.cli.session import Session, command_options, yes_option
+from dcctl.cli.session import Session, command_options, override_options, yes_option
 from dcctl.domain.order import Order
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import Rotation, RotationPlan
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from dcctl.domain.step import Work
     from dcctl.engines.traffic import Means
+    from dcctl.ports import Journal
 
 LOOK_LIMIT_S = 10.0
 IDLE_LIMIT_S = 60.0
 
 site_argument = click.argument("site", metavar="SITE")
-reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for whoever looks later.")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Turn:
 
 @click.command()
 @site_argument
-@reason_option
+@override_options
 @click.option(
     "--idle-limit",
     "idle_limit_s",
@@ -53,23 +53,25 @@ class Turn:
 )
 @yes_option
 @command_options
-def drain(session: Session, *, site: str, reason: str, idle_limit_s: float, yes: bool) -> None:
+def drain(
+    session: Session, *, site: str, rules: tuple[str, ...], reason: str, idle_limit_s: float, yes: bool
+) -> None:
     """Take SITE out of traffic: no new work goes there, and what is in flight there ends.
 
-    Refused unless another site serves, and can carry both. Its edge tells clients to leave; the database
-    stays where it is. Done when every edge shows it. May be repeated.
+    Refused unless another site serves, and can carry both, and in the hours of auctions. Its edge tells
+    clients to leave; the database stays where it is. Done when every edge shows it. May be repeated.
     """
-    turn(session, Order("drain", site, reason=reason), yes=yes, idle_limit_s=idle_limit_s)
+    turn(session, Order("drain", site, rules, reason), yes=yes, idle_limit_s=idle_limit_s)
 
 
 @click.command()
 @site_argument
-@reason_option
+@override_options
 @yes_option
 @command_options
-def undrain(session: Session, *, site: str, reason: str, yes: bool) -> None:
+def undrain(session: Session, *, site: str, rules: tuple[str, ...], reason: str, yes: bool) -> None:
     """Put SITE back into traffic. Refused while it is quarantined, or is not seen to serve."""
-    turn(session, Order("undrain", site, reason=reason), yes=yes)
+    turn(session, Order("undrain", site, rules, reason), yes=yes)
 
 
 def _turn_of(order: Order, idle_limit_s: float) -> Turn:
@@ -98,15 +100,20 @@ def turn(
     idle_limit_s: float = IDLE_LIMIT_S,
 ) -> None:
     """Show what would change, ask, and do it: as a run of its own, or going on with the run ``resume``."""
-    from dcctl.cli.move import acting, asked_of
+    from dcctl.cli.move import acting, asked_of, overridden_for
     from dcctl.wiring import traffic
 
     clock, configuration = WallClock(), session.configuration()
     choose_sites(configuration, (order.site,))
     asked, words = _turn_of(order, idle_limit_s), order.words()
+    overrides = overridden_for(order.what, order.rules, order.reason, on=order.site)
     ask = partial(at_once, limit_s=LOOK_LIMIT_S)
     with traffic.stage(configuration, clock=clock, ask=ask) as stage:
-        decided = asked.decide(stage.means(""))
+
+        def means(journal: "Journal | None") -> "Means":
+            return replace(stage.means(journal), overrides=overrides, resumed=resume is not None)
+
+        decided = asked.decide(means(None))
         if isinstance(decided, Refusal):
             command = f"{session.dcctl} status"
             raise Refused(order.what, on=order.site, reasons=decided.reasons, next_command=command)
@@ -118,13 +125,14 @@ def turn(
             acting(configuration, stage, order.what, words, resume) as journal,
             Progress(order.what) as progress,
         ):
-            about = {"command": words, "environment": configuration.environment, "site": order.site}
+            begun = {"command": words, "environment": configuration.environment, "site": order.site}
+            about = {**begun, "overrides": [asdict(each) for each in overrides]}
             done = perform(
-                asked.work(stage.means(journal.run)),
+                asked.work(means(journal)),
                 clock=clock,
                 journal=journal,
                 seen=progress,
-                about=about if resume is None else {"by": stage.means("").by},
+                about=about if resume is None else {"by": means(None).by},
                 resume=f"{session.dcctl} run resume {journal.run}",
                 interruption=held,
                 resumed=resume is not None,
@@ -142,6 +150,8 @@ def _draw(out: "Console", plan: RotationPlan) -> None:
         said = f" by {plan.before.by}" if plan.before.by else ""
         why = f" ({plan.before.reason})" if plan.before.reason else ""
         out.print(f"{plan.site} is {plan.before.state} already{said}{why}; serving: {left}")
+    for reason in plan.overridden:
+        out.print(f"  overridden: {reason}  [{reason.rule}]")
     for edge in plan.dark:
         out.print(f"  {edge} does not answer: it follows when it is back")
 

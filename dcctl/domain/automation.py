@@ -7,7 +7,7 @@ from enum import StrEnum
 CONTROLLER = "controller"
 """The role of whoever may start a failover without a person."""
 HOLD_OFF = timedelta(minutes=10)
-"""After one automatic failover, until another may start."""
+"""After one automatic failover, until another may start, where the environment chose nothing."""
 RETRY_AFTER = timedelta(seconds=60)
 """After an automatic failover that failed midway, until it is gone on with."""
 
@@ -81,12 +81,15 @@ def why_not_automatic(configured: Mode, automation: Automation) -> tuple[str, ..
     return tuple(reasons)
 
 
-def why_held_off(last: LastAction | None, now: datetime) -> tuple[str, ...]:
-    """Why the last automatic failover is too recent for another."""
+def why_held_off(
+    last: LastAction | None, now: datetime, hold_off: timedelta | None = None
+) -> tuple[str, ...]:
+    """Why the last automatic failover is too recent for another. ``hold_off`` is what the environment chose;
+    one that did not end well is gone on with soon whatever it chose."""
     if last is None:
         return ()
-    hold_off = HOLD_OFF if last.done else RETRY_AFTER
-    left_s = (last.at + hold_off - now).total_seconds()
+    waits = (HOLD_OFF if hold_off is None else hold_off) if last.done else RETRY_AFTER
+    left_s = (last.at + waits - now).total_seconds()
     if left_s <= 0:
         return ()
     what = "ended" if last.done else "did not end well" if last.done is False else "may not be over"

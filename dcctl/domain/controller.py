@@ -53,7 +53,7 @@ def decide_automatic(situation: Situation, standing: Standing) -> Decision:
     reasons = [
         *why_not_automatic(standing.configured, standing.automation),
         *why_not_settled(standing.settled.get(site)),
-        *why_held_off(standing.last, situation.at),
+        *why_held_off(standing.last, situation.at, situation.rules.hold_off),
     ]
     decided = decide_failover(site, situation)
     if isinstance(decided, Refusal):

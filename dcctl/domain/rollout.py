@@ -14,6 +14,7 @@ from typing import Final
 from dcctl.domain.deploy import Deployment, Target
 from dcctl.domain.observation import DatabaseReport, Seen, View, VoterMode
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Override, Reason, Rule, settle
 from dcctl.domain.traffic import Rotation
 
 TAKEN_OUT: Final = "a deploy configures it"
@@ -57,6 +58,8 @@ class Rollout:
 
     waves: tuple[Wave, ...]
     together: str = ""
+    overridden: tuple[Reason, ...] = ()
+    """What would stand against it, were its rule not overridden for this run."""
 
     def sentence(self) -> str:
         """What will happen, for people."""
@@ -79,31 +82,37 @@ def decide_rollout(
     sites: Sequence[SiteNow],
     *,
     together: str = "",
+    closed: Sequence[Reason] = (),
+    overrides: Sequence[Override] = (),
 ) -> Rollout | Refusal:
     """The waves that bring ``changed`` machines of ``deployment`` to what is configured.
 
     ``changed`` are those that would change, or could not be compared. ``together`` is a reason to do all
     at once (a person's wish, or edges that nobody could steer); a system that serves nobody is another.
+    ``closed`` are reasons why nothing planned begins now: nobody is spared by it where nobody is served.
     """
     if not changed and not any(site.ours for site in sites):
         return Rollout(())
     if not together and not any(site.serves for site in sites):
         told = "; ".join(site.why_not for site in sites if site.why_not)
-        together = f"no site serves clients{f' ({told})' if told else ''}"
-    if together:
-        return Rollout((Wave("", deployment),) if changed else (), together)
-    return _one_by_one(deployment, targets, changed, sites)
+        nobody = f"no site serves clients{f' ({told})' if told else ''}"
+        return Rollout((Wave("", deployment),) if changed else (), nobody)
+    waves, reasons = ([Wave("", deployment)] if changed else [], list[Reason]())
+    if not together:
+        waves, reasons = _one_by_one(deployment, targets, changed, sites)
+    standing, overridden = settle([*reasons, *closed], overrides)
+    return Refusal(standing) if standing else Rollout(tuple(waves), together, overridden)
 
 
 def _one_by_one(
     deployment: Deployment, targets: Sequence[Target], changed: Sequence[str], sites: Sequence[SiteNow]
-) -> Rollout | Refusal:
+) -> tuple[list[Wave], list[Reason]]:
     known = {site.name for site in sites}
     place_of = {target.name: target.place for target in targets}
     elsewhere = dict.fromkeys(place_of[name] for name in changed if place_of[name] not in known)
     waves = [Wave(place, at_place(deployment, targets, place)) for place in elsewhere]
     serving = {site.name for site in sites if site.serves and site.rotation is Rotation.ACTIVE}
-    reasons = []
+    reasons: list[Reason] = []
     for site in sorted(sites, key=_turn):
         own = at_place(deployment, targets, site.name)
         back = site.ours and bool(own.machines)
@@ -111,13 +120,13 @@ def _one_by_one(
             continue
         drain = site.rotation is Rotation.ACTIVE
         if drain and not serving - {site.name}:
-            reasons.append(_none_left(site, sites))
+            reasons.append(Reason(Rule.NEVER_ZERO_ACTIVE, _none_left(site, sites)))
         undrain = drain or back
         everything = _everything(targets, site.name) if back else None
         waves.append(Wave(site.name, own, site.name, drain, undrain, everything))
         if undrain:
             serving.add(site.name)
-    return Refusal(tuple(reasons)) if reasons else Rollout(tuple(waves))
+    return waves, reasons
 
 
 def _turn(site: SiteNow) -> tuple[bool, bool]:

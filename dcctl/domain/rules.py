@@ -161,6 +161,21 @@ def settle(
     )
 
 
+def without(rule: Rule, overrides: Sequence[Override]) -> tuple[Override, ...]:
+    """``overrides`` but for those of ``rule``."""
+    return tuple(each for each in overrides if each.rule is not rule)
+
+
+def noted(overrides: Sequence[Override], overridden: Sequence[Reason]) -> list[dict[str, str]]:
+    """What a run's journal keeps of each override: by whose word, and what the rule would have said."""
+    told = []
+    for each in overrides:
+        waived = "; ".join(reason for reason in overridden if reason.rule is each.rule)
+        of_it = f" ({waived})" if waived else ""
+        told.append({"rule": str(each.rule), "by": each.by, "reason": each.reason, "waived": of_it})
+    return told
+
+
 def why_closed(window: ChangeWindow | None, at: datetime) -> list[Reason]:
     """Why no planned move begins now."""
     if window is None or not window.is_closed(at):

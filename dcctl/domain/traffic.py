@@ -9,12 +9,13 @@ Invariants, which the tests try to break:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Override, Reason, Rule, of, settle
 
 BACKENDS = ("cdb", "documents", "auction", "swift")
 """What clients reach over HTTP through an edge (playbooks/roles/edge). Their servers are named as the
@@ -276,6 +277,8 @@ class RotationPlan:
     dark: tuple[str, ...]
     left: tuple[str, ...]
     """The sites that are in rotation and serve afterwards."""
+    overridden: tuple[Reason, ...] = ()
+    """What would stand against it, were its rule not overridden for this run."""
 
     @property
     def expected(self) -> int | None:
@@ -289,11 +292,14 @@ def decide_drain(
     edges: Mapping[str, bool],
     *,
     capacity: Sequence[str] = (),
+    closed: Sequence[Reason] = (),
+    overrides: Sequence[Override] = (),
 ) -> RotationPlan | Refusal:
     """Take ``site`` out so that its work in flight finishes; refused with every reason.
 
     ``serving`` judges all sites, ``edges`` says which answer, ``capacity`` are reasons why the sites that
-    are left cannot carry the load. A site that is out already is a plan without a change.
+    are left cannot carry the load, ``closed`` why nothing planned begins now. A site that is out already is
+    a plan without a change.
     """
     before = _state_of(site, states)
     if before is None:
@@ -304,41 +310,53 @@ def decide_drain(
         for each in states
         if each.site != site and each.state is Rotation.ACTIVE and each.site in able and able[each.site].ok
     ]
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     if before.state is Rotation.ACTIVE:
         if not left:
-            reasons.append(f"no site would be left to serve: {_why_none(site, states, able)}")
-        reasons += capacity
+            told = f"no site would be left to serve: {_why_none(site, states, able)}"
+            reasons.append(Reason(Rule.NEVER_ZERO_ACTIVE, told))
+        reasons += of(Rule.SURVIVOR_HAS_HEADROOM, capacity)
         if not any(edges.values()):
-            reasons.append("no edge answers: nobody could apply it")
-    if reasons:
-        return Refusal(tuple(reasons))
+            reasons.append(Reason(Rule.ONE_SITE_AT_A_TIME, "no edge answers: nobody could apply it"))
+        reasons += closed
+    standing, overridden = settle(reasons, overrides)
+    if standing:
+        return Refusal(standing)
     to = Rotation.DRAINED if before.state is Rotation.ACTIVE else before.state
-    return _plan(before, to, edges, tuple(left))
+    return replace(_plan(before, to, edges, tuple(left)), overridden=overridden)
 
 
 def decide_undrain(
-    site: str, states: Sequence[SiteState], serving: Sequence[Serving], edges: Mapping[str, bool]
+    site: str,
+    states: Sequence[SiteState],
+    serving: Sequence[Serving],
+    edges: Mapping[str, bool],
+    *,
+    overrides: Sequence[Override] = (),
 ) -> RotationPlan | Refusal:
-    """Put ``site`` back; refused while it is quarantined, or not seen to serve."""
+    """Put ``site`` back; refused while it is quarantined, or not seen to serve. It is the way back to two
+    sites: it keeps no hours."""
     before = _state_of(site, states)
     if before is None:
         return _unknown(site, states)
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     if before.state is Rotation.QUARANTINED:
-        reason = f" ({before.reason})" if before.reason else ""
-        reasons.append(f"{site} is quarantined{reason}: only its admission puts it back")
+        why = f" ({before.reason})" if before.reason else ""
+        told = f"{site} is quarantined{why}: only its admission puts it back"
+        reasons.append(Reason(Rule.CAUGHT_UP, told))
     elif before.state is Rotation.DRAINED:
-        reasons += [each.why_not for each in serving if each.site == site and not each.ok]
-    if reasons:
-        return Refusal(tuple(reasons))
+        unseen = (each.why_not for each in serving if each.site == site and not each.ok)
+        reasons += of(Rule.NO_UNKNOWN_VERDICT, unseen)
+    standing, overridden = settle(reasons, overrides)
+    if standing:
+        return Refusal(standing)
     able = {each.site for each in serving if each.ok}
     left = tuple(
         each.site
         for each in states
         if (each.site == site or each.state is Rotation.ACTIVE) and each.site in able
     )
-    return _plan(before, Rotation.ACTIVE, edges, left)
+    return replace(_plan(before, Rotation.ACTIVE, edges, left), overridden=overridden)
 
 
 def _state_of(site: str, states: Sequence[SiteState]) -> SiteState | None:

@@ -10,7 +10,7 @@ from dcctl.domain.leadership import Epoch, RoleState, Term
 from dcctl.domain.observation import Seen
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
-from dcctl.domain.rules import Override, SafetyRules
+from dcctl.domain.rules import Override, SafetyRules, noted
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.situation import (
     Documents,
@@ -274,10 +274,8 @@ def planned_by(
 
 def note_overrides(plan: Plan, means: Means) -> None:
     """Which rules do not stand against this run, by whose word, and what they would have said."""
-    for each in means.overrides:
-        waived = [reason for reason in plan.overridden if reason.rule is each.rule]
-        told = f" ({'; '.join(waived)})" if waived else ""
-        means.note("rule.overridden", rule=str(each.rule), by=each.by, reason=each.reason, waived=told)
+    for told in noted(means.overrides, plan.overridden):
+        means.note("rule.overridden", **told)
 
 
 def change_state(

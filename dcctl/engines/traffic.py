@@ -5,12 +5,13 @@ that is broken off anywhere leaves nothing half done: beginning again finds what
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import Override, SafetyRules, noted, why_closed
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.domain.traffic import (
     EdgeServer,
@@ -25,7 +26,7 @@ from dcctl.domain.traffic import (
 )
 from dcctl.engines.status import Ask
 from dcctl.errors import DcctlError, Refused, Unreachable
-from dcctl.ports import EdgeTraffic, Sites, Vantages
+from dcctl.ports import EdgeTraffic, Journal, Sites, Vantages
 
 LOOK_LIMIT_S: Final = 60
 CHANGE_LIMIT_S: Final = 10
@@ -41,7 +42,8 @@ FRESH_FOR: Final = timedelta(seconds=15)
 @dataclass(frozen=True, slots=True)
 class Means:
     """What rotation is changed with. ``capacity`` gives every reason why the sites that are left cannot
-    carry what a site carries; ``by`` and ``run`` are who changes it."""
+    carry what a site carries; ``by`` is who changes it, ``journal`` that of the run, None while one only
+    looks. ``resumed``: the run was begun before, and what had to wait for its time has had it."""
 
     sites: Sites
     vantages: Vantages
@@ -51,7 +53,15 @@ class Means:
     ask: Ask
     now: Callable[[], datetime]
     by: str
-    run: str = ""
+    journal: Journal | None = None
+    rules: SafetyRules = field(default_factory=SafetyRules)
+    overrides: tuple[Override, ...] = ()
+    """The rules that a person overrides for this one run."""
+    resumed: bool = False
+
+    @property
+    def run(self) -> str:
+        return self.journal.run if self.journal is not None else ""
 
 
 def take_out(
@@ -78,8 +88,15 @@ def observe_drain(site: str, means: Means) -> RotationPlan | Refusal:
     seen = observe_edges(means.edges, means.ask)
     serving = [decide_serving(each.site, seen, means.places) for each in states]
     leaves = any(each.site == site and each.state is Rotation.ACTIVE for each in states)
-    capacity = means.capacity(site) if leaves else ()
-    return decide_drain(site, states, serving, _answers(seen), capacity=capacity)
+    return decide_drain(
+        site,
+        states,
+        serving,
+        _answers(seen),
+        capacity=means.capacity(site) if leaves else (),
+        closed=() if means.resumed else why_closed(means.rules.change_window, means.now()),
+        overrides=means.overrides,
+    )
 
 
 def observe_undrain(site: str, means: Means) -> RotationPlan | Refusal:
@@ -87,7 +104,7 @@ def observe_undrain(site: str, means: Means) -> RotationPlan | Refusal:
     states = means.sites.observe_sites()
     seen = observe_edges(means.edges, means.ask)
     serving = [decide_serving(each.site, seen, means.places) for each in states]
-    return decide_undrain(site, states, serving, _answers(seen))
+    return decide_undrain(site, states, serving, _answers(seen), overrides=means.overrides)
 
 
 def observe_edges(edges: EdgeTraffic, ask: Ask) -> dict[str, Sequence[EdgeServer] | str]:
@@ -104,6 +121,9 @@ def _changed(
     )
     if isinstance(decided, Refusal):
         raise Refused(f"change the rotation of {site}", reasons=decided.reasons, next_command="dcctl status")
+    if means.journal is not None:
+        for told in noted(means.overrides, decided.overridden):
+            means.journal.append("rule.overridden", told)
     if decided.change:
         wanted = SiteState(
             site=site, state=decided.to, reason=reason, by=means.by, at=means.now(), run=means.run

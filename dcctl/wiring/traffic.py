@@ -89,9 +89,9 @@ def edge_traffic(configuration: "Configuration", *, limit_s: float = EDGE_LIMIT_
 
 @dataclass(frozen=True)
 class Stage:
-    """Ready to look, and to act: ``means`` is what a run, by its name, changes the sites' rotation with."""
+    """Ready to look, and to act: ``means`` is what a run, by its journal, changes the rotation with."""
 
-    means: "Callable[[str], Means]"
+    means: "Callable[[Journal | None], Means]"
     runs: "ZooKeeperRuns"
 
     def acting(self, journal: "Journal", command: str) -> "AbstractContextManager[Journal]":
@@ -118,7 +118,7 @@ def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Ite
 
     with session(configuration) as begun:
 
-        def means(run: str) -> Means:
+        def means(journal: "Journal | None") -> Means:
             return Means(
                 sites=sites_of(configuration, begun),
                 vantages=vantages_of(configuration, begun),
@@ -128,7 +128,8 @@ def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Ite
                 ask=ask,
                 now=clock.now,
                 by=who(),
-                run=run,
+                journal=journal,
+                rules=configuration.rules.as_rules(),
             )
 
         yield Stage(means, ZooKeeperRuns(begun, configuration.environment, who=who()))

@@ -17,6 +17,7 @@ from dcctl.domain.automation import (
 )
 from dcctl.domain.capacity import Fit
 from dcctl.domain.controller import Decision, Standing, decide_automatic, decide_suspects
+from dcctl.domain.rules import SafetyRules
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.situation import Situation
 from dcctl.domain.traffic import Rotation
@@ -135,6 +136,18 @@ def test_two_lost_sites_are_a_cut_around_us() -> None:
 def test_what_nobody_judged_is_not_lost() -> None:
     situation = east_lost().look()
     assert decide_automatic(situation, standing(situation, settled={})) == Decision()
+
+
+def test_the_environment_says_how_long_is_held_off_and_never_what_a_failed_one_waits() -> None:
+    an_hour = timedelta(hours=1)
+    for done in (True, False):
+        last = replace(ACTED, at=NOW - HOLD_OFF, done=done)
+        assert bool(why_held_off(last, NOW, an_hour)) is done
+        assert why_held_off(last, NOW, timedelta(minutes=1)) == ()
+    rules = SafetyRules(hold_off=an_hour)
+    situation = replace(east_lost().look(), rules=rules)
+    decided = decide_automatic(situation, standing(situation, last=replace(ACTED, at=NOW - HOLD_OFF)))
+    assert "hold-off" in "; ".join(decided.reasons)
 
 
 @pytest.mark.parametrize("done", [True, False, None])

@@ -12,6 +12,7 @@ from dcctl.domain.observation import ClusterReport, DatabaseReport, Seen, View, 
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rollout import Rollout, SiteNow, decide_ready, decide_rollout
+from dcctl.domain.rules import Override, Reason, Rule, rule_of
 from dcctl.domain.step import Step, Work
 from dcctl.domain.traffic import Rotation
 from dcctl.engines import deploy
@@ -34,6 +35,7 @@ TARGETS = (
 ALL = tuple(target.name for target in TARGETS)
 EAST = SiteNow("east", Rotation.ACTIVE, serves=True, primary=True)
 WEST = SiteNow("west", Rotation.ACTIVE, serves=True)
+CLOSED = (Reason(Rule.CHANGE_WINDOW, "auctions are held until 16:00"),)
 
 
 def deployment(**narrowed: list[str]) -> Deployment:
@@ -49,8 +51,9 @@ def decide(
     west: SiteNow = WEST,
     together: str = "",
     of: Deployment | None = None,
+    **more: Any,
 ) -> Rollout | Refusal:
-    return decide_rollout(of or deployment(), TARGETS, changed, (east, west), together=together)
+    return decide_rollout(of or deployment(), TARGETS, changed, (east, west), together=together, **more)
 
 
 def shape(decided: Rollout | Refusal) -> list[tuple[str, bool, bool]]:
@@ -124,6 +127,28 @@ class TestDecideRollout:
     def test_a_deploy_of_one_site_leaves_the_other_alone(self) -> None:
         of = deployment(limit=["east"])
         assert shape(decide(of=of, changed=of.machines)) == [("east", True, True)]
+
+    @pytest.mark.parametrize("together", ["", "asked for"])
+    def test_nothing_planned_begins_in_the_hours_of_auctions(self, together: str) -> None:
+        decided = decide(together=together, closed=CLOSED)
+        assert isinstance(decided, Refusal)
+        assert [rule_of(each) for each in decided.reasons] == [Rule.CHANGE_WINDOW]
+        word = Override(Rule.CHANGE_WINDOW, "a hole in a library", "ann@ops")
+        decided = decide(together=together, closed=CLOSED, overrides=(word,))
+        assert isinstance(decided, Rollout)
+        assert (bool(decided.waves), decided.overridden) == (True, tuple(CLOSED))
+
+    def test_what_serves_nobody_or_changes_nothing_keeps_no_hours(self) -> None:
+        east, west = (replace(each, serves=False) for each in (EAST, WEST))
+        assert isinstance(decide(east=east, west=west, closed=CLOSED), Rollout)
+        assert decide(changed=(), closed=CLOSED) == Rollout(())
+
+    def test_nobody_overrides_that_a_site_is_left(self) -> None:
+        every = tuple(Override(rule, "because", "ann@ops") for rule in Rule)
+        out = replace(EAST, rotation=Rotation.QUARANTINED)
+        decided = decide(east=out, overrides=every)
+        assert isinstance(decided, Refusal)
+        assert {rule_of(each) for each in decided.reasons} == {Rule.NEVER_ZERO_ACTIVE}
 
     @pytest.mark.parametrize(
         ("given", "told"),

@@ -4,6 +4,7 @@ import json
 import pickle
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +13,7 @@ from test_failover_engine import east_dark
 from two_sites import TwoSites
 
 from dcctl.cli.errors import say
+from dcctl.cli.main import run as dcctl
 from dcctl.config.safety import Rules
 from dcctl.domain.admission import decide_admission
 from dcctl.domain.capacity import Fit
@@ -262,3 +264,20 @@ def test_the_configuration_says_the_rules() -> None:
 def test_a_wrong_rule_is_told(wrong: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Rules.model_validate(wrong)
+
+
+@pytest.mark.parametrize("command", [("drain", "east"), ("undrain", "east"), ("deploy",)])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--override", "change-window"), 2),
+        (("--override", "lunch", "--reason", "hungry"), 2),
+        (("--override", "never-zero-active", "--reason", "it is night"), 5),
+    ],
+)
+def test_a_promise_is_overridden_by_no_command(
+    command: tuple[str, ...], words: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = str(Path(__file__).parent / "cases" / "config" / "good.yaml")
+    assert dcctl(["-e", good, *command, *words]) == code
+    assert "override" in capsys.readouterr().err

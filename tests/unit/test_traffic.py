@@ -1,11 +1,12 @@
 """What may be decided about rotation: one row per case, and the engine over fakes."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, time, timedelta
 
 import pytest
 
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import ChangeWindow, Override, Rule, SafetyRules, rule_of
 from dcctl.domain.traffic import (
     BACKENDS,
     EdgeApplied,
@@ -47,6 +48,7 @@ PLACES = {
 A, D, Q = Rotation.ACTIVE, Rotation.DRAINED, Rotation.QUARANTINED
 BOTH = {"east-edge-1": True, "west-edge-1": True}
 DARK = "no answer"
+ALWAYS_CLOSED = ChangeWindow(UTC, time.min, time.max, weekdays=tuple(range(7)))
 
 
 def states(east: Rotation, west: Rotation) -> tuple[SiteState, ...]:
@@ -195,7 +197,10 @@ def test_applied_needs_the_edge_and_its_agent() -> None:
 class World:
     """Two edges with their agents, which turn whenever the operator waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rules: SafetyRules | None = None, resumed: bool = False) -> None:
+        self.rules = rules or SafetyRules()
+        self.resumed = resumed
+        self.overrides: tuple[Override, ...] = ()
         self.clock = VirtualClock()
         self.coordinator = FakeCoordinator()
         self.edges = {
@@ -251,7 +256,10 @@ class World:
             ask=in_turn,
             now=self.clock.now,
             by="ann@ops",
-            run=self.journal.run,
+            journal=self.journal,
+            rules=self.rules,
+            overrides=self.overrides,
+            resumed=self.resumed,
         )
 
     def drain(self, site: str = "east", idle_limit_s: float = 20.0) -> RotationPlan:
@@ -309,6 +317,64 @@ def test_a_refusal_changes_nothing() -> None:
     with pytest.raises(Refused, match="2 cores needed"):
         world.drain()
     assert world.coordinator.states == {}
+
+
+def test_nothing_is_taken_out_in_the_hours_of_auctions_and_everything_is_put_back() -> None:
+    world = World(rules=SafetyRules(change_window=ALWAYS_CLOSED))
+    with pytest.raises(Refused) as refused:
+        world.drain()
+    assert [rule_of(each) for each in refused.value.reasons] == [Rule.CHANGE_WINDOW]
+    assert world.in_rotation("east") == {True}
+    world.rules = SafetyRules()
+    world.drain()
+    world.rules = SafetyRules(change_window=ALWAYS_CLOSED)
+    assert world.drain().change is False, "what is out already is waited for at any hour"
+    world.undrain()
+    assert world.in_rotation("east") == {True}
+
+
+def test_a_drain_that_was_begun_goes_on_at_any_hour() -> None:
+    world = World(rules=SafetyRules(change_window=ALWAYS_CLOSED), resumed=True)
+    world.drain()
+    assert world.in_rotation("east") == {False}
+
+
+def test_a_person_may_override_a_rule_for_one_drain_and_the_run_keeps_it() -> None:
+    world = World(rules=SafetyRules(change_window=ALWAYS_CLOSED))
+    world.refusals = ("west: 2 cores needed, 1 there",)
+    world.overrides = tuple(
+        Override(rule, "the roof leaks", "ann@ops")
+        for rule in (Rule.CHANGE_WINDOW, Rule.SURVIVOR_HAS_HEADROOM)
+    )
+    plan = world.drain()
+    assert {each.rule for each in plan.overridden} == {Rule.CHANGE_WINDOW, Rule.SURVIVOR_HAS_HEADROOM}
+    kept = [each.fields for each in world.journal.events() if each.type == "rule.overridden"]
+    assert [(each["rule"], each["by"], each["reason"]) for each in kept] == [
+        ("change-window", "ann@ops", "the roof leaks"),
+        ("survivor-has-headroom", "ann@ops", "the roof leaks"),
+    ]
+    assert "2 cores needed" in str(kept[1]["waived"])
+
+
+def test_nobody_overrides_that_a_site_is_left() -> None:
+    every = tuple(Override(rule, "because", "ann@ops") for rule in Rule)
+    decided = decide_drain("east", states(A, Q), serving(), BOTH, overrides=every)
+    assert isinstance(decided, Refusal)
+    assert [rule_of(each) for each in decided.reasons] == [Rule.NEVER_ZERO_ACTIVE]
+    decided = decide_undrain("east", states(Q, A), serving(), BOTH, overrides=every)
+    assert isinstance(decided, Refusal)
+    assert [rule_of(each) for each in decided.reasons] == [Rule.CAUGHT_UP]
+
+
+def test_a_person_may_put_a_site_back_that_is_not_seen_from_here() -> None:
+    unseen = serving(east="east-edge-1 does not answer: no answer")
+    decided = decide_undrain("east", states(D, A), unseen, BOTH)
+    assert isinstance(decided, Refusal)
+    assert [rule_of(each) for each in decided.reasons] == [Rule.NO_UNKNOWN_VERDICT]
+    word = Override(Rule.NO_UNKNOWN_VERDICT, "its users say that it serves", "ann@ops")
+    decided = decide_undrain("east", states(D, A), unseen, BOTH, overrides=(word,))
+    assert isinstance(decided, RotationPlan)
+    assert (decided.to, len(decided.overridden)) == (A, 1)
 
 
 def test_the_last_site_is_not_drained() -> None:

@@ -145,7 +145,7 @@ def _work(world: "World", command: Command, means: Means) -> Any:
         ask=means.ask,
         now=means.now,
         by=means.who,
-        run=means.run,
+        journal=means.journal,
     )
     if command.what == "drain":
         return take_out(command.site, rotation, reason="a new kernel", idle_limit_s=5.0)
