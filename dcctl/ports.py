@@ -556,6 +556,14 @@ class TokenStore(DocumentStore, Protocol):
     def renew(self) -> None:
         """Log in again where the token is not young. May take seconds."""
 
+    async def shown(self, container: str, name: str) -> Head | None:
+        """As clients see it: a static large object with its own ETag, length and content type."""
+
+    async def put_manifest(
+        self, container: str, name: str, parts: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        """Make a static large object of segments that are there; ``Rejected`` where one is not as told."""
+
 
 class TokenBase(Protocol):
     """What two such clusters last agreed on, name by name."""

@@ -182,7 +182,10 @@ class SwiftStore:
             yield Document(head, await answer.read())
 
     async def head(self, container: str, name: str) -> Head | None:
-        async with self._ask("HEAD", container, name, query=RAW) as answer:
+        return await self._headed(container, name, RAW)
+
+    async def _headed(self, container: str, name: str, query: str) -> Head | None:
+        async with self._ask("HEAD", container, name, query=query) as answer:
             if answer.status == 404:  # noqa: PLR2004
                 return None
             self._expect(answer, "HEAD", f"{container}/{name}", {200})
@@ -345,6 +348,17 @@ class TokenStore(SwiftStore):
 
     def renew(self) -> None:
         self._tokens.renew()
+
+    async def shown(self, container: str, name: str) -> Head | None:
+        return await self._headed(container, name, "symlink=get")
+
+    async def put_manifest(
+        self, container: str, name: str, parts: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        async with self._ask(
+            "PUT", container, name, query="multipart-manifest=put", headers=headers, data=parts
+        ) as answer:
+            return self._judge(answer, "PUT", container, name)
 
 
 def _head(answer: aiohttp.ClientResponse) -> Head:

@@ -14,7 +14,7 @@ WEAKER = (
     "what a client writes in the moment between our look and our write is overwritten, and not kept",
     "absence is a delete where both sides had it by the base: with the base lost, deleted objects return",
     "metadata that a client sets in the moment after our write is taken for the copy's own",
-    "static large objects are not carried",
+    "a large object waits, told as failed, while a segment of it has other bytes at the other side",
     "one replicator alone, by passes: no outbox, no proxy feed, no shared workers, no heartbeat, no repair",
 )
 """What token mode does not promise and signed requests do."""

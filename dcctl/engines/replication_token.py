@@ -13,15 +13,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
-from dcctl.domain.document import Answer
-from dcctl.domain.replication import TICKS_PER_S, Row, Side, Stamp, row_of
+from dcctl.domain.document import Answer, Document
+from dcctl.domain.replication import TICKS_PER_S, Row, Side, Stamp
 from dcctl.domain.replication_account import beside
+from dcctl.domain.replication_manifest import token_row_of
 from dcctl.domain.replication_pass import Tally, decide_deletes
 from dcctl.domain.replication_token import Act, Agreed, TokenDecision, decide_with_tokens
 from dcctl.engines.replication import MAX_SENTENCES, Options, each_at_once
 from dcctl.engines.replication_manners import Manners, Time
 from dcctl.engines.replication_move import kept_name
 from dcctl.engines.replication_run import run_to_end, until_nobody_waits
+from dcctl.engines.replication_token_manifest import carry_manifest, kept_manifest, look, without_mark
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import TokenBase, TokenStore
 
@@ -131,7 +133,7 @@ class TokenReplication:
         tally.rows += 1
         there = None
         with contextlib.suppress(DcctlError):
-            there = await self._stores[source.other].head(container, row.name)
+            there = await look(self._stores[source.other], container, row.name, large=row.manifest)
         copied = there.stamp if there is not None and there.hash == row.hash else None
         stamps = {source: row.stamp, source.other: copied}
         agreed[row.name] = Agreed(row.hash, stamps[Side.A], stamps[Side.B])
@@ -152,20 +154,22 @@ class TokenReplication:
         if not await self._as_listed(target, container, row.name, other):
             return "moved"
         if decision.act is Act.POST:
-            head = await src.head(container, row.name)
+            head = await look(src, container, row.name, large=row.manifest)
             if head is None or head.stamp.ticks != row.stamp.ticks:
                 return "moved"
-            answer = await dst.post(container, row.name, row.stamp, head.headers)
+            answer = await dst.post(container, row.name, row.stamp, without_mark(head.headers))
             return "refreshed" if answer is Answer.APPLIED else "moved"
         if decision.keep and other is not None:
             where = beside(container, self._options.keep.conflicts)
             await self._keep_copy(target, container, other, where, {})
+        if row.manifest:
+            return await carry_manifest(src, dst, container, row)
         async with src.fetch(container, row.name) as document:
             if document is None or document.head.stamp.ticks != row.stamp.ticks:
                 return "moved"
             if document.head.manifest:
                 where = f"{src.site}:{container}/{row.name}"
-                raise Unreachable("copy", on=where, saw="a static large object: not without container_sync")
+                raise Unreachable("copy", on=where, saw="a large object whose listing has no slo_etag")
             answer = await dst.put(container, row.name, row.stamp, document)
         if answer is not Answer.APPLIED:
             raise Unreachable("copy", on=f"{dst.site}:{container}/{row.name}", saw=answer.value)
@@ -173,7 +177,8 @@ class TokenReplication:
         return "copied"
 
     async def _as_listed(self, side: Side, container: str, name: str, row: Row | None) -> bool:
-        head = await self._stores[side].head(container, name)
+        large = row is not None and row.manifest
+        head = await look(self._stores[side], container, name, large=large)
         if head is None or row is None:
             return head is None and row is None
         return (head.hash, head.stamp.ticks) == (row.hash, row.stamp.ticks)
@@ -228,14 +233,23 @@ class TokenReplication:
     async def _keep_copy(
         self, side: Side, container: str, row: Row, where: str, headers: Mapping[str, str]
     ) -> bool:
-        store = self._stores[side]
-        async with store.fetch(container, row.name) as document:
-            if document is None or document.head.stamp.ticks != row.stamp.ticks:
-                return False
+        store, name = self._stores[side], kept_name(container, row, self._stores[side].site)
+
+        async def keep(document: Document) -> Answer:
             given = {k: v for k, v in document.head.headers.items() if k.lower() != "x-delete-at"}
             head = replace(document.head, headers={**given, **headers})
-            name = kept_name(container, row, store.site)
-            answer = await store.put(where, name, row.stamp, replace(document, head=head))
+            return await store.put(where, name, row.stamp, replace(document, head=head))
+
+        if row.manifest:
+            manifest = await kept_manifest(store, container, row)
+            if manifest is None:
+                return False
+            answer = await keep(manifest)
+        else:
+            async with store.fetch(container, row.name) as document:
+                if document is None or document.head.stamp.ticks != row.stamp.ticks:
+                    return False
+                answer = await keep(document)
         if answer is not Answer.APPLIED:
             raise Unreachable("keep a copy", on=f"{store.site}:{where}/{name}", saw=answer.value)
         return True
@@ -252,7 +266,7 @@ async def _rows(
             partial(stores[side].list_page, container, marker=marker, prefix=options.prefix, limit=limit),
             cost=1,
         )
-        return [row_of(entry) for entry in json.loads(text)]
+        return [token_row_of(entry) for entry in json.loads(text)]
 
     pages = dict(zip(Side, await asyncio.gather(*(page(side) for side in Side)), strict=True))
     ends = [rows[-1].name for rows in pages.values() if len(rows) >= limit]

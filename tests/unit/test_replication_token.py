@@ -1,20 +1,25 @@
 """Token mode: what a name needs without anybody's timestamps, and passes over two clusters in memory."""
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.adapters.swift import FRESH_S, Token
-from dcctl.domain.document import Answer, Document
+from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import Row, Side, Stamp
 from dcctl.domain.replication_pass import DeleteCap, Tally
 from dcctl.domain.replication_token import Act, Agreed, TokenDecision, decide_with_tokens
 from dcctl.engines.replication import Options
 from dcctl.engines.replication_manners import Time
+from dcctl.engines.replication_move import hash_of
 from dcctl.engines.replication_token import TokenReplication
+from dcctl.errors import Rejected
 from dcctl.testing.documents import MemoryStore, VirtualTime
 
 NOW = Stamp(1_000_000)
@@ -78,13 +83,73 @@ class Believing(MemoryStore):
     async def delete(self, container: str, name: str, stamp: Stamp) -> Answer:  # noqa: ARG002
         return await super().delete(container, name, self._tick())
 
+    # -- static large objects: a manifest of each cluster's own, which says when it looked at the segments
+
+    def large(self, name: str, parts: list[dict[str, Any]], **headers: str) -> None:
+        """What a client does with ``multipart-manifest=put``."""
+        found = [self._verified(one) for one in parts]
+        self.client_put("docs", name, json.dumps(found).encode(), X_Static_Large_Object="True", **headers)
+
+    def _verified(self, part: dict[str, Any]) -> dict[str, Any]:
+        if "data" in part:
+            return part
+        container, _, name = part["path"].lstrip("/").partition("/")
+        one = self.containers.get(container, {}).get(name)
+        if one is None or one.content is None:
+            raise Rejected("PUT", on=self.site, saw="404")
+        large = "X-Static-Large-Object" in one.headers
+        etag = etag_of(one.content) if large else hash_of(one.content)
+        if part["etag"] != etag or part["size_bytes"] != len(one.content):
+            raise Rejected("PUT", on=self.site, saw="Etag Mismatch")
+        more = {key: part[key] for key in ("range",) if key in part} | ({"sub_slo": True} if large else {})
+        looked = {"name": part["path"], "hash": etag, "bytes": len(one.content), "last_modified": self.time()}
+        return looked | more
+
+    async def put_manifest(
+        self, container: str, name: str, parts: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        assert container == "docs"
+        assert "X-Static-Large-Object" not in headers, "a reserved header"
+        self.large(
+            name, json.loads(parts), **{key.replace("-", "_"): value for key, value in headers.items()}
+        )
+        return Answer.APPLIED
+
+    async def shown(self, container: str, name: str) -> Head | None:
+        head = await self.head(container, name)
+        content = self.containers[container][name].content if head is not None else None
+        return head if not head or not head.manifest or not content else replace(head, hash=etag_of(content))
+
+    async def list_page(self, container: str, **how: Any) -> bytes:
+        rows = json.loads(await super().list_page(container, **how))
+        for row in rows:
+            one = self.containers[container][row["name"]]
+            if "X-Static-Large-Object" in one.headers and one.content is not None:
+                row["slo_etag"] = f'"{etag_of(one.content)}"'
+        return json.dumps(rows).encode()
+
+
+def etag_of(manifest: bytes) -> str:
+    """A large object's own ETag (``swift.common.middleware.slo``)."""
+
+    def of(one: dict[str, str]) -> str:
+        if "data" in one:
+            return hash_of(one["data"].encode())
+        return f"{one['hash']}:{one['range']};" if "range" in one else one["hash"]
+
+    return hash_of("".join(of(one) for one in json.loads(manifest)).encode())
+
+
+def part(content: bytes, name: str, **more: str) -> dict[str, Any]:
+    return {"path": name, "etag": hash_of(content), "size_bytes": len(content), **more}
+
 
 class World:
     def __init__(self, folder: Path) -> None:
         self.time = VirtualTime()
         self.a, self.b = Believing("east", self.time), Believing("west", self.time)
         for store in (self.a, self.b):
-            store.containers |= {"dcctl-trash": {}, "dcctl-conflicts": {}}
+            store.containers |= {"dcctl-trash": {}, "dcctl-conflicts": {}, "parts": {}}
         self.folder = folder
         self.base = SqliteBase(folder / "base.sqlite", "pair")
         self.options = Options(page_rows=3)
@@ -100,7 +165,7 @@ class World:
         return asyncio.run(TokenReplication(stores, self.base, self.options, clock).run("docs"))
 
     def assert_same(self) -> dict[str, bytes | None]:
-        found = [
+        found: list[dict[str, bytes | None]] = [
             {name: one.content for name, one in store.containers["docs"].items() if one.content is not None}
             for store in (self.a, self.b)
         ]
@@ -209,6 +274,70 @@ def test_what_changed_since_the_listing_is_left_for_the_next_pass(world: World) 
     world.b.head = late  # type: ignore[assignment,method-assign]
     assert world.go().kinds == {"moved": 1}
     assert world.b.containers["docs"]["o"].content == b"3"
+
+
+def test_a_large_object_is_made_anew_of_its_segments_and_is_the_same_on_both_sides(world: World) -> None:
+    world.a.client_put("parts", "1", b"one")
+    world.a.client_put("parts", "2", b"two")
+    world.a.large("inner", [part(b"two", "/parts/2")], Content_Type="text/plain")
+    inner = world.a.containers["docs"]["inner"].content
+    assert inner is not None
+    sub = {"path": "/docs/inner", "etag": etag_of(inner), "size_bytes": len(inner)}
+    world.time.now_s += 1
+    world.a.large(
+        "large", [part(b"one", "/parts/1", range="0-1"), {"data": "MTIz"}, sub], X_Object_Meta_K="v"
+    )
+    world.options = Options(page_rows=1)
+    assert world.go().kinds in ({"copied": 2}, {"copied": 1})
+    assert sorted(world.b.listing("parts")) == ["1", "2"]
+    for name in ("inner", "large"):
+        ours, theirs = (store.containers["docs"][name] for store in (world.a, world.b))
+        assert ours.content is not None
+        assert theirs.content is not None
+        assert ours.content != theirs.content, "each cluster has a manifest of its own"
+        assert etag_of(ours.content) == etag_of(theirs.content)
+        assert ours.headers == theirs.headers
+    for _ in range(2):
+        assert world.go().kinds == {}
+    world.b.client_post("docs", "large", X_Object_Meta_K="w", X_Static_Large_Object="True")
+    assert world.go().kinds == {"refreshed": 1}
+    assert world.a.containers["docs"]["large"].headers["X-Object-Meta-K"] == "w"
+
+
+def test_a_large_object_that_goes_is_kept_as_its_manifest_whatever_became_of_its_segments(
+    world: World,
+) -> None:
+    world.a.client_put("parts", "1", b"one")
+    world.a.large("large", [part(b"one", "/parts/1")])
+    world.go()
+    world.b.client_delete("docs", "large")
+    world.a.client_delete("parts", "1")
+    world.options = Options(accept_empty=True)
+    assert world.go().kinds == {"doomed": 1, "deleted": 1}
+    (kept,) = world.a.containers["dcctl-trash"].values()
+    assert json.loads(kept.content or b"") == [part(b"one", "/parts/1")]
+    assert kept.headers["X-Object-Meta-Dcctl-Manifest"] == "slo"
+    assert "X-Delete-At" in kept.headers
+
+
+@pytest.mark.parametrize(
+    ("there", "words"), [(b"two", "other bytes are there"), (None, "the large object is broken")]
+)
+def test_a_segment_that_is_not_as_the_manifest_says_is_left_alone_and_named(
+    world: World, there: bytes | None, words: str
+) -> None:
+    world.a.client_put("parts", "1", b"one")
+    world.a.large("large", [part(b"one", "/parts/1")])
+    if there is None:
+        world.a.client_delete("parts", "1")
+    else:
+        world.b.client_put("parts", "1", there)
+    tally = world.go()
+    assert tally.kinds == {"failed": 1}
+    assert words in tally.reasons[0]
+    assert "parts/1" in tally.reasons[0]
+    assert "large" not in world.b.containers["docs"]
+    assert (world.b.listing("parts") != {}) is (there is not None)
 
 
 def test_a_token_is_asked_for_again_before_it_is_old() -> None:
