@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-unit simulate check bench bench-prompt bench-failover bench-replication torture-replication \
+.PHONY: help setup demo demo-torture lab-down test test-lab test-beside test-faults test-unit simulate check bench bench-prompt bench-failover bench-replication torture-replication \
 	docs wheel lock clean
 
 help: ## list these commands
@@ -53,6 +53,9 @@ test-beside: setup
 	echo "the tests without the lab: build/test-beside.log, shown here when they have ended"
 	$(BIN)/pytest --ignore tests/lab > build/test-beside.log 2>&1 || { cat build/test-beside.log; exit 1; }
 	tail -n 3 build/test-beside.log
+
+test-faults: setup ## break the whole stack in every way, and kill its operators after every step (30 min)
+	$(BIN)/pytest tests/lab/test_faults.py -m lab
 
 test-unit: setup ## the tests that need no root and no lab
 	$(BIN)/pytest tests/unit
