@@ -4,7 +4,7 @@ Whatever must be undone is in the journal, on disk, before it is done; the journ
 it. ``drill_undo.restore`` reads it there, in the same process or in another one weeks later.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
@@ -18,6 +18,7 @@ from dcctl.domain.history import History, check
 from dcctl.domain.history_primary import check_primary
 from dcctl.domain.status import Status, decide_status
 from dcctl.domain.step import Step, Wait, Work
+from dcctl.engines.drill_amid import struck_amid
 from dcctl.engines.drill_undo import (
     UNDO_LIMIT_S,
     inflict,
@@ -193,7 +194,7 @@ class Rehearsal:
             struck.append((yield self._strike()))
 
         try:
-            yield from _struck_amid(responder.switch_over(to), strike)
+            yield from struck_amid(responder.switch_over(to), strike)
         except (Interrupted, UndoIncomplete):
             raise
         except DcctlError as error:
@@ -420,26 +421,6 @@ class Rehearsal:
 
     def _note(self, type: str, **fields: Any) -> None:
         self.journal.append(type, fields)
-
-
-def _struck_amid(work: Work[Any], strike: Callable[[], Work[None]]) -> Work[Any]:
-    """``work``, with ``strike`` once after the first of its steps that cannot be taken back."""
-    answer: Any = None
-    failure: Exception | None = None
-    due = True
-    while True:
-        try:
-            request = work.throw(failure) if failure is not None else work.send(answer)
-        except StopIteration as stop:
-            return stop.value
-        answer, failure = None, None
-        try:
-            answer = yield request
-            if due and isinstance(request, Step) and request.no_return:
-                due = False
-                yield from strike()
-        except Exception as error:  # its engine undoes what it began, and raises this again
-            answer, failure = None, error
 
 
 def is_evidence(history: History) -> bool:

@@ -5,6 +5,7 @@ other: what one left for the next is in ZooKeeper. Life number N is killed after
 brought to its end, until one lives to the end of the run: in one move somebody dies at every boundary of it.
 """
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -106,9 +107,16 @@ class Operators:
             return not known.dark and active is not None and active.run == run and not active.alive
 
     def _kept(self, run: str) -> tuple[Event, ...]:
-        with wiring_runs.known(load(str(self.folders[0]))) as known:
-            assert known.kept is not None, known.dark
-            return known.kept.events(run, limit_s=30)
+        """Its events, as every machine can read them."""
+        kept: list[tuple[Event, ...]] = []
+
+        def read() -> bool:
+            with wiring_runs.known(load(str(self.folders[0]))) as known, contextlib.suppress(DcctlError):
+                kept.extend([] if known.kept is None else [known.kept.events(run, limit_s=30)])
+            return bool(kept)
+
+        wait_for(read)
+        return kept[0]
 
     def _outcome(self, run: str) -> Outcome:
         return decide_run(run, self._kept(run), active=False).outcome
