@@ -10,6 +10,13 @@ from dcctl.domain.replication_token import WEAKER
 MAX_SKEW_S = 5.0
 WARN_SKEW_S = 1.0
 NEARLY = 0.95
+MAYBE_SHARDED = 1_000_000
+"""``shard_container_threshold``, from which on a cluster that shards by itself does (Swift's default)."""
+SHARDED = (
+    "a listing may lag behind for as long as a cycle of the container-sharder. Passes ask for each object"
+    " that a listing lacks, so nothing is lost: make replication.settled that long, and verify anew what it"
+    " finds missing"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,8 @@ def decide_container(
     | it is missing, or has no or another key | refuse: ``replication init`` mends it |
     | ``X-Container-Sync-To`` is set | refuse: the native container-sync would write too |
     | versioned | refuse: asking for a stamp would archive a version each time |
-    | sharded | warn |
+    | sharded (an owner is not told, a reseller's administrator is) | warn |
+    | so many objects that it may be sharded | warn |
     | a quota; nearly used up | ok; warn |
     """
     where = f"{site}:{container}"
@@ -126,7 +134,9 @@ def decide_container(
             Finding("refuse", where, "it keeps versions: replication would archive one per question")
         )
     if facts.sharded:
-        found.append(Finding("warn", where, "it is sharded: its listing may lag behind for longer"))
+        found.append(Finding("warn", where, f"it is sharded: {SHARDED}"))
+    elif facts.objects >= MAYBE_SHARDED:
+        found.append(Finding("warn", where, f"{facts.objects} objects, so it may be sharded: {SHARDED}"))
     for used, quota, unit in (
         (facts.used_bytes, facts.quota_bytes, "bytes"),
         (facts.objects, facts.quota_count, "objects"),

@@ -260,6 +260,18 @@ def test_no_deletes_after_an_empty_listing_or_beyond_the_cap(world: World) -> No
     assert world.assert_same() == {}
 
 
+def test_what_a_late_listing_lacks_is_not_deleted(world: World) -> None:
+    """A container that is cut into shards may not list an object for a while."""
+    world.a.client_put("docs", "o", b"1")
+    world.a.client_put("docs", "p", b"1")
+    world.go()
+    world.b.hidden.add(("docs", "o"))
+    assert world.go().kinds == {"doomed": 1, "moved": 1}
+    world.b.hidden.clear()
+    assert world.go().kinds == {}
+    assert sorted(world.assert_same()) == ["o", "p"]
+
+
 def test_what_changed_since_the_listing_is_left_for_the_next_pass(world: World) -> None:
     world.a.client_put("docs", "o", b"1")
     world.go()
