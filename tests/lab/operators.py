@@ -78,7 +78,7 @@ class Operators:
         lives, known = self._lives(run), set(runs(state))
         words = ("run", "resume", run) if run else order
         argv = [sys.executable, "-m", "dcctl.cli.main", "-e", str(folder), *words, "--yes"]
-        log = folder / "life.log"
+        log = self.folders[1] / "life.log"
         with log.open("w") as output, subprocess.Popen(argv, stdout=output, stderr=output) as process:
             try:
                 while process.poll() is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from test_drill_engine import DRILL, Bench, assert_restored, interrupt_after
+from two_sites import TwoSites
 
 from dcctl.config.drill import find_drill, load_drill
 from dcctl.config.schema import Objectives
@@ -16,10 +17,11 @@ from dcctl.domain.fault import Breakage, Kind, read_breakage
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.engines.drill_undo import restore
+from dcctl.engines.operator import Operator
 from dcctl.errors import ConfigurationError, Interrupted, Refused, UsageError
 from dcctl.shell import perform
 from dcctl.testing.journal import MemoryJournal
-from dcctl.testing.system import FakeFault
+from dcctl.testing.system import FakeFault, FakeWorkload
 
 OBJECTIVES = Objectives.model_validate({"recovery_time": "60s", "loss_window": "0s"})
 PAUSE = Breakage(Kind.PAUSE, "east-db-1")
@@ -101,6 +103,23 @@ def test_every_drill_that_travels_with_dcctl_holds(name: str) -> None:
     assert bench.system.breakages == {}
     moved = name != "one-way-partition"
     assert report.primary_after == ("west-db-1" if moved else "east-db-1")
+
+
+@pytest.mark.parametrize("name", ["witness-lost", "zookeeper-leader-lost"])
+def test_the_switchover_is_the_one_that_the_command_runs(name: str) -> None:
+    bench = bench_of(name)
+    world = TwoSites(clock=bench.clock)
+    bench.system, bench.fault = world.system, world.fault
+    bench.workload = FakeWorkload(world.system, bench.drill.workload, run=bench.journal.run)
+    bench.responder = Operator(replace(world.means(), journal=bench.journal))
+    bench.run()
+    report = bench.report()
+    assert (report.verdict, report.deviations) == (Verdict.HELD, ())
+    assert (report.primary_after, world.leader) == ("west-db-1", "west-edge-1")
+    assert world.calls == [("switch", "west-db-1")]
+    types = [event.type for event in bench.journal.events()]
+    assert types.index("switchover.decided") < types.index("drill.fault") < types.index("move.ended")
+    assert_restored(bench)
 
 
 def test_a_pause_lasts_although_the_client_is_served_sooner() -> None:
