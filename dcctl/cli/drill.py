@@ -195,19 +195,24 @@ def _plan(
 ) -> "tuple[System, DrillPlan]":
     """Look at everything and decide. Raises Refused with every reason."""
     from dcctl import wiring
-    from dcctl.domain.drill import decide_drill
+    from dcctl.domain.drill import CONTROLLER, decide_drill, decide_site
     from dcctl.domain.refusal import Refusal
     from dcctl.domain.status import decide_status
     from dcctl.engines.status import observe
     from dcctl.shell import at_once
-    from dcctl.wiring.drill import leaders
+    from dcctl.wiring.drill import leaders, why_not_by_itself
 
     system = wiring.system(configuration, limit_s=PART_LIMIT_S, fault=fault)
     view = observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S))
     status = decide_status(configuration.environment, system.hosts, view)
     pending = [f"{undo.sentence()} (run {run})" for run, undo in wiring.pending_undos(configuration)]
     held = leaders(stage.means) if stage is not None else {}
-    plan = decide_drill(asked, system.hosts, status, pending=pending, leaders=held, ahead=ahead)
+    against: tuple[str, ...] = ()
+    if stage is not None and asked.respond == CONTROLLER:
+        against = why_not_by_itself(configuration, stage.means, decide_site(asked, status), held)
+    plan = decide_drill(
+        asked, system.hosts, status, pending=pending, leaders=held, against=against, ahead=ahead
+    )
     if isinstance(plan, Refusal):
         raise Refused(
             f"run drill {asked.name}",

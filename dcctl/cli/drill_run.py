@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcctl.cli.output import Progress
 from dcctl.cli.session import Session
-from dcctl.errors import DcctlError, Interrupted, Refused
+from dcctl.errors import DcctlError, Interrupted
 
 if TYPE_CHECKING:
     from dcctl.adapters.business import HttpBusiness
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from dcctl.domain.event import Event
     from dcctl.domain.report import Report
     from dcctl.domain.step import Work
-    from dcctl.engines.situation import Means
+    from dcctl.engines.drill import Responder
     from dcctl.engines.status import System
     from dcctl.ports import Fault
     from dcctl.wiring.failover import Stage
 
-OTHER_RUN_LIMIT_S = 60.0
-"""For the session of a killed run to end."""
 HISTORY, BUSINESS = "history.jsonl", "business.jsonl"
 
 
@@ -57,21 +55,11 @@ def admitted(
 ) -> "Work[None]":
     """Put back a site that a killed drill gave up, once that drill's session has ended. Healing needs none
     of this: it comes first, and asks nobody."""
-    from dcctl.domain.step import Wait
-    from dcctl.engines.operator import Operator
+    from dcctl.engines.operator import Operator, right_to_act
 
-    said: list[str] = []
     with any_stage(session, configuration) as stage, contextlib.ExitStack() as stack:
-
-        def until() -> "Means | None":
-            try:
-                return stack.enter_context(stage.acting(journal, "drill restore"))
-            except Refused as error:
-                said[:] = error.reasons
-                return None
-
-        means: Means = yield Wait(
-            "no other run acts", site, OTHER_RUN_LIMIT_S, 2.0, until, lambda: "; ".join(said), undo=True
+        means = yield from right_to_act(
+            lambda: stack.enter_context(stage.acting(journal, "drill restore")), site
         )
         yield from Operator(means).admit(site)
 
@@ -125,7 +113,6 @@ def rehearse(
     """Run the drill as a run of its own; its report is written whatever becomes of it."""
     from dcctl import wiring
     from dcctl.engines.drill import Rehearsal
-    from dcctl.engines.operator import Operator
     from dcctl.shell import Interruption, WallClock, perform
 
     clock, command = WallClock(), f"drill run {plan.drill.name}"
@@ -136,7 +123,6 @@ def rehearse(
         contextlib.ExitStack() as stack,
     ):
         clients = stack.enter_context(_clients(configuration, plan.drill, journal.run))
-        means = stack.enter_context(stage.acting(journal, command)) if stage is not None else None
         rehearsal = Rehearsal(
             environment=configuration.environment,
             plan=plan,
@@ -146,7 +132,7 @@ def rehearse(
             journal=journal,
             keep=keep,
             business=clients.business,
-            responder=Operator(means) if means is not None and plan.drill.respond else None,
+            responder=stack.enter_context(_responder(configuration, stage, plan.drill, journal, command)),
         )
         about = {"command": command, "environment": configuration.environment}
         with _reported(session, journal, clients):
@@ -162,6 +148,34 @@ def rehearse(
             progress.say(f"the clients' history is not whole on disk: {failure}")
         report = clients.report(journal.events())
         return report, write(clients.folder, report)
+
+
+@contextlib.contextmanager
+def _responder(
+    configuration: "Configuration",
+    stage: "Stage | None",
+    asked: "Drill",
+    journal: "FileJournal",
+    command: str,
+) -> "Iterator[Responder | None]":
+    """Who answers. The drill is the one run that may act, but where the controller is to do so by itself."""
+    from dcctl.domain.drill import CONTROLLER
+    from dcctl.engines.operator import Onlooker, Operator
+    from dcctl.wiring.automation import automations
+
+    if stage is None:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        if asked.respond == CONTROLLER:
+            said = stack.enter_context(automations(configuration))
+            given = stage
+            yield Onlooker(
+                said, said.observe_last(), lambda: stack.enter_context(given.acting(journal, command))
+            )
+            return
+        means = stack.enter_context(stage.acting(journal, command))
+        yield Operator(means) if asked.respond else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dcctl.config.document import read, shown
 from dcctl.config.fields import Bytes, Duration, Name, Section, Text
 from dcctl.config.schema import Objectives
 from dcctl.config.units import parse_duration
-from dcctl.domain.drill import FAILOVER, BusinessSpec, Drill, Tolerances, WorkloadSpec
+from dcctl.domain.drill import GIVING_UP, BusinessSpec, Drill, Tolerances, WorkloadSpec
 from dcctl.domain.fault import Breakage, Kind
 from dcctl.errors import ConfigurationError, UsageError
 
@@ -168,9 +168,10 @@ class DrillFile(Section):
     workload: Client = Client()
     application: Application | None = None
     fault: FaultSpec
-    respond: Literal["nothing", "failover", "switchover"] = "nothing"
+    respond: Literal["nothing", "failover", "switchover", "controller"] = "nothing"
     """``failover``: dcctl gives the site up by its plan, and admits it when it is back. ``switchover``: dcctl
-    moves the primary, and the fault strikes once that cannot be taken back."""
+    moves the primary, and the fault strikes once that cannot be taken back. ``controller``: the controller
+    gives the site up by itself, and the drill admits it."""
     hold: Hold
     settle: Settle
     tolerances: ToleranceSpec = ToleranceSpec()
@@ -185,8 +186,8 @@ class DrillFile(Section):
             )
         if self.hold.at_least > self.hold.at_most:
             raise ValueError("hold.at_least must not be longer than hold.at_most")
-        if self.respond == FAILOVER and self.fault.cut_site is None:
-            raise ValueError("respond: failover goes with fault.cut_site only: a site is given up")
+        if self.respond in GIVING_UP and self.fault.cut_site is None:
+            raise ValueError(f"respond: {self.respond} goes with fault.cut_site only: a site is given up")
         return self
 
     def with_objectives(self, objectives: Objectives, *, site: str | None = None) -> Drill:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from dcctl.domain.capacity import Capacity
+from dcctl.domain.observation import Seen
+
 CONTROLLER = "controller"
 """The role of whoever may start a failover without a person."""
 HOLD_OFF = timedelta(minutes=10)
@@ -94,3 +97,27 @@ def why_held_off(
         return ()
     what = "ended" if last.done else "did not end well" if last.done is False else "may not be over"
     return (f"hold-off: the automatic failover of {last.site} ({last.run}) {what}; {left_s:.0f} s are left",)
+
+
+def why_not_by_itself(
+    configured: Mode,
+    automation: Automation,
+    last: LastAction | None,
+    *,
+    now: datetime,
+    hold_off: timedelta | None,
+    carries: Seen[Capacity],
+    led: bool,
+) -> tuple[str, ...]:
+    """Why nobody would give a site up by itself, were it lost now: to be known before that is rehearsed.
+
+    ``carries`` is what was found out of losing it, ``led``: somebody is the controller.
+    """
+    reasons = [*why_not_automatic(configured, automation), *why_held_off(last, now, hold_off)]
+    if not led:
+        reasons.append("nobody is the controller: dcctl automation show")
+    if carries.value is None:
+        reasons.append(carries.reason)
+    elif not carries.value.fits:
+        reasons += carries.value.reasons
+    return tuple(reasons)

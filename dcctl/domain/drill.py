@@ -21,6 +21,10 @@ LEADER = "leader"
 """Word for the voter that leads the ensemble then."""
 FAILOVER, SWITCHOVER = "failover", "switchover"
 """What dcctl does in a drill: give the site up, or switch over while the fault strikes in the middle."""
+CONTROLLER = "controller"
+"""The drill looks on while the controller gives the site up by itself."""
+GIVING_UP = (FAILOVER, CONTROLLER)
+"""In both a site is given up, and is to be admitted when it is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ class Drill:
     """The application's clients beside the writer; None: only the writer."""
     respond: str = ""
     """``failover``: dcctl fails over and admits, as the person would who is called. ``switchover``: dcctl
-    moves the primary, and the fault strikes once that cannot be taken back. Empty: Patroni alone acts."""
+    moves the primary, and the fault strikes once that cannot be taken back. ``controller``: the controller
+    gives the site up by itself, and the drill admits it. Empty: Patroni alone acts."""
     holds: tuple[str, ...] = ()
     """What the site must hold when it goes dark: ``primary``, and names of roles."""
     breaks: Breakage | None = None
@@ -140,17 +145,18 @@ def decide_drill(
     *,
     pending: Sequence[str] = (),
     leaders: Mapping[str, str] | None = None,
+    against: Sequence[str] = (),
     ahead: bool = False,
 ) -> DrillPlan | Refusal:
     """Whether ``drill`` may begin now, and what it would do.
 
     It may when nothing needs attention (``status.problems``), no earlier undo is ``pending``, the standby
     is close behind, its target exists and holds what it must, and what remains still holds a quorum and an
-    edge. ``leaders`` are the sites at which roles are held. ``ahead``: what the target must hold may still
-    be elsewhere, and the plan begins with bringing it there.
+    edge. ``leaders`` are the sites at which roles are held, ``against`` whatever else stands against it.
+    ``ahead``: what the target must hold may still be elsewhere, and the plan begins with bringing it there.
     """
     database = status.database
-    reasons = [*(f"an earlier undo is pending: {each}" for each in pending), *status.problems]
+    reasons = [*(f"an earlier undo is pending: {each}" for each in pending), *status.problems, *against]
     if database.lag_bytes is not None and database.lag_bytes > drill.lag_at_most_bytes:
         reasons.append(
             f"the synchronous standby is {database.lag_bytes} bytes behind, "
@@ -235,7 +241,7 @@ def _why_unknown(drill: Drill, breakage: Breakage, hosts: Sequence[Host], status
         case Kind.KILL if breakage.target not in [voter.name for voter in status.voters]:
             known = ", ".join(voter.name for voter in status.voters)
             return (f"the voter to kill, {breakage.target}, is none of {known}",)
-    if drill.respond == FAILOVER and breakage.target not in sites:
+    if drill.respond in GIVING_UP and breakage.target not in sites:
         return (f"{breakage.target} is no site that could be given up",)
     return ()
 
@@ -282,7 +288,8 @@ def decide_blast_radius(breakage: Breakage, hosts: Sequence[Host], status: Statu
 
 def _steps(drill: Drill, breakage: Breakage, to: str) -> tuple[str, ...]:
     load, whole = drill.workload, drill.application is not None
-    site, gives_up, moves = breakage.target, drill.respond == FAILOVER, drill.respond == SWITCHOVER
+    site, gives_up, moves = breakage.target, drill.respond in GIVING_UP, drill.respond == SWITCHOVER
+    looks_on = drill.respond == CONTROLLER
     at_least = f"at least {drill.hold_at_least_s:g} s and " if drill.hold_at_least_s else ""
     steps = [
         f"write {load.writes_per_s:g} rows a second through every edge in turn, and read them back",
@@ -291,7 +298,8 @@ def _steps(drill: Drill, breakage: Breakage, to: str) -> tuple[str, ...]:
         "write the undo to disk",
         f"switch over to {to}; as soon as that cannot be taken back, the fault:" if moves else "",
         f"{breakage.order()}, for {drill.cut_for_at_most_s:g} s at most",
-        f"fail over: give {site} up as soon as the evidence allows it" if gives_up else "",
+        f"look on while the controller gives {site} up by itself" if looks_on else "",
+        f"fail over: give {site} up as soon as the evidence allows it" if gives_up and not looks_on else "",
         "go on with the switchover to its end" if moves else "",
         f"hold {at_least}until writes are acknowledged again for {drill.acknowledged_for_s:g} s, "
         f"{drill.hold_at_most_s:g} s at most",

@@ -13,7 +13,7 @@ from dcctl.domain.availability import Measurement, measure
 from dcctl.domain.business import BusinessHistory
 from dcctl.domain.business_report import BusinessReport, decide_business_report
 from dcctl.domain.check import Check, Verdict
-from dcctl.domain.drill import FAILOVER, SWITCHOVER
+from dcctl.domain.drill import CONTROLLER, FAILOVER, SWITCHOVER
 from dcctl.domain.event import Event, sentence
 from dcctl.domain.history import Findings, History, Phase, check, operations
 from dcctl.domain.history_primary import PrimaryFindings, check_primary
@@ -238,6 +238,10 @@ def _response_checks(started: Mapping[str, Any], course: Mapping[str, Event]) ->
     asked = {
         FAILOVER: (
             ("failed over by the plan", "drill.failed_over", "drill.not_failed_over"),
+            ("the returned site admitted", "drill.admitted", ""),
+        ),
+        CONTROLLER: (
+            ("given up by the controller, by itself", "drill.failed_over", "drill.not_failed_over"),
             ("the returned site admitted", "drill.admitted", ""),
         ),
         SWITCHOVER: (

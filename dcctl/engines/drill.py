@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from dcctl.domain.availability import BUSINESS_GAP_S, recovery_s, unbroken_s
 from dcctl.domain.business_check import check_business
-from dcctl.domain.drill import FAILOVER, SWITCHOVER, DrillPlan, Undo
+from dcctl.domain.drill import GIVING_UP, SWITCHOVER, DrillPlan, Undo
 from dcctl.domain.fault import Kind
 from dcctl.domain.history import History, check
 from dcctl.domain.history_primary import check_primary
@@ -163,7 +163,7 @@ class Rehearsal:
 
     def _break_and_mend(self) -> Work[None]:
         end, out = Undo.of(self.plan.breakage), Undo("admit", self.plan.radius.site)
-        gives_up = self.responder is not None and self.plan.drill.respond == FAILOVER
+        gives_up = self.responder is not None and self.plan.drill.respond in GIVING_UP
         if gives_up:
             yield self._write(out)
         yield self._write(end)  # the newest is undone first: a dark site cannot be admitted
@@ -206,7 +206,7 @@ class Rehearsal:
 
     def _fail_over(self) -> Work[None]:
         """As the person would who is called: what stands against it is noted, and the site is healed."""
-        if self.responder is None or self.plan.drill.respond != FAILOVER:
+        if self.responder is None or self.plan.drill.respond not in GIVING_UP:
             return
         site = self.plan.radius.site
         try:

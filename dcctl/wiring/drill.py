@@ -4,7 +4,7 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from dcctl.errors import ConfigurationError, Problem, Refused
+from dcctl.errors import ConfigurationError, Problem, Refused, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -84,3 +84,31 @@ def leaders(means: "Means") -> dict[str, str]:
     """At which site each role is held."""
     states = means.leases.observe_roles(limit_s=LOOK_LIMIT_S)
     return {each.role: means.places.get(each.term.host, "") for each in states if each.term is not None}
+
+
+def why_not_by_itself(
+    configuration: "Configuration", means: "Means", lost: str, held: "Mapping[str, str]"
+) -> tuple[str, ...]:
+    """Why the controller would not give ``lost`` up now. Raises Unreachable without a quorum."""
+    from dcctl.domain.automation import CONTROLLER, why_not_by_itself
+    from dcctl.domain.observation import Seen
+    from dcctl.engines.controller import certified
+    from dcctl.wiring.automation import automations, configured_mode
+
+    if lost not in means.sites:
+        return ()  # which the plan says itself
+    survivor = next(site for site in means.sites if site != lost)
+    with automations(configuration) as said:
+        try:
+            capacity = Seen(certified(said.observe_certificate(lost), lost, survivor, means.now()))
+        except Unreachable as error:
+            capacity = Seen(None, error.sentence())
+        return why_not_by_itself(
+            configured_mode(configuration),
+            said.observe(),
+            said.observe_last(),
+            now=means.now(),
+            hold_off=means.rules.hold_off,
+            carries=capacity,
+            led=bool(held.get(CONTROLLER)),
+        )
