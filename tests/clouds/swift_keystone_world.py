@@ -68,7 +68,7 @@ RENDER = """
     - ansible.builtin.copy:
         dest: "{out}"
         mode: "0600"
-        content: "{{{{ (swift_files + procurement_files + procurement_keystone_files
+        content: "{{{{ (swift_files + procurement_files + procurement_authority_files
                        + procurement_secret_entries) | to_json }}}}"
 """
 ACCOUNT = """

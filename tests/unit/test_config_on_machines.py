@@ -18,6 +18,7 @@ from dcctl.wiring import artifact
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "inventories" / "lab" / "dcctl.yaml"
 ROLES = ROOT / "playbooks/roles"
+OWNERS = ("owner_archive_east", "owner_archive_west")
 
 
 @pytest.mark.parametrize("sort_keys", [False, True])
@@ -121,21 +122,50 @@ def test_the_replicators_role_writes_authorities_and_secrets_of_owners(tmp_path:
     assert "replication-west.pem" in content["/etc/dcctl/dcctl.yaml"]
 
 
-def rendered(configuration: Configuration, expression: str) -> Any:
-    """As Ansible renders it with the variables of the role ``replication``, on a machine at east."""
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_signed_writes_to_the_other_site_go_where_replication_goes_if_that_is_encrypted(
+    tmp_path: Path, encrypted: bool
+) -> None:
+    (tmp_path / "ca.pem").write_text("west's authority\n")
+    https = {"url": "https://swift.west/v1/AUTH_documents", "ca_file": str(tmp_path / "ca.pem")}
+    path = written(tmp_path / "dcctl.yaml", sync=True, stores={"west": https} if encrypted else {})
+    configuration = load_file(path)
+    environment = (ROLES / "procurement/templates/environment.j2").read_text()
+    lines = str(rendered(configuration, environment, role="procurement")).splitlines()
+    files = rendered(configuration, "{{ procurement_authority_files }}", role="procurement")
+    assert "PROCUREMENT_SYNC_REALM='dcctl'" in lines
+    url = "PROCUREMENT_PEER_SWIFT_URL='https://swift.west/v1/AUTH_documents'"
+    trusted = "PROCUREMENT_PEER_SWIFT_CA_FILE='/etc/procurement/peer-keystone.pem'"
+    assert (url in lines, trusted in lines) == (encrypted, encrypted)
+    found = {each["path"]: each["content"] for each in files}
+    assert found == ({"/etc/procurement/peer-keystone.pem": "west's authority\n"} if encrypted else {})
+    assert not any(line.startswith("PROCUREMENT_SWIFT_CA_FILE") for line in lines)
+
+
+def rendered(configuration: Configuration, expression: str, *, role: str = "replication") -> Any:
+    """As Ansible renders it with the variables of ``role``, on a machine at east."""
     loader = DataLoader()
-    secrets = (*REQUIRED_SECRETS["replication"], "owner_archive_east", "owner_archive_west")
+    secrets = (*(name for names in REQUIRED_SECRETS.values() for name in names), *OWNERS)
     variables: dict[str, Any] = {"runtime_secrets": trust_as_template("{{ replication_secrets }}")}
-    for file in ("runtime/defaults", "runtime/vars", "replication/defaults", "replication/vars"):
+    for file in ("runtime/defaults", "runtime/vars", f"{role}/defaults", f"{role}/vars"):
         path = ROLES / file / "main.yml"
         variables = loader.load_from_file(str(path), trusted_as_template=True) | variables
+    machines = {each.name: each for each in expand.machines(configuration)}
     variables |= {
         "dcctl_on_machines": machines_configuration(configuration),
         "dcctl_replication": artifact.replication_variables(configuration),
-        "dcctl_artifacts": {"dcctl": {"digest": "digest"}},
+        "dcctl_swift": {"keystone": {}},
+        "dcctl_artifacts": {name: {"digest": "digest"} for name in ("dcctl", "procurement")},
         "dcctl_secrets": {name: f"the value of {name}" for name in secrets},
         "dcctl_site": "east",
-        "groups": {"edge": ["east-edge-1"]},
-        "hostvars": {"east-edge-1": {"dcctl_site": "east", "ansible_host": "198.18.1.21"}},
+        "ansible_host": next(each.address for each in machines.values() if each.name == "east-app-1"),
+        "groups": {
+            group: sorted(each.name for each in machines.values() if group in each.roles)
+            for group in ("edge", "swift", "zookeeper", "postgresql")
+        },
+        "hostvars": {
+            name: {"dcctl_site": each.place, "ansible_host": each.address, "inventory_hostname": name}
+            for name, each in machines.items()
+        },
     }
     return Templar(loader=loader, variables=variables).template(trust_as_template(expression))
