@@ -10,21 +10,13 @@ import click
 
 from dcctl.cli.output import console, emit
 from dcctl.cli.replication_containers import containers as containers_command
-from dcctl.cli.replication_pause import pause, pause_document, resume
+from dcctl.cli.replication_pause import pause, resume
 from dcctl.cli.replication_plan import apply, plan
 from dcctl.cli.replication_setup import check, import_, init, keep, remove, report, settings
-from dcctl.cli.replication_stage import (
-    Stage,
-    account_option,
-    container_option,
-    enter_stage,
-    prefix_option,
-    zookeeper_option,
-)
+from dcctl.cli.replication_stage import Choice, Stage, choice_options, enter_stage, zookeeper_option
+from dcctl.cli.replication_status import status
 from dcctl.cli.replication_token import follow_with_tokens, verify_with_tokens
 from dcctl.cli.replication_view import (
-    draw_shared,
-    draw_status,
     draw_tallies,
     draw_verdicts,
     lag_line,
@@ -38,7 +30,6 @@ from dcctl.shell import WallClock
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dcctl.adapters.replication_base import SqliteBase
     from dcctl.engines.replication_containers import Carried
     from dcctl.errors import Unreachable
     from dcctl.ports import Pauses
@@ -76,14 +67,13 @@ for _command in (
     report,
     pause,
     resume,
+    status,
 ):
     replication.add_command(_command)
 
 
 @replication.command()
-@account_option
-@container_option
-@prefix_option
+@choice_options()
 @deletes_option
 @empty_option
 @click.option(
@@ -99,9 +89,7 @@ for _command in (
 def once(
     session: Session,
     *,
-    accounts: tuple[str, ...],
-    containers: tuple[str, ...],
-    prefix: str,
+    choice: Choice,
     max_deletes: int | None,
     accept_empty: bool,
     wait_s: int,
@@ -114,7 +102,7 @@ def once(
     from dcctl.engines.replication_token import replicate_with_tokens
     from dcctl.wiring.replication import token_stores
 
-    stage = enter_stage(session, containers, accounts)
+    stage = enter_stage(session, choice)
     emptied: frozenset[str] = frozenset()
     if stage.settings.come_and_go and not stage.chosen:
         carried = stage.carried()
@@ -122,7 +110,9 @@ def once(
         stage = replace(stage, containers=tuple(dict.fromkeys((*stage.containers, *carried.names))))
         for reason in carried.held:
             console(sys.stderr).print(f"{reason} (dcctl replication containers)")
-    options = stage.options(prefix=prefix, accept_empty=accept_empty, emptied=emptied, progress=_progress())
+    options = stage.options(
+        prefix=choice.prefix, accept_empty=accept_empty, emptied=emptied, progress=_progress()
+    )
     if max_deletes is not None:
         options = replace(options, cap=type(options.cap)(share=0.0, at_least=max_deletes))
     with stage.base() as base:
@@ -146,8 +136,7 @@ def once(
 
 
 @replication.command()
-@account_option
-@container_option
+@choice_options(prefix=False)
 @click.option(
     "--every",
     "every_s",
@@ -184,8 +173,7 @@ def once(
 def follow(
     session: Session,
     *,
-    accounts: tuple[str, ...],
-    containers: tuple[str, ...],
+    choice: Choice,
     every_s: float,
     metrics_port: int | None,
     hot: tuple[str, ...],
@@ -212,7 +200,7 @@ def follow(
         worker_base,
     )
 
-    stage = enter_stage(session, containers, accounts)
+    stage = enter_stage(session, choice)
     # Where work or leadership is shared there is an ensemble, in which a person may have paused it.
     joined = shared or hosts is not None or "DCCTL_EPOCH" in os.environ
     err = console(sys.stderr)
@@ -271,22 +259,18 @@ def follow(
 
 
 @replication.command()
-@account_option
-@container_option
-@prefix_option
+@choice_options()
 @level_option
 @command_options
-def verify(
-    session: Session, *, accounts: tuple[str, ...], containers: tuple[str, ...], prefix: str, level: str
-) -> None:
+def verify(session: Session, *, choice: Choice, level: str) -> None:
     """Compare both sides and class every difference. Ends with 8 when there is one. Changes nothing."""
     from dcctl.engines.replication_run import compare
 
-    stage = enter_stage(session, containers, accounts).with_those_that_come_and_go(look=True)
+    stage = enter_stage(session, choice).with_those_that_come_and_go(look=True)
     if stage.settings.tokens:
-        verify_with_tokens(session, stage, prefix, level)
+        verify_with_tokens(session, stage, choice.prefix, level)
         return
-    verdicts = compare(stage.stores(), stage.containers, stage.options(prefix=prefix), level=level)
+    verdicts = compare(stage.stores(), stage.containers, stage.options(prefix=choice.prefix), level=level)
     emit(
         session,
         {"containers": [verdict.document(sorted(stage.settings.stores)) for verdict in verdicts]},
@@ -301,50 +285,23 @@ def verify(
 
 
 @replication.command()
-@account_option
-@container_option
-@prefix_option
+@choice_options()
 @level_option
 @command_options
-def repair(
-    session: Session, *, accounts: tuple[str, ...], containers: tuple[str, ...], prefix: str, level: str
-) -> None:
+def repair(session: Session, *, choice: Choice, level: str) -> None:
     """Replay what differs and nothing else, trusting no memory of earlier passes."""
     from dcctl.engines.replication_run import mend
 
-    stage = enter_stage(session, containers, accounts).with_those_that_come_and_go(look=True)
+    stage = enter_stage(session, choice).with_those_that_come_and_go(look=True)
     with stage.base() as base:
-        tallies = mend(stage.stores(), base, stage.containers, stage.options(prefix=prefix), level=level)
+        tallies = mend(
+            stage.stores(), base, stage.containers, stage.options(prefix=choice.prefix), level=level
+        )
     emit(
         session,
         {"containers": [tally.document() for tally in tallies]},
         lambda out: draw_tallies(out, tallies),
     )
-
-
-@replication.command()
-@account_option
-@click.option("--shared", is_flag=True, help="Show workers and their shares, from ZooKeeper.")
-@zookeeper_option
-@command_options
-def status(session: Session, *, accounts: tuple[str, ...], shared: bool, hosts: str | None) -> None:
-    """Show per container when both sides were last the same, what is pending, and what waits for a person."""
-    from dcctl.domain.replication_token import WEAKER
-    from dcctl.wiring.replication import pauses_here
-
-    stage = enter_stage(session, (), accounts).with_those_that_come_and_go(look=False)
-    if shared:
-        document = _shared(stage, hosts)
-        emit(session, document, lambda out: draw_shared(out, document))
-        return
-    with stage.base(exclusive=False) as base:
-        containers = [_status_of(base, name) for name in stage.containers]
-    weaker = list(WEAKER) if stage.settings.tokens else []
-    document = pause_document(pauses_here(stage.configuration)) | {
-        "containers": containers,
-        "not_promised": weaker,
-    }
-    emit(session, document, lambda out: draw_status(out, document))
 
 
 def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None":
@@ -361,54 +318,6 @@ def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None"
         return carried
 
     return look
-
-
-def _shared(stage: Stage, hosts: str | None) -> dict[str, Any]:
-    from dcctl.wiring.replication import CONNECT_LIMIT_S, pauses_everywhere, pauses_here, shared_work
-
-    with (
-        shared_work(stage.configuration, hosts, connect_s=CONNECT_LIMIT_S) as work,
-        pauses_everywhere(stage.configuration, hosts) as everywhere,
-    ):
-        found = [work.observe_work(name) for name in stage.containers]
-        paused = pause_document(everywhere, pauses_here(stage.configuration))
-    containers = [
-        {
-            "container": one.container,
-            "complete": one.complete[0].instant.isoformat() if one.complete else None,
-            "rows": one.complete[1] if one.complete else None,
-            "shares": [
-                {
-                    "after": each.share.after,
-                    "upto": each.share.upto,
-                    "holder": each.holder or None,
-                    "began": each.worked.began.instant.isoformat() if each.worked else None,
-                    "rows": each.worked.rows if each.worked else None,
-                    "pending": each.worked.pending if each.worked else None,
-                    "undecided": each.worked.undecided if each.worked else None,
-                    "by": each.worked.by if each.worked else None,
-                }
-                for each in one.shares
-            ],
-        }
-        for one in found
-    ]
-    return paused | {"containers": containers}
-
-
-def _status_of(base: "SqliteBase", container: str) -> dict[str, Any]:
-    complete, outcome = base.complete(container), base.outcome(container)
-    held = list(base.held(container))
-    return {
-        "container": container,
-        "rows": complete[1] if complete else None,
-        "complete": complete[0].instant.isoformat() if complete else None,
-        "last_pass": outcome[0].instant.isoformat() if outcome else None,
-        "tally": outcome[1] if outcome else None,
-        "undecided": [
-            {"name": one.row.name, "side": one.side.value, "reason": one.reason} for one in held[:1000]
-        ],
-    }
 
 
 def _progress() -> "Callable[[Any], None] | None":

@@ -7,13 +7,7 @@ from typing import Any
 import click
 
 from dcctl.cli.output import emit
-from dcctl.cli.replication_stage import (
-    Stage,
-    account_option,
-    container_option,
-    enter_stage,
-    prefix_option,
-)
+from dcctl.cli.replication_stage import Choice, Stage, choice_options, enter_stage
 from dcctl.cli.replication_view import draw_tallies
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DriftFound, Refused, UsageError
@@ -21,9 +15,7 @@ from dcctl.shell import WallClock
 
 
 @click.command()
-@account_option
-@container_option
-@prefix_option
+@choice_options()
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Names to show.")
 @click.option(
     "--save",
@@ -32,15 +24,7 @@ from dcctl.shell import WallClock
     help="Also write a plan file with every name, for `apply`.",
 )
 @command_options
-def plan(
-    session: Session,
-    *,
-    accounts: tuple[str, ...],
-    containers: tuple[str, ...],
-    prefix: str,
-    limit: int,
-    save: Path | None,
-) -> None:
+def plan(session: Session, *, choice: Choice, limit: int, save: Path | None) -> None:
     """Show what a pass would do, name by name. Changes nothing.
 
     With --save, read the file, strike out what should not be done, and hand it to `apply`.
@@ -49,7 +33,7 @@ def plan(
     from dcctl.engines.replication_run import replicate_once
     from dcctl.wiring.replication import whole_pair_of
 
-    stage = enter_stage(session, containers, accounts).with_those_that_come_and_go(look=True)
+    stage = enter_stage(session, choice).with_those_that_come_and_go(look=True)
     entries: list[Planned] = []
     total = 0
     for container in stage.containers:
@@ -58,7 +42,7 @@ def plan(
             if save is not None or len(entries) < limit:
                 entries.append(_planned(stage, container, name, witness, decision))
 
-        options = stage.options(prefix=prefix, plan=note)
+        options = stage.options(prefix=choice.prefix, plan=note)
         with stage.base(exclusive=False) as base:
             (tally,) = replicate_once(stage.stores(), base, (container,), options)
         total += tally.count("planned")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import emit
-from dcctl.cli.replication_stage import enter_stage
+from dcctl.cli.replication_stage import Choice, enter_stage
 from dcctl.cli.replication_view import draw_findings, draw_import, draw_tallies
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DriftFound, Refused, UsageError
@@ -102,7 +102,7 @@ def import_(session: Session, *, directory: Path, container: str, prefix: str, c
     from dcctl.engines.replication_run import import_tree
     from dcctl.wiring import file_tree
 
-    stage = enter_stage(session, (container,))
+    stage = enter_stage(session, Choice(containers=(container,)))
     done, certificate = import_tree(
         stage.stores(), file_tree(directory), container, stage.options(prefix=prefix), certify=certify
     )
@@ -286,7 +286,7 @@ def _answer(
     odd = [ascii(name) for name in names if any("\udc80" <= letter <= "\udcff" for letter in name)]
     if odd:
         raise UsageError("decide names", saw=f"not UTF-8, and Swift has no such names: {', '.join(odd)}")
-    stage = enter_stage(session, (container,))
+    stage = enter_stage(session, Choice(containers=(container,)))
     with stage.base() as base:
         unknown = set(names) - {held.row.name for held in base.held(container)}
         if unknown:

@@ -1,9 +1,10 @@
 """What the commands of ``dcctl replication`` work on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
     from dcctl.engines.replication_containers import Carried
     from dcctl.engines.replication_run import OpenStores
 
-account_option = click.option(
-    "--account",
-    "accounts",
-    multiple=True,
-    metavar="NAME",
-    help="Only this one of replication.accounts, or `default`; repeatable.",
-)
-container_option = click.option(
-    "--container", "containers", multiple=True, metavar="NAME", help="Only this container; repeatable."
-)
 zookeeper_option = click.option(
     "--zookeeper",
     "hosts",
@@ -40,9 +31,65 @@ zookeeper_option = click.option(
     show_envvar=True,
     help="The ensemble, if it is not the configuration's.",
 )
-prefix_option = click.option(
-    "--prefix", default="", metavar="TEXT", help="Only names that begin so; the base is not renewed."
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person chose to look at; nothing is everything."""
+
+    accounts: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    prefix: str = ""
+
+
+def choice_options(*, prefix: bool = True, container: bool = True) -> Callable[[F], F]:
+    """Give a command ``--account``, ``--container`` and ``--prefix``, and pass them as ``choice``."""
+    options = [
+        click.option(
+            "--account",
+            "accounts",
+            multiple=True,
+            metavar="NAME",
+            help="Only this one of replication.accounts, or `default`; repeatable.",
+        )
+    ]
+    if container:
+        options.append(
+            click.option(
+                "--container",
+                "containers",
+                multiple=True,
+                metavar="NAME",
+                help="Only this container; repeatable.",
+            )
+        )
+    if prefix:
+        options.append(
+            click.option(
+                "--prefix",
+                default="",
+                metavar="TEXT",
+                help="Only names that begin so; the base is not renewed.",
+            )
+        )
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def chosen(
+            *args: Any,
+            accounts: tuple[str, ...],
+            containers: tuple[str, ...] = (),
+            prefix: str = "",
+            **rest: Any,
+        ) -> Any:
+            return command(*args, choice=Choice(accounts, containers, prefix), **rest)
+
+        for option in reversed(options):
+            chosen = option(chosen)
+        return chosen  # type: ignore[return-value]  # click's decorators lose the signature
+
+    return decorate
 
 
 @dataclass(frozen=True)
@@ -153,8 +200,8 @@ class Stage:
             cap=DeleteCap(share=settings.max_deletes_percent / 100),
             keep=Keep(settings.trash, settings.conflicts, int(settings.trash_kept.total_seconds())),
             limits=Limits(
-                lowest=min(4, settings.at_once),
-                start=min(12, settings.at_once),
+                lowest=min(Limits.lowest, settings.at_once),
+                start=min(Limits.start, settings.at_once),
                 highest=settings.at_once,
                 requests_per_s=settings.max_requests_per_s,
                 bytes_per_s=settings.max_bytes_per_s,
@@ -163,8 +210,8 @@ class Stage:
         return replace(options, **changes)
 
 
-def enter_stage(session: Session, containers: tuple[str, ...] = (), accounts: tuple[str, ...] = ()) -> Stage:
-    """``containers`` and ``accounts`` that a person chose; none are all. Raises UsageError.
+def enter_stage(session: Session, choice: Choice = Choice()) -> Stage:
+    """Raises UsageError where something is chosen that is not configured.
 
     Beside an account a container is called as it is within it.
     """
@@ -178,6 +225,7 @@ def enter_stage(session: Session, containers: tuple[str, ...] = (), accounts: tu
         path = find(session.environment)
         problem = Problem(str(path), 0, 0, "there is no section replication:")
         raise ConfigurationError((problem,), next_command=f"$EDITOR {path}")
+    accounts, containers = choice.accounts, choice.containers
     strange = [name for name in accounts if name not in settings.account_names]
     if strange:
         saw = f"configured: {', '.join(settings.account_names)}"
