@@ -1,8 +1,9 @@
 """How hard the replicator pushes: adaptive concurrency, back-off, and limits that an operator sets.
 
 More in flight is not faster (16 copied more objects a second than 32 when measured), and where the best
-lies depends on the clusters. So the number climbs while the rate of finished work climbs with it, turns
-round when it does not, and halves when a cluster asks for patience.
+lies depends on the clusters. So now and then a neighbour of the best number so far is tried for a window: it
+stays when it was clearly faster, for rates move by more than a step is worth. It halves when a cluster asks
+for patience.
 """
 
 import asyncio
@@ -16,6 +17,9 @@ from typing import TypeVar
 from dcctl.errors import Busy, CredentialsRefused, Rejected, Unreachable
 
 T = TypeVar("T")
+STEP = 2
+CLEARLY = 1.05
+WINDOWS_BETWEEN_TRIALS = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Limits:
     """What an operator allows. Rates are None where there is no limit."""
 
     lowest: int = 4
-    start: int = 12
+    start: int = 16
     highest: int = 32
     requests_per_s: float | None = None
     bytes_per_s: float | None = None
@@ -83,8 +87,10 @@ class Manners:
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._window_began = clock.monotonic()
         self._finished = 0
-        self._last_rate = 0.0
-        self._direction = 2
+        self._best = limits.start
+        self._best_rate = 0.0
+        self._direction = STEP
+        self._windows = 0
         self.busy_answers = 0
 
     async def attempt(
@@ -144,16 +150,30 @@ class Manners:
         if took_s < self._limits.window_s or self._finished < self.in_flight_limit:
             return
         rate = self._finished / took_s
-        if rate < self._last_rate * 1.02:
+        self._finished, self._window_began = 0, now
+        if self.in_flight_limit == self._best:
+            self._windows += 1
+            self._best_rate += (rate - self._best_rate) / min(self._windows, WINDOWS_BETWEEN_TRIALS)
+            if self._windows >= WINDOWS_BETWEEN_TRIALS:
+                self.in_flight_limit = self._within(self._best + self._direction)
+                self._direction *= 1 if self.in_flight_limit != self._best else -1
+            return
+        self._windows = 0
+        if rate > self._best_rate * CLEARLY:
+            self._best, self._best_rate = self.in_flight_limit, rate
+            self.in_flight_limit = self._within(self._best + self._direction)
+        else:
+            self.in_flight_limit = self._best
             self._direction = -self._direction
-        wanted = self.in_flight_limit + self._direction
-        self.in_flight_limit = min(max(wanted, self._limits.lowest), self._limits.highest)
-        self._last_rate, self._finished, self._window_began = rate, 0, now
+
+    def _within(self, wanted: int) -> int:
+        return min(max(wanted, self._limits.lowest), self._limits.highest)
 
     async def _back_off(self, error: Unreachable, tries: int) -> None:
         wait_s = min(0.2 * 2**tries, 10.0) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries
         if isinstance(error, Busy):
             self.busy_answers += 1
-            self.in_flight_limit = max(self.in_flight_limit // 2, self._limits.lowest)
+            self.in_flight_limit = self._best = max(self.in_flight_limit // 2, self._limits.lowest)
+            self._windows, self._direction = 0, STEP
             wait_s = max(wait_s, error.retry_after_s)
         await self._time.sleep(wait_s)

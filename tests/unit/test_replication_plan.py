@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,3 +132,35 @@ def test_the_time_left_follows_from_the_rate_so_far() -> None:
     tally = Tally("docs", rows=200, expected=1000, seconds=4.0)
     assert tally.left_s == 16.0
     assert Tally("docs").left_s is None
+
+
+@pytest.mark.parametrize(
+    ("rate_of", "about"),
+    [
+        (
+            lambda at_once: 10.0 * at_once,
+            (28, 32),
+        ),  # as between sites far apart
+        (lambda at_once: 400.0 - 10.0 * at_once, (4, 6)),
+        (lambda at_once: 150.0 - abs(at_once - 16), (14, 18)),
+    ],
+)
+def test_as_many_are_in_flight_as_are_fastest_however_the_rate_swings(
+    rate_of: Callable[[int], float], about: tuple[int, int]
+) -> None:
+    now, swing = 0.0, random.Random(7)  # noqa: S311  # repeatable
+    manners = Manners(Limits(), Time(monotonic=lambda: now))
+    seen: list[int] = []
+
+    async def work() -> None:
+        nonlocal now
+        now += swing.uniform(0.97, 1.03) / rate_of(manners.in_flight_limit)
+        seen.append(manners.in_flight_limit)
+
+    async def run() -> None:
+        while now < 200:
+            await manners.attempt(work)
+
+    asyncio.run(run())
+    late = seen[len(seen) // 2 :]
+    assert about[0] <= sum(late) / len(late) <= about[1]
