@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.traffic import Observation
@@ -219,13 +220,20 @@ def decide_vantage(seen: Observation, sites: Sequence[str], now: datetime) -> Va
 
 def decide_sight(results: Sequence[ProbeResult], site: str) -> Sight:
     """One thing that answers makes it UP; DOWN needs a probe that failed often enough, and none right."""
-    cloud = [f"{site}/{what}" for what in CLOUD_PROBES]
-    told = [each for each in results if each.site == site and each.name not in cloud]
-    if any(each.ok for each in told):
-        return Sight.UP
-    if any(each.ok is False and each.health is Health.DOWN for each in told):
-        return Sight.DOWN
-    return Sight.UNKNOWN
+    cloud, sight = _cloud_probes(site), Sight.UNKNOWN
+    for each in results:
+        if each.site != site or each.name in cloud:
+            continue
+        if each.ok:
+            return Sight.UP
+        if each.ok is False and each.health is Health.DOWN:
+            sight = Sight.DOWN
+    return sight
+
+
+@lru_cache(maxsize=64)
+def _cloud_probes(site: str) -> frozenset[str]:
+    return frozenset(f"{site}/{what}" for what in CLOUD_PROBES)
 
 
 @dataclass(frozen=True, slots=True)

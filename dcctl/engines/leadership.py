@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 from dcctl.domain.leadership import (
@@ -236,7 +237,7 @@ class _Stay:
 
     @property
     def times(self) -> Times:
-        return Times(self.renewal.session_s, min(self.grace_s, self.renewal.session_s / 2))
+        return _times(self.renewal.session_s, self.grace_s)
 
     @property
     def stop_at_s(self) -> float:
@@ -272,6 +273,12 @@ class _Stay:
             self.saw = ""
             return True
         return False
+
+
+@lru_cache(maxsize=16)
+def _times(session_s: float, grace_s: float) -> Times:
+    """The same for every renewal of a session; they are asked for several times a second."""
+    return Times(session_s, min(grace_s, session_s / 2))
 
 
 def _at(renewal: Renewal, state: RoleState) -> Renewal:

@@ -4,7 +4,8 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from kazoo.exceptions import (
@@ -62,7 +63,7 @@ class ZooKeeperLeases:
     def observe_role(self, role: str, *, limit_s: float) -> RoleState:
         deadline_s = self._clock() + limit_s
         parts = {
-            part: self._session.sent(f"read {part} of {role}", partial(self._get, role, part))
+            part: self._session.sent("read a role", partial(self._get, role, part))
             for part in ("epoch", "lease", "holder", "resign")
         }
         found = {part: self._answer(part, asked, deadline_s - self._clock()) for part, asked in parts.items()}
@@ -221,18 +222,23 @@ def _saw(state: RoleState, term: Term) -> str:
 # What the nodes say: one JSON object each; an empty node says nothing yet.
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _note(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, separators=(",", ":")).encode()
+    return _encode(fields).encode()
 
 
-def _fields(content: bytes) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _fields(content: bytes) -> Mapping[str, Any]:
+    """Waiting for a role means to read the same words again and again."""
     try:
         fields = json.loads(content or b"{}")
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
         raise Rejected("read a role's record", saw=f"not ours: {content[:60]!r}")
-    return fields
+    return MappingProxyType(fields)
 
 
 def _epoch_fields(epoch: Epoch) -> dict[str, Any]:

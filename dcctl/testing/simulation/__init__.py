@@ -19,9 +19,13 @@ from dcctl.testing.simulation.world import Variant, World
 __all__ = ["Fault", "Result", "Schedule", "Variant", "World", "decide_schedule", "shrink", "simulate"]
 
 HEAL_S = FAULTS_S + 25.0
+AFTER_S = 25.0
+"""What came of the last fault goes on for so long before everything is healed, and not beyond ``HEAL_S``."""
 REST_S = 400.0
 """How long the healed system may take until it is at rest."""
-LOOK_S = 5.0
+LOOK_S = 1.0
+"""A system that is at rest in five looks running is."""
+LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,15 @@ def simulate(schedule: Schedule, variant: Variant | None = None, *, record: bool
     tap = Tap(world, f"seed {schedule.seed}") if record else None
     for fault in schedule.faults:
         world.scheduler.at(fault.at_s, partial(faults.begin, world, fault))
-    world.run_until(HEAL_S if schedule.faults else 30.0)
+    over_s = max((each.at_s + each.for_s for each in schedule.faults), default=0.0)
+    world.run_until(min(HEAL_S, over_s + AFTER_S))
     faults.heal(world)
-    healed_s = world.scheduler.now_s
+    healed_s, still = world.scheduler.now_s, 0
     settled = "nobody looked"
-    while settled and world.scheduler.now_s < healed_s + REST_S:
+    while still < LOOKS and world.scheduler.now_s < healed_s + REST_S:
         world.run_until(world.scheduler.now_s + LOOK_S)
         settled = why_restless(world)
+        still = 0 if settled else still + 1
     primary = next((each for each in world.databases.values() if each.primary), None)
     wal = list(primary.wal) if primary is not None else []
     found = checks.breaches(world.history, wal, settled=settled)

@@ -85,12 +85,15 @@ def run_agent(world: "World", name: str) -> None:
 
 
 def _drive(world: "World", name: str, loop: Loop, pace: float) -> None:
-    clock = world.clock_of(name)
+    clock, scheduler = world.clock_of(name), world.scheduler
     pause_s = next(loop)
+    moment = Moment(clock.monotonic(), clock.now())
     while True:
         if pause_s > 0:
-            world.scheduler.sleep(pause_s * pace)
-        pause_s = loop.send(Moment(clock.monotonic(), clock.now()))
+            scheduler.sleep(pause_s * pace)
+        if scheduler.now_s != moment.now_s:
+            moment = Moment(scheduler.now_s, clock.now())
+        pause_s = loop.send(moment)
 
 
 def run_checks(world: "World", name: str) -> None:

@@ -71,6 +71,8 @@ class Ensemble:
         self.stale: dict[str, tuple[float, dict[str, Node]]] = {}
         """Voters that their leader does not reach: since when, and what they know."""
         self._electing = False
+        self.changes = 0
+        """How often who serves may have changed."""
         self.watchers: list[Callable[[str], None]] = []
         network.listeners.append(self.settle)
 
@@ -87,6 +89,7 @@ class Ensemble:
 
     def settle(self) -> None:
         """Follow what changed in the network: the leader, who is stale, whose session is heard."""
+        self.changes += 1
         leader = self.leader
         if leader is not None and not self._followed(leader):
             self.leader = None
@@ -116,6 +119,7 @@ class Ensemble:
         since = self.stale.get(voter.name)
         if since is not None and self.scheduler.now_s >= since[0] + SYNC_LIMIT_S - 1e-6:
             del self.stale[voter.name]
+            self.changes += 1
             self.settle()
 
     def _elect(self) -> None:
@@ -123,6 +127,7 @@ class Ensemble:
         able = [voter for voter in self.voters if self._followed(voter)]
         if able:
             self.leader = self.scheduler.random.choice(able)
+            self.changes += 1
             for session in self.sessions.values():
                 if session.silent_s is not None:
                     session.silent_s = self.scheduler.now_s  # a new leader counts anew

@@ -30,10 +30,12 @@ class Network:
         self.blocked: set[tuple[str, str]] = set()
         self.loses_answers: set[str] = set()
         """Machines whose answers over new connections are lost."""
+        self.changes = 0
         self.listeners: list[Callable[[], None]] = []
         """Called after anything here changed."""
 
     def changed(self) -> None:
+        self.changes += 1
         for listener in self.listeners:
             listener()
 

@@ -76,9 +76,9 @@ class Scheduler:
 
     def run_until(self, until_s: float) -> None:
         """Everything that is due up to ``until_s``. Raises what an actor raised that is no death."""
-        due = self._due
+        due, pop = self._due, heapq.heappop
         while due and due[0][0] <= until_s:
-            at_s, _number, happen = heapq.heappop(due)
+            at_s, _number, happen = pop(due)
             self.now_s = max(self.now_s, at_s)
             happen()
             if self.failure is not None:
@@ -124,7 +124,9 @@ class Scheduler:
         if actor.spent_s is not None:
             actor.spent_s += seconds
             return
-        self.after(max(0.0, seconds), actor.wake)
+        self._number += 1
+        at_s = self.now_s + seconds if seconds > 0.0 else self.now_s
+        heapq.heappush(self._due, (at_s, self._number, actor.wake))
         self._main.switch()
         if not actor.alive:
             raise Killed
@@ -145,13 +147,15 @@ class Scheduler:
             raise Killed
 
     def _wake(self, actor: Actor) -> None:
-        if not actor.alive or actor.fibre is None or actor.fibre.dead:
+        fibre = actor.fibre
+        if not actor.alive or fibre is None or fibre.dead:
             return
         if actor.machine.frozen:
             actor.machine.parked.append(actor.wake)
             return
-        actor.fibre.parent = getcurrent()
-        actor.fibre.switch()
+        if (here := getcurrent()) is not fibre.parent:
+            fibre.parent = here
+        fibre.switch()
 
     def kill(self, actor: Actor) -> None:
         """SIGKILL: nothing of it is carried out any more, no undo either."""
@@ -182,7 +186,8 @@ class Scheduler:
         try:
             pause_s = next(work)
             while True:
-                self.sleep(pause_s * pace)
+                if pause_s > 0.0:
+                    self.sleep(pause_s * pace)
                 pause_s = work.send(self.now_s)
         except StopIteration as stop:
             return stop.value
@@ -194,9 +199,13 @@ class MachineClock:
     def __init__(self, scheduler: Scheduler, machine: Machine) -> None:
         self._scheduler = scheduler
         self._machine = machine
+        self._last = (0.0, BEGINNING)
 
     def now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self._scheduler.now_s + self._machine.wall_off_s)
+        at_s = self._scheduler.now_s + self._machine.wall_off_s
+        if at_s != self._last[0]:
+            self._last = (at_s, BEGINNING + timedelta(seconds=at_s))
+        return self._last[1]
 
     def monotonic(self) -> float:
         return self._scheduler.now_s

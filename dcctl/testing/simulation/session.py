@@ -34,6 +34,8 @@ class SimSession:
         self.acknowledged_s: float | None = None
         self.gone = False
         self._voter: Machine | None = None
+        self._looked: tuple[int, int, Machine | None] | None = None
+        self._well = False
         self._again_s = 0.0
         self._late: list[list[Op]] = []
         self._voters = sorted(ensemble.voters, key=lambda each: each.place != machine.place)
@@ -98,14 +100,17 @@ class SimSession:
     def _carry_out(self, tried: str, asked: "Asked", limit_s: float) -> Any:
         ensemble, scheduler = self.ensemble, self.ensemble.scheduler
         _whoever_was_killed_asks_nothing = scheduler.actor
-        voter = self._connected(tried, asked, limit_s)
+        voter = self._voter
+        if voter is None or not self._is_well():
+            voter = self._connected(tried, asked, limit_s)
         delay = scheduler.random.random()
         if delay < OFTEN:
             scheduler.sleep(delay / 2)
-        if not ensemble.network.goes(self.machine, voter):
-            self._lose(tried, limit_s)
-        if asked.ops is not None and not ensemble.serves(voter):
-            self._lose(tried, limit_s)  # a voter without a leader takes no writes
+        if not self._is_well():
+            if not ensemble.network.goes(self.machine, voter):
+                self._lose(tried, limit_s)
+            if asked.ops is not None and not ensemble.serves(voter):
+                self._lose(tried, limit_s)  # a voter without a leader takes no writes
         if self.session.ended:
             self.renew()
             raise Unreachable(tried, on="ZooKeeper", saw="the session has expired")
@@ -114,11 +119,22 @@ class SimSession:
             scheduler.sleep(min(ensemble.leader.disk_s, limit_s))
             if ensemble.leader is not None and ensemble.leader.disk_s > limit_s:
                 raise TimedOut(tried, on="ZooKeeper", saw=f"no answer within {limit_s:g} s")
-        if voter.name in ensemble.network.loses_answers or not ensemble.network.connected(
-            self.machine, voter
+        if voter.name in ensemble.network.loses_answers or (
+            not self._is_well() and not ensemble.network.connected(self.machine, voter)
         ):
             self._lose(tried, limit_s)
         return result
+
+    def _is_well(self) -> bool:
+        """Whether nothing is between this client and its voter, which is in the quorum: that is so most of
+        the time, and is looked at again after anything changed."""
+        ensemble, voter = self.ensemble, self._voter
+        now = (ensemble.network.changes, ensemble.changes, voter)
+        if now != self._looked:
+            self._looked = now
+            connected = voter is not None and ensemble.network.connected(self.machine, voter)
+            self._well = connected and voter is not None and ensemble.serves(voter)
+        return self._well
 
     def _connected(self, tried: str, asked: "Asked", limit_s: float) -> Machine:
         """The voter that this client talks to. Unreachable while it is SUSPENDED."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
@@ -155,10 +155,9 @@ class SimEdgeRuntime:
         }
 
     def observe_servers(self) -> tuple[EdgeServer, ...]:
+        up = {name: self._reaches(name) for name in DATABASES}
         return tuple(
-            EdgeServer(backend, name, on, up, "UP" if up else "DOWN")
-            for (backend, name), on in self.rotation.items()
-            for up in (backend in (ROTATION, LEASE) or self._reaches(name),)
+            _server(backend, name, on, up.get(name, True)) for (backend, name), on in self.rotation.items()
         )
 
     def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:  # noqa: ARG002
@@ -179,6 +178,11 @@ class SimEdgeRuntime:
 
     def _reaches(self, name: str) -> bool:
         return self.network.connected(self.machine, self.network.machines[name])
+
+
+@cache
+def _server(backend: str, name: str, on: bool, up: bool) -> EdgeServer:  # noqa: FBT001
+    return EdgeServer(backend, name, on, up, "UP" if up else "DOWN")
 
 
 class SimVantages:
