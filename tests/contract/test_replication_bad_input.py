@@ -99,8 +99,8 @@ def test_a_plan_of_another_pair_is_refused(environment: Path, capsys: Any) -> No
     assert "it is for others" in capsys.readouterr().err
 
 
-class Cluster(BaseHTTPRequestHandler):
-    """Answers every write with one status; is a Keystone too, of which ``right`` is the password."""
+class Answering(BaseHTTPRequestHandler):
+    """Answers every write with one status."""
 
     status = 201
     protocol_version = "HTTP/1.1"
@@ -119,6 +119,10 @@ class Cluster(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self._answer(type(self).status)
+
+
+class Cluster(Answering):
+    """Is a Keystone too, of which ``right`` is the password."""
 
     def do_HEAD(self) -> None:
         status = 204 if self.headers.get("X-Auth-Token") == "a-token" else 401
@@ -180,23 +184,10 @@ def test_a_cluster_that_takes_no_write_says_why(
     asyncio.run(whole())
 
 
-class Listing(BaseHTTPRequestHandler):
+class Listing(Answering):
     """A cluster with one object, or none; it takes no write and says why."""
 
     objects: tuple[str, ...] = ()
-    status = 201
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_args: Any) -> None:
-        pass
-
-    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
     def do_GET(self) -> None:
         if self.path.split("?")[0].endswith("/docs"):

@@ -9,7 +9,7 @@ the schema of the application (procurement/procurement/schema.sql).
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from dcctl.adapters.postgres.session import cancelled_after, first_line
+from dcctl.adapters.postgres.session import cancelled_after, first_line, to_a_primary
 from dcctl.domain.leadership import Epoch, Term
 from dcctl.errors import NotFound, Refused, TimedOut, Unreachable, UsageError
 
@@ -59,21 +59,7 @@ class PostgresEpochs:
             raise TimedOut("put the epoch in force", on=term.role, saw="COMMIT ended with a warning")
 
     def _connected(self, tried: str, role: str, limit_s: float) -> "_Transaction":
-        limit_ms = max(1, int(limit_s * 1000))
-        options = f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}"
-        conninfo = make_conninfo(
-            self._conninfo,
-            # libpq takes no less than two seconds, for each host that it tries.
-            connect_timeout=max(2, round(limit_s)),
-            # A server that went dark in the middle of a call: the limits above are its own to keep.
-            tcp_user_timeout=limit_ms + 2000,
-            keepalives_idle=2,
-            keepalives_interval=1,
-            keepalives_count=3,
-            target_session_attrs="read-write",
-            application_name="dcctl leader",
-            options=options,
-        )
+        conninfo = make_conninfo(self._conninfo, **to_a_primary(limit_s, "dcctl leader"))
         return _Transaction(conninfo, self._password, tried, role)
 
 

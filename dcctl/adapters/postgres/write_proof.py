@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import psycopg
 
-from dcctl.adapters.postgres.session import cancelled_after, first_line
+from dcctl.adapters.postgres.session import cancelled_after, first_line, to_a_primary
 from dcctl.errors import TimedOut, Unreachable
 
 TRIED = "write through the edge"
@@ -58,21 +58,11 @@ class PostgresWriteProof:
         return str(read[1])
 
     def _connected(self, edge: str, limit_s: float) -> "psycopg.Connection[tuple[str, str, bool]]":
-        limit_ms = max(1, int(limit_s * 1000))
         return psycopg.connect(
             host=self._edges[edge],
             port=self._port,
             user=self._user,
             password=self._password,
             dbname=self._database,
-            # libpq takes no less than two seconds.
-            connect_timeout=max(2, round(limit_s)),
-            # A server that goes dark in the middle: the statement's own limit is its to keep.
-            tcp_user_timeout=limit_ms + 2000,
-            keepalives_idle=2,
-            keepalives_interval=1,
-            keepalives_count=3,
-            target_session_attrs="read-write",
-            application_name="dcctl write proof",
-            options=f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms}",
+            **to_a_primary(limit_s, "dcctl write proof"),
         )
