@@ -133,6 +133,10 @@ class Runs(Protocol):
     def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:
         """The names of the runs that are kept, sorted."""
 
+    def forget(self, run: str, *, limit_s: float) -> bool:
+        """Remove what is kept of another run, while ours has the right to act (else ``LeadershipLost``). None
+        of it, and False, where something of that changed meanwhile."""
+
     def observe_asked(self, run: str, *, limit_s: float) -> tuple[Asked, ...]:
         """What people ask of a run now."""
 

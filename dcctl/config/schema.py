@@ -235,6 +235,13 @@ class Automation(Section):
     mode: Literal["manual", "automatic"] = "manual"
 
 
+class Runs(Section):
+    """What the ensemble keeps of runs, for every machine to read."""
+
+    keep: Annotated[int, Strict(), Field(ge=10, le=1000)] = 50
+    """The last so many; older ones that can be gone on with are kept as well."""
+
+
 class Configuration(Section):
     """One environment: two sites, a witness, the machines, and what is promised."""
 
@@ -255,6 +262,7 @@ class Configuration(Section):
     objectives: Objectives
     rules: Rules = Rules()
     automation: Automation = Automation()
+    runs: Runs = Runs()
     swift: Swift = Swift()
     probes: Probes = Probes()
     faults: Literal["lab"] | None = None

@@ -177,6 +177,11 @@ def decide_resume(found: Run, events: Sequence[Event]) -> Refusal | None:
     return None
 
 
+def is_over(found: Run, events: Sequence[Event]) -> bool:
+    """Whether nobody can go on with a run any more, so that nothing but its story is lost with it."""
+    return not events or decide_resume(found, events) is not None
+
+
 def decide_abort(found: Run, events: Sequence[Event]) -> Refusal | None:
     """Why a run cannot be given up any more."""
     if found.outcome in (Outcome.DONE, Outcome.ABORTED):

@@ -112,6 +112,17 @@ class FakeRuns:
         self._reach()
         return tuple(sorted(self._registry.events))
 
+    def forget(self, run: str, *, limit_s: float) -> bool:  # noqa: ARG002
+        self._reach()
+        registry = self._registry
+        if registry.active is None or registry.active.epoch != self._epoch:
+            raise LeadershipLost(f"forget {run}", saw="no run of ours is active")
+        if run == registry.active.run:
+            raise Refused("forget a run", on=run, reasons=("it is the one that acts",))
+        registry.events.pop(run, None)
+        registry.asked.pop(run, None)
+        return True
+
     def observe_asked(self, run: str, *, limit_s: float) -> tuple[Asked, ...]:  # noqa: ARG002
         self._reach()
         return tuple(self._registry.asked.get(run, ()))

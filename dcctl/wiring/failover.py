@@ -44,6 +44,7 @@ class Stage:
 
     means: "Means"
     runs: "ZooKeeperRuns"
+    keep: int
 
     @contextmanager
     def acting(self, journal: Journal, command: str) -> "Iterator[Means]":
@@ -51,7 +52,7 @@ class Stage:
 
         Raises Refused, which names the run that is active.
         """
-        with acting(self.runs, journal, command) as shared:
+        with acting(self.runs, journal, command, keep=self.keep) as shared:
             yield replace(self.means, journal=shared)
 
     @contextmanager
@@ -129,7 +130,7 @@ def stage(
             dcctl=dcctl,
             rules=configuration.rules.as_rules(),
         )
-        yield Stage(means, runs)
+        yield Stage(means, runs, configuration.runs.keep)
 
 
 def _wait_until_connected(session: "ZooKeeperSession") -> None:

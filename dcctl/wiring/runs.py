@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dcctl.domain.event import Event
-from dcctl.domain.run import ActiveRun, Run, decide_run, merge_events
+from dcctl.domain.run import ActiveRun, Run, decide_run, is_over, merge_events
 from dcctl.errors import DcctlError
-from dcctl.ports import Clock, Journal
+from dcctl.ports import Clock, Journal, Runs
 from dcctl.wiring.ensemble import new_session
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ BEGIN_LIMIT_S = 150.0
 APPEND_LIMIT_S = 20.0
 """An ensemble that elects another leader is waited for."""
 END_LIMIT_S = 2.0
+FORGET_LIMIT_S = 2.0
+FORGET_AT_MOST = 5
+"""At the end of one run, which must not take long: there are never more than a few."""
 
 Opened = Callable[[Sequence[Event]], tuple[Journal, tuple[Event, ...]]]
 """Opens the journal of a run that is resumed, given what is kept of it for every machine."""
@@ -113,17 +116,39 @@ def resumed(configuration: "Configuration", run: str, *, clock: Clock) -> Abstra
 
 @contextmanager
 def acting(
-    runs: "ZooKeeperRuns", journal: Journal, command: str, *, limit_s: float | None = None
+    runs: "ZooKeeperRuns",
+    journal: Journal,
+    command: str,
+    *,
+    limit_s: float | None = None,
+    keep: int | None = None,
 ) -> Iterator[Journal]:
     """The journal of the one run that may act in the environment, kept in the ensemble as well.
 
     A run that was broken off is waited for, ``limit_s`` at most. Raises Refused, which names the run that
-    is active.
+    is active. At its end the ensemble forgets what is over, but for the last ``keep`` runs.
     """
     from dcctl.adapters.zookeeper import SharedJournal
 
     with _right_to_act(runs, journal.run, command, BEGIN_LIMIT_S if limit_s is None else limit_s):
         yield SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
+        if keep is not None:
+            with suppress(DcctlError):  # the next one does it
+                forget(runs, keep)
+
+
+def forget(runs: Runs, keep: int) -> tuple[str, ...]:
+    """Forget the runs that are over, but for the last ``keep`` of all; their names. A run that can be gone on
+    with is never forgotten. Needs the right to act. Raises Unreachable and LeadershipLost."""
+    forgotten: list[str] = []
+    for run in runs.observe_runs(limit_s=FORGET_LIMIT_S)[:-keep]:
+        if len(forgotten) == FORGET_AT_MOST:
+            break
+        events = runs.events(run, limit_s=FORGET_LIMIT_S)
+        over = is_over(decide_run(run, events, active=False), events)
+        if over and runs.forget(run, limit_s=FORGET_LIMIT_S):
+            forgotten.append(run)
+    return tuple(forgotten)
 
 
 @contextmanager

@@ -93,13 +93,14 @@ class Stage:
 
     means: "Callable[[Journal | None], Means]"
     runs: "ZooKeeperRuns"
+    keep: int
 
     def acting(self, journal: "Journal", command: str) -> "AbstractContextManager[Journal]":
         """The journal of the one run that may act in the environment, kept in ZooKeeper as well.
 
         Raises Refused, which names the run that is active.
         """
-        return acting(self.runs, journal, command, limit_s=BEGIN_LIMIT_S)
+        return acting(self.runs, journal, command, limit_s=BEGIN_LIMIT_S, keep=self.keep)
 
     def resuming(self, opened: Opened, run: str, command: str) -> "AbstractContextManager[Journal]":
         """The same for a run that ended or was broken off, with its journal so far."""
@@ -132,7 +133,8 @@ def stage(configuration: "Configuration", *, clock: "Clock", ask: "Ask") -> "Ite
                 rules=configuration.rules.as_rules(),
             )
 
-        yield Stage(means, ZooKeeperRuns(begun, configuration.environment, who=who()))
+        runs = ZooKeeperRuns(begun, configuration.environment, who=who())
+        yield Stage(means, runs, configuration.runs.keep)
 
 
 def agent(

@@ -176,7 +176,7 @@ def operate(
     runs = ZooKeeperRuns(session, environment, who=f"{state.name}@operator")
     with Client(address, "AF_UNIX") as connection:
         means = replace(far_means(connection), runs=runs)
-        stage = Stage(means, runs)
+        stage = Stage(means, runs, keep=50)
         if resume is None:
             with (
                 start_run(state, environment="test", what=order.what, now=WallClock().now) as local,

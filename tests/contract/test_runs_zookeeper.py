@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from kazoo.client import KazooClient
@@ -12,6 +13,7 @@ from zookeeper_server import Relay, Server, running_zookeeper
 from dcctl.adapters.guard import boot_clock
 from dcctl.adapters.journal import start_run
 from dcctl.adapters.zookeeper import SharedJournal, ZooKeeperRuns, ZooKeeperSession
+from dcctl.domain.run import Asked, Wish
 from dcctl.errors import LeadershipLost, Refused
 from dcctl.ports import Runs
 from dcctl.shell import WallClock
@@ -125,3 +127,32 @@ def test_a_journal_without_the_right_begins_nothing(
         world.there.begin("20260102-b", "two", limit_s=LIMIT_S)
         with pytest.raises(LeadershipLost, match="20260102-b"):
             journal.append("step.started", {"step": "fence", "target": "east", "limit_s": 60})
+
+
+def test_what_is_asked_of_a_run_meanwhile_keeps_it(world: ZooKeeperWorld) -> None:
+    """Nothing of it is removed: the version that was read is not the one that is there."""
+    here, there = world.here, world.there
+    here.begin("20260102-a", "admit east", limit_s=LIMIT_S)
+    here.append(step("20260102-a", 1, "started"), limit_s=LIMIT_S)
+    here.end(limit_s=LIMIT_S)
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+    class Slow(ZooKeeperRuns):
+        """Somebody asks something between its look and its transaction."""
+
+        asks = 2
+
+        def _children(self, folder: str, limit_s: float) -> list[str]:
+            if self.asks and folder.endswith("20260102-a"):
+                self.asks -= 1
+                there.ask("20260102-a", Asked(Wish.SKIP, "bob", at, step=f"{self.asks}"), limit_s=LIMIT_S)
+            return super()._children(folder, limit_s)
+
+    slow = Slow(world.sessions[0], world.environment, who="slow")
+    slow.begin("20260102-b", "drain east", limit_s=LIMIT_S)
+    for _look in range(2):
+        assert not slow.forget("20260102-a", limit_s=LIMIT_S)
+        assert len(there.events("20260102-a", limit_s=LIMIT_S)) == 1
+    assert len(there.observe_asked("20260102-a", limit_s=LIMIT_S)) == 2
+    assert slow.forget("20260102-a", limit_s=LIMIT_S)
+    assert there.observe_runs(limit_s=LIMIT_S) == ("20260102-b",)

@@ -38,6 +38,7 @@ from dcctl.ports import Journal, Runs
 ATTEMPT_S = 3.0
 """For one request; a call tries until its own limit, as an ensemble that elects its leader answers nobody."""
 AGAIN_S = 0.3
+EVENTS_VERSION = 0
 
 
 class ZooKeeperRuns:
@@ -126,6 +127,30 @@ class ZooKeeperRuns:
 
     def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:
         return tuple(name for name in self._children(self._runs, limit_s) if name not in ("active", "owner"))
+
+    def forget(self, run: str, *, limit_s: float) -> bool:
+        """In one transaction with our right to act, which whoever resumes ``run`` has taken from us."""
+        guards, folder = self.guards(), f"{self._runs}/{run}"
+        if run == self._record["run"]:
+            raise Refused("forget a run", on=run, reasons=("it is the one that acts",))
+        answer = self._session.read(folder, limit_s)
+        if answer is None:
+            return True
+        _asked_now, asked_version = self._read_asked(run, limit_s)
+        change = self._client.transaction()
+        for path, version in guards:
+            change.check(path, version)
+        for name in self._children(folder, limit_s):
+            # An event is written once; what people ask is changed, and may have come after we looked.
+            seen = EVENTS_VERSION if name.isdigit() else asked_version
+            if seen is None:
+                return False
+            change.delete(f"{folder}/{name}", seen)
+        change.delete(folder, answer[1].version)
+        results = self._session.ask(f"forget {run}", change.commit_async, limit_s)
+        if any(isinstance(each, (BadVersionError, NoNodeError)) for each in results[: len(guards)]):
+            raise LeadershipLost(f"forget {run}", saw=self._other(), next_command="dcctl run list")
+        return not any(isinstance(each, Exception) for each in results)
 
     def _children(self, folder: str, limit_s: float) -> list[str]:
         try:

@@ -188,3 +188,33 @@ class RunsContract:
         world.there.end(limit_s=LIMIT_S)
         moved = LastMove("switchover", "west", "20260102-a", ended.at)
         assert world.here.observe_last_move(limit_s=LIMIT_S) == moved
+
+    def test_a_run_that_is_over_is_forgotten_whole_and_only_by_who_may_act(self, world: RunsWorld) -> None:
+        at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+        world.here.begin("20260102-a", "drain east", limit_s=LIMIT_S)
+        for number in (1, 2, 3):
+            world.here.append(event("20260102-a", number, "noted"), limit_s=LIMIT_S)
+        world.there.ask("20260102-a", Asked(Wish.PAUSE, "bob", at), limit_s=LIMIT_S)
+        world.here.end(limit_s=LIMIT_S)
+        with pytest.raises(LeadershipLost):
+            world.there.forget("20260102-a", limit_s=LIMIT_S)
+        world.there.begin("20260102-b", "drain west", limit_s=LIMIT_S)
+        with pytest.raises(Refused, match="the one that acts"):
+            world.there.forget("20260102-b", limit_s=LIMIT_S)
+        assert world.there.forget("20260102-a", limit_s=LIMIT_S)
+        assert world.here.observe_runs(limit_s=LIMIT_S) == ("20260102-b",)
+        assert world.here.events("20260102-a", limit_s=LIMIT_S) == ()
+        assert world.here.observe_asked("20260102-a", limit_s=LIMIT_S) == ()
+        assert world.there.forget("20260102-a", limit_s=LIMIT_S), "gone already is done"
+        world.there.append(step("20260102-b", 1, "started"), limit_s=LIMIT_S)
+
+    def test_whoever_lost_the_right_forgets_nothing(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "one", limit_s=LIMIT_S)
+        world.here.append(event("20260102-a", 1, "noted"), limit_s=LIMIT_S)
+        world.here.end(limit_s=LIMIT_S)
+        world.here.begin("20260102-b", "two", limit_s=LIMIT_S)
+        world.end_session(world.here)
+        world.there.begin("20260102-a", "one", limit_s=LIMIT_S)
+        with pytest.raises(LeadershipLost):
+            world.here.forget("20260102-a", limit_s=LIMIT_S)
+        assert len(world.there.events("20260102-a", limit_s=LIMIT_S)) == 1
