@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dcctl.config.schema import Configuration
     from dcctl.domain.replication import Side
     from dcctl.domain.replication_containers import RemovalCap
-    from dcctl.engines.replication import Options
     from dcctl.engines.replication_containers import Carried
+    from dcctl.engines.replication_options import Options
     from dcctl.engines.replication_run import OpenStores
 
 zookeeper_option = click.option(
@@ -188,9 +188,9 @@ class Stage:
 
     def options(self, **changes: Any) -> "Options":
         from dcctl.domain.replication_pass import DeleteCap
-        from dcctl.engines.replication import Options
         from dcctl.engines.replication_manners import Limits
         from dcctl.engines.replication_move import Keep
+        from dcctl.engines.replication_options import Options
 
         settings = self.settings
         options = Options(

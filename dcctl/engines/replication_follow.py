@@ -11,10 +11,11 @@ from dcctl.domain.replication_feed import Told
 from dcctl.domain.replication_lag import Lag
 from dcctl.domain.replication_pass import Tally
 from dcctl.domain.replication_pause import IDLE, WORKING
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_containers import Carried
 from dcctl.engines.replication_lag import LagMeter, write_heartbeat
 from dcctl.engines.replication_manners import Time
+from dcctl.engines.replication_options import Options
 from dcctl.engines.replication_run import LATER_S, OpenStores, Passes, run_to_end
 from dcctl.engines.replication_share import Worker
 from dcctl.engines.replication_token import OpenTokenStores, TokenReplication

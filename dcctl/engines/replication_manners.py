@@ -10,11 +10,11 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dcctl.errors import Busy, CredentialsRefused, Rejected, Unreachable
+from dcctl.errors import Busy, CredentialsRefused, DcctlError, Rejected, Unreachable
 
 T = TypeVar("T")
 STEP = 2
@@ -177,3 +177,27 @@ class Manners:
             self._windows, self._direction = 0, STEP
             wait_s = max(wait_s, error.retry_after_s)
         await self._time.sleep(wait_s)
+
+
+async def each_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
+    """``work`` on every item, by ``at_once`` tasks; the first failure ends all."""
+    left = iter(items)
+
+    async def worker() -> None:
+        for item in left:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise first_of(errors) from errors
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The error that a task group carries; one of ours where there is one."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    found = [first_of(one) for one in error.exceptions]
+    return next((one for one in found if isinstance(one, DcctlError)), found[0])

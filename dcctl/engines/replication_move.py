@@ -12,15 +12,25 @@ from dataclasses import dataclass, replace
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import (
     TICKS_PER_S,
+    Copy,
+    Decision,
+    Forget,
+    Later,
+    Offer,
+    Refresh,
+    Resolve,
     Row,
     Rules,
+    Same,
     Side,
     Stamp,
+    Undecided,
     Version,
     delete_stamp,
     resolve,
 )
 from dcctl.domain.replication_account import beside, own_name
+from dcctl.domain.replication_merge import Witness
 from dcctl.domain.replication_pass import Doomed, Held
 from dcctl.engines.replication_manners import Manners
 from dcctl.errors import Unreachable
@@ -319,6 +329,28 @@ class Mover:
             high, step = low, step * 4
             low = high - step
         return Stamp(await _bisect(held, max(low, 0), high))
+
+
+async def act(  # noqa: PLR0911  # a table
+    mover: Mover, witness: Witness, decision: Decision, last_seen: Stamp | None
+) -> Outcome:
+    """The requests behind a decision."""
+    base = witness.base
+    match decision:
+        case Copy(source, ask_first):
+            return await mover.copy(witness.row(source), source, ask_first=ask_first, base=base)
+        case Refresh(source):
+            return await mover.refresh(witness.row(source), source, base)
+        case Offer(present):
+            return await mover.offer(witness.row(present), present, base, last_seen)
+        case Resolve():
+            return await mover.resolve(witness.row(Side.A), witness.row(Side.B), base)
+        case Later():
+            return Outcome("later")
+        case Undecided(present, reason):
+            return Outcome("undecided", held=Held(present, witness.row(present), reason))
+        case Same() | Forget():
+            return Outcome("same", agreed=True)
 
 
 async def _bisect(held: Callable[[int], Awaitable[bool]], low: int, high: int) -> int:

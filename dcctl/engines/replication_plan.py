@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from dcctl.domain.replication_pass import Tally
 from dcctl.domain.replication_plan import Planned
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_move import Mover, Outcome
+from dcctl.engines.replication_options import Options
 from dcctl.engines.replication_run import OpenStores, run_to_end
 from dcctl.errors import Unreachable
 from dcctl.ports import ReplicationBase

@@ -9,10 +9,11 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from dcctl.domain.replication import Rules, Side
 from dcctl.domain.replication_pass import Tally
-from dcctl.engines.replication import Options, Replication, first_of
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_import import Import, Imported
-from dcctl.engines.replication_manners import Manners, Time
+from dcctl.engines.replication_manners import Manners, Time, first_of
 from dcctl.engines.replication_move import Mover
+from dcctl.engines.replication_options import Options
 from dcctl.engines.replication_verify import Level, Verdict, Verification
 from dcctl.errors import Interrupted, StepFailed, Unreachable
 from dcctl.ports import DocumentStore, FileTree, ReplicationBase

@@ -19,11 +19,12 @@ from dcctl.domain.replication_account import beside
 from dcctl.domain.replication_manifest import token_row_of
 from dcctl.domain.replication_pass import Tally, decide_deletes
 from dcctl.domain.replication_token import Act, Agreed, TokenDecision, decide_with_tokens
-from dcctl.engines.replication import MAX_SENTENCES, Options, each_at_once
-from dcctl.engines.replication_manners import Manners, Time
+from dcctl.engines.replication_manners import Manners, Time, each_at_once
 from dcctl.engines.replication_move import kept_name
+from dcctl.engines.replication_options import Options
 from dcctl.engines.replication_run import run_to_end, until_nobody_waits
 from dcctl.engines.replication_token_manifest import carry_manifest, kept_manifest, look, without_mark
+from dcctl.engines.replication_walk import MAX_SENTENCES
 from dcctl.errors import DcctlError, Unreachable
 from dcctl.ports import TokenBase, TokenStore
 

@@ -247,7 +247,7 @@ def _compared(settings: "ReplicationSettings", clock: Clock) -> "Documents":
     """Both clusters' listings, compared now."""
     from dcctl import wiring
     from dcctl.domain.situation import Documents
-    from dcctl.engines.replication import Options
+    from dcctl.engines.replication_options import Options
     from dcctl.engines.replication_run import compare
 
     options = Options(settled_s=settings.settled.total_seconds())

@@ -20,8 +20,9 @@ from dcctl.adapters.outbox import PostgresOutbox
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.domain.replication import Side
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_manners import Time as RealTime
+from dcctl.engines.replication_options import Options
 from dcctl.engines.replication_told import carry_told
 from dcctl.testing.swift_pair import PASSWORD, REALM, REALM_KEY, SYNC_KEY, USER, Cluster, Pair
 

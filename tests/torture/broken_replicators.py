@@ -25,8 +25,9 @@ from dcctl.adapters.swift import SwiftStore
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import TICKS_PER_S, Side, Stamp
 from dcctl.domain.replication_pass import DeleteCap, Tally
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_move import Keep
+from dcctl.engines.replication_options import Options
 from dcctl.errors import Unreachable
 from dcctl.testing.replication_site import make_container
 from dcctl.testing.swift_pair import Cluster, Pair

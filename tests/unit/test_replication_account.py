@@ -21,9 +21,10 @@ from dcctl.config.replication import Replication as Settings
 from dcctl.domain.replication import Side
 from dcctl.domain.replication_account import DEFAULT, account_of, beside, own_name, qualified
 from dcctl.domain.replication_containers import Decided, Need
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_containers import Carried
 from dcctl.engines.replication_manners import Limits, Time
+from dcctl.engines.replication_options import Options
 from dcctl.errors import ConfigurationError, NotFound, Refused
 from dcctl.testing.documents import MemoryStore, VirtualTime
 

@@ -11,9 +11,10 @@ import pytest
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.domain.replication import Side
 from dcctl.domain.replication_pass import Tally
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
 from dcctl.engines.replication_manners import Limits, Time
 from dcctl.engines.replication_move import Outcome
+from dcctl.engines.replication_options import Options
 from dcctl.errors import Refused, Unreachable
 from dcctl.testing.documents import MemoryStore, VirtualTime
 

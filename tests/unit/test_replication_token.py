@@ -15,9 +15,9 @@ from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import Row, Side, Stamp
 from dcctl.domain.replication_pass import DeleteCap, Tally
 from dcctl.domain.replication_token import Act, Agreed, TokenDecision, decide_with_tokens
-from dcctl.engines.replication import Options
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_move import hash_of
+from dcctl.engines.replication_options import Options
 from dcctl.engines.replication_token import TokenReplication
 from dcctl.errors import Rejected
 from dcctl.testing.documents import MemoryStore, VirtualTime
