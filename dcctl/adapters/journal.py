@@ -149,10 +149,12 @@ class FileJournal:
         with _on_disk("open the journal", path):
             self._file = path.open("ab", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX)
-            self._size = _whole(path.read_bytes())
+            content = path.read_bytes()
+            self._size = _whole(content)
             self._file.truncate(self._size)
             _sync(path.parent)
-        self._seq = len(self.events())
+        # Nobody else writes it while we hold its lock: what is there is read once.
+        self._events = list(_events(content, path))
 
     def __enter__(self) -> Self:
         return self
@@ -162,8 +164,8 @@ class FileJournal:
 
     def append(self, type: str, fields: Mapping[str, Any]) -> Event:
         with self._lock, _on_disk("write the journal", self._path):
-            event = Event(at=self._now(), run=self.run, seq=self._seq + 1, type=type, fields=dict(fields))
-            line = _line(event)
+            seq = len(self._events) + 1
+            line = _line(Event(at=self._now(), run=self.run, seq=seq, type=type, fields=dict(fields)))
             try:
                 self._write(line)
             except OSError:
@@ -171,8 +173,8 @@ class FileJournal:
                     self._file.truncate(self._size)
                 raise
             self._size += len(line)
-            self._seq = event.seq
-            return event
+            self._events += _events(line, self._path)  # as whoever reads it sees it
+            return self._events[-1]
 
     def _write(self, line: bytes) -> None:
         rest = memoryview(line)
@@ -181,8 +183,7 @@ class FileJournal:
         os.fsync(self._file.fileno())
 
     def events(self) -> tuple[Event, ...]:
-        with _on_disk("read the journal", self._path):
-            return _events(self._path.read_bytes(), self._path)
+        return tuple(self._events)
 
 
 @contextlib.contextmanager

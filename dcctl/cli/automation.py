@@ -1,7 +1,6 @@
 """``dcctl automation show|pause|resume|mode``: whether a failover may start without a person."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +33,10 @@ def automation() -> None:
 @command_options
 def show(session: Session) -> None:
     """Show the mode in force, who paused it why, who may act, and what the last automatic failover was."""
+    from dcctl.wiring.automation import automations
+
     configuration = session.configuration()
-    with _said(configuration) as said:
+    with automations(configuration) as said:
         document = _document(configuration, said)
     emit(session, document, lambda console: _draw(console, document))
 
@@ -85,17 +86,19 @@ def _change(
     mode: "Mode | None" = None,
     as_configured: bool = False,
 ) -> None:
+    from dcctl.config.rules import why_not_automatic
     from dcctl.domain.automation import Mode
     from dcctl.engines.controller import change_automation
-    from dcctl.wiring.automation import configured_mode
+    from dcctl.wiring.automation import automations, configured_mode
     from dcctl.wiring.runs import who
 
     configuration = session.configuration()
-    with _said(configuration) as said:
+    with automations(configuration) as said:
         configured = configured_mode(configuration)
         wanted = configured if as_configured else mode or said.observe().mode_in_force(configured)
         if wanted is Mode.AUTOMATIC and paused is not True:
-            _may_be_automatic(configuration)
+            if reasons := why_not_automatic(configuration):
+                raise Refused("make automation automatic", reasons=reasons)
             _certify(configuration, said)
         change_automation(
             said,
@@ -110,21 +113,6 @@ def _change(
     emit(session, document, lambda console: _draw(console, document))
 
 
-def _may_be_automatic(configuration: "Configuration") -> None:
-    """The rules that `automation.mode: automatic` has in dcctl.yaml (dcctl.config.rules)."""
-    from dcctl.config import expand
-
-    reasons = []
-    if configuration.witness is None:
-        reasons.append("automatic needs a witness: two sites alone cannot tell who is cut off")
-    elif not any(each.place == "witness" for each in expand.with_role(configuration, "agent")):
-        reasons.append("automatic needs an agent at the witness: it is the vantage that decides")
-    if not configuration.rules.quorum_survives_any_place:
-        reasons.append("automatic needs a quorum that survives any place")
-    if reasons:
-        raise Refused("make automation automatic", reasons=tuple(reasons))
-
-
 def _certify(configuration: "Configuration", said: "Automations") -> None:
     """Find out what losing each site would mean, and keep it for the controller."""
     from dcctl.cli.move import ask_within
@@ -135,14 +123,6 @@ def _certify(configuration: "Configuration", said: "Automations") -> None:
     for site in configuration.sites:
         found = capacity(configuration, site, ask=ask_within(CAPACITY_LIMIT_S))
         said.record_certificate(certify(found, who(), datetime.now(UTC)))
-
-
-@contextmanager
-def _said(configuration: "Configuration") -> "Iterator[Automations]":
-    from dcctl.wiring.automation import automations
-
-    with automations(configuration) as said:
-        yield said
 
 
 def _document(configuration: "Configuration", said: "Automations") -> dict[str, Any]:

@@ -65,38 +65,20 @@ def move_of(order: Order, sites: tuple[str, ...]) -> Move:
     from dcctl.engines.switchover import failback, switchover
 
     site = order.site
+    decide, work = {
+        "failover": (decide_failover, failover),
+        "switchover": (decide_switchover, switchover),
+        "failback": (decide_failback, failback),
+        "admit": (decide_admission, admit),
+    }[order.what]
     other = next(each for each in sites if each != site)
-    moves = {
-        "failover": Move(
-            "failover",
-            order,
-            look=lambda means: observe_situation(means, losing=site),
-            decide=lambda situation: decide_failover(site, situation),
-            work=lambda means: failover(site, means),
-        ),
-        "switchover": Move(
-            "switchover",
-            order,
-            look=lambda means: observe_situation(means, losing=other),
-            decide=lambda situation: decide_switchover(site, situation),
-            work=lambda means: switchover(site, means),
-        ),
-        "failback": Move(
-            "failback",
-            order,
-            look=lambda means: observe_situation(means, losing=other),
-            decide=lambda situation: decide_failback(site, situation),
-            work=lambda means: failback(site, means),
-        ),
-        "admit": Move(
-            "admission",
-            order,
-            look=lambda means: observe_situation(means, epochs=True, compare=True),
-            decide=lambda situation: decide_admission(site, situation),
-            work=lambda means: admit(site, means),
-        ),
-    }
-    return moves[order.what]
+    look = (
+        partial(observe_situation, epochs=True, compare=True)
+        if order.what == "admit"
+        else partial(observe_situation, losing=site if order.what == "failover" else other)
+    )
+    what = "admission" if order.what == "admit" else order.what
+    return Move(what, order, look, decide=partial(decide, site), work=partial(work, site))
 
 
 def ask_within(limit_s: float) -> "Ask":

@@ -6,11 +6,19 @@ that error is reported already, and this one may go away with it.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations
 
 from dcctl.config.document import Location, Node, locate
 from dcctl.config.draft import Draft, Group, Site, draft
-from dcctl.config.schema import KNOWN_ROLES, NEEDED_ROLES, REQUIRED_SECRETS, SITE_KINDS, WITNESS_PLACE
+from dcctl.config.schema import (
+    KNOWN_ROLES,
+    NEEDED_ROLES,
+    REQUIRED_SECRETS,
+    SITE_KINDS,
+    WITNESS_PLACE,
+    Configuration,
+)
 from dcctl.config.units import AddressRange
 from dcctl.config.wording import did_you_mean, written
 from dcctl.errors import Problem
@@ -230,8 +238,17 @@ def _automatic(read: Draft) -> Iterator[Finding]:
         return
     if read.witness is None:
         yield ("automation", "mode"), "automatic needs a witness: two sites alone cannot tell who is cut off"
+    elif read.witness.roles is not None and "agent" not in read.witness.roles:
+        told = "automatic needs an agent at the witness: it is the vantage that decides"
+        yield ("witness", "roles"), told
     if read.survives_any_place is False:
         yield ("rules", "quorum_survives_any_place"), "automatic needs a quorum that survives any place"
+
+
+def why_not_automatic(configuration: Configuration) -> tuple[str, ...]:
+    """Why ``automation.mode: automatic`` would be wrong in this environment, whatever it says now."""
+    read = draft(configuration.model_dump(mode="json", exclude_none=True))
+    return tuple(message for _location, message in _automatic(replace(read, mode="automatic")))
 
 
 NEEDS = {"procurement": "swift", "replication": "swift"}

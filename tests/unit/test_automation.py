@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from situations import ALL_UP, EAST_DOWN, NOW, World, east_lost, state, vantage
 
+from dcctl.config.load import load_file
+from dcctl.config.rules import why_not_automatic
 from dcctl.domain.automation import (
     HOLD_OFF,
     RETRY_AFTER,
@@ -170,3 +173,17 @@ def test_hold_off_ends(done: bool | None) -> None:
 )
 def test_a_look_at_everything_needs_a_suspicion(vantages: Any, suspects: tuple[str, ...]) -> None:
     assert decide_suspects(("east", "west"), vantages) == suspects
+
+
+def test_what_makes_automatic_wrong_in_the_file_refuses_it_at_the_prompt_too() -> None:
+    good = load_file(Path(__file__).parent / "cases" / "config" / "good.yaml")
+    assert good.witness is not None
+    assert why_not_automatic(good) == (
+        "automatic needs an agent at the witness: it is the vantage that decides",
+    )
+    watched = good.model_copy(
+        update={"witness": good.witness.model_copy(update={"roles": ("zookeeper", "agent")})}
+    )
+    assert why_not_automatic(watched) == ()
+    (alone,) = why_not_automatic(good.model_copy(update={"witness": None}))
+    assert "needs a witness" in alone

@@ -258,3 +258,19 @@ def test_a_journal_that_another_machine_went_on_from_is_put_aside(tmp_path: Path
         assert (beyond, journal.events()) == ((), elsewhere)
     assert (path.parent / "journal-until-2.jsonl").read_bytes() == told
     assert runs(tmp_path) == (run,)
+
+
+def test_what_is_asked_of_an_open_journal_is_what_a_later_reader_finds(tmp_path: Path) -> None:
+    """It is asked with every look of a run: the disk is read when it is opened, and not again."""
+    path = tmp_path / "journal.jsonl"
+    with FileJournal(path, "r1", now=CLOCK.now) as journal:
+        journal.append("drill.sought", {"names": ("a", "b")})
+    with FileJournal(path, "r1", now=CLOCK.now) as journal:
+        journal.append("step.started", {"step": "one", "roles": ("x",)})
+        asked = journal.events()
+    with FileJournal(path, "r1", now=CLOCK.now) as journal:
+        assert journal.events() == asked
+        assert [event.fields for event in asked] == [
+            {"names": ["a", "b"]},
+            {"step": "one", "roles": ["x"]},
+        ]
