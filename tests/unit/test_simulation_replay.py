@@ -268,6 +268,17 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
         recording.parse(["{}"])
 
 
+def test_members_of_other_names_are_judged_too() -> None:
+    recorded = _recorded(MOVED)
+    elsewhere = recording.renamed(recorded, ("pg-a", "pg-b"))
+    assert elsewhere.header.members == ("pg-a", "pg-b")
+    assert {each.member for each in elsewhere.answers} == {"pg-a", "pg-b"}
+    assert EAST not in "".join(recording.to_json(each) for each in elsewhere.lines)
+    assert replay(elsewhere) == replay(recorded)
+    with pytest.raises(ValueError, match="2 members, and the models know 3"):
+        recording.renamed(recorded, ("a", "b", "c"))
+
+
 def test_nothing_but_patronis_own_words_is_kept() -> None:
     told = {"conn_url": "postgres://u:p@192.0.2.1/x", "state": "running", "role": "replica", "timeline": 2}
     assert recording.value_of(f"members/{EAST}", json.dumps(told).encode()) == {

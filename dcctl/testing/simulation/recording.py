@@ -10,7 +10,7 @@ monotonic clock. A change that was undone between two looks is not seen: version
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,7 +31,8 @@ ANSWER_FIELDS = ("state", "role", "timeline", "server_version", "pause", "cluste
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Whose keys, and by which settings. ``made_by``: ``lab``, ``simulation`` or ``hand``."""
+    """Whose keys, and by which settings. ``made_by``: ``lab`` or ``simulation``; ``zookeeper`` is a real one
+    where somebody typed what Patroni does, ``hand`` is all typed."""
 
     made_by: str
     what: str
@@ -142,6 +143,20 @@ def write(path: Path, recording: Recording) -> None:
     with writing(path) as file:
         for line in (recording.header, *recording.lines):
             file.write(to_json(line) + "\n")
+
+
+def renamed(recording: Recording, names: Sequence[str]) -> Recording:
+    """The same of members with these ``names``. Raises ValueError where there are not as many."""
+    if len(recording.header.members) != len(names):
+        raise ValueError(f"{len(recording.header.members)} members, and the models know {len(names)}")
+    text = [to_json(each) for each in (recording.header, *recording.lines)]
+    for number, name in enumerate(recording.header.members):
+        text = [
+            each.replace(f'"{name}"', f'"#{number}"').replace(f'/{name}"', f'/#{number}"') for each in text
+        ]
+    for number, name in enumerate(names):
+        text = [each.replace(f'#{number}"', f'{name}"') for each in text]
+    return parse(text)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Any
 from dcctl.testing.simulation import recording
 from dcctl.testing.simulation.ensemble import ANY, Ensemble
 from dcctl.testing.simulation.moves import JUDGED, SESSION, Held, Situation, frozen, next_changes
-from dcctl.testing.simulation.network import Network
+from dcctl.testing.simulation.network import DATABASES, Network
 from dcctl.testing.simulation.ports import KEYS
 from dcctl.testing.simulation.recording import Answer, Key, Recording
 from dcctl.testing.simulation.scheduler import Scheduler
@@ -43,7 +43,9 @@ class Verdict:
 
 
 def replay(recorded: Recording) -> Verdict:
-    """Judge a recording."""
+    """Judge a recording. Raises ValueError for one of more members than the models have."""
+    if set(recorded.header.members) != set(DATABASES):
+        recorded = recording.renamed(recorded, tuple(DATABASES))
     moves = _Moves(recorded)
     found = [*zookeeper(recorded.keys), *moves.contradictions(), *answers(recorded)]
     return Verdict(tuple(found), moves.judged, len(recorded.answers))

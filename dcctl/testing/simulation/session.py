@@ -89,11 +89,13 @@ class SimSession:
         return answer
 
     def read(self, path: str, limit_s: float) -> tuple[Any, Node] | None:
-        try:
-            answer: tuple[Any, Node] = self.ask("read", lambda: self.client.get_async(path), limit_s)
-        except NoNodeError:
+        sent_s = self.ensemble.scheduler.now_s
+        answer = self._carry_out("read", self.client.get_async(path), max(0.001, limit_s))
+        self.acknowledged_s = sent_s
+        if isinstance(answer, NoNodeError):
             return None
-        return answer
+        found: tuple[Any, Node] = answer
+        return found
 
     # One request.
 
