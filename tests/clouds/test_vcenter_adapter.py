@@ -22,7 +22,11 @@ from vcenter_world import (
     find,
     find_all,
     on_loopback,
+    vcenter_loopback,
     vcenter_program,
+    vcenter_running,
+    vcenter_runtime,
+    vcenter_session,
     wait_until,
 )
 
@@ -31,34 +35,13 @@ from dcctl.domain.machine import Power
 from dcctl.errors import CredentialsRefused, NotFound, Refused, Rejected, TimedOut, Unreachable
 
 program = vcenter_program
-
-
-@pytest.fixture
-def loopback(program: Path, tmp_path: Path) -> Iterator[tuple[Vcenter, StandIn]]:
-    with on_loopback(program, tmp_path) as both:
-        yield both
-
-
-@pytest.fixture
-def vcenter(loopback: tuple[Vcenter, StandIn]) -> Vcenter:
-    return loopback[0]
-
-
-@pytest.fixture
-def runtime(loopback: tuple[Vcenter, StandIn]) -> StandIn:
-    return loopback[1]
+loopback, vcenter, runtime, si = vcenter_loopback, vcenter_running, vcenter_runtime, vcenter_session
 
 
 @pytest.fixture
 def world(vcenter: Vcenter) -> Iterator[World]:
     with VMwareMachines(vcenter.site()) as machines:
         yield World(vcenter, machines)
-
-
-@pytest.fixture
-def si(vcenter: Vcenter) -> Iterator[vim.ServiceInstance]:
-    with vcenter.plain() as session:
-        yield session
 
 
 def sessions(si: vim.ServiceInstance) -> int:

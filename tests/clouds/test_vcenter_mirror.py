@@ -6,7 +6,6 @@ Through plain pyVmomi, so that nothing of ours is between the client and vCenter
 import base64
 import contextlib
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +20,20 @@ from vcenter_world import (
     find,
     find_all,
     on_loopback,
+    vcenter_loopback,
     vcenter_program,
+    vcenter_running,
+    vcenter_runtime,
+    vcenter_session,
     wait_until,
 )
 
 from dcctl.adapters.vmware import VMwareMachines, specs
 
 program = vcenter_program
+loopback, vcenter, runtime, si = vcenter_loopback, vcenter_running, vcenter_runtime, vcenter_session
 
 ON, OFF, SUSPENDED = "poweredOn", "poweredOff", "suspended"
-
-
-@pytest.fixture
-def loopback(program: Path, tmp_path: Path) -> Iterator[tuple[Vcenter, StandIn]]:
-    with on_loopback(program, tmp_path) as both:
-        yield both
-
-
-@pytest.fixture
-def vcenter(loopback: tuple[Vcenter, StandIn]) -> Vcenter:
-    return loopback[0]
-
-
-@pytest.fixture
-def runtime(loopback: tuple[Vcenter, StandIn]) -> StandIn:
-    return loopback[1]
-
-
-@pytest.fixture
-def si(vcenter: Vcenter) -> Iterator[vim.ServiceInstance]:
-    with vcenter.plain() as session:
-        yield session
 
 
 @pytest.fixture

@@ -311,3 +311,26 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         )
     )
     return certificate_file, key_file
+
+
+@pytest.fixture
+def vcenter_loopback(program: Path, tmp_path: Path) -> Iterator[tuple[Vcenter, StandIn]]:
+    """The program and the machines behind it; a test names ``program`` beside this."""
+    with on_loopback(program, tmp_path) as both:
+        yield both
+
+
+@pytest.fixture
+def vcenter_running(loopback: tuple[Vcenter, StandIn]) -> Vcenter:
+    return loopback[0]
+
+
+@pytest.fixture
+def vcenter_runtime(loopback: tuple[Vcenter, StandIn]) -> StandIn:
+    return loopback[1]
+
+
+@pytest.fixture
+def vcenter_session(vcenter: Vcenter) -> Iterator[vim.ServiceInstance]:
+    with vcenter.plain() as session:
+        yield session
