@@ -483,6 +483,9 @@ class Business(Protocol):
 class ChangeFeed(Protocol):
     """Writes that the application told about, until they are settled."""
 
+    def watch(self, containers: Sequence[str]) -> None:
+        """These are the containers that are replicated now; for who asks about each."""
+
     def pending(self, limit: int) -> tuple[Told, ...]:
         """The oldest that are not settled, by number."""
 

@@ -60,6 +60,9 @@ class PostgresOutbox:
         with self._cursor() as cursor:
             cursor.execute("update document_outbox set done = clock_timestamp() where number = %s", (number,))
 
+    def watch(self, containers: Sequence[str]) -> None:
+        """Each row says which container it is of."""
+
     def pending(self, limit: int) -> tuple[Told, ...]:
         with self._cursor() as cursor:
             cursor.execute(

@@ -46,6 +46,9 @@ class ProxyFeed:
         self._guard = threading.Lock()
         self._session = requests.Session()
 
+    def watch(self, containers: Sequence[str]) -> None:
+        self._containers = tuple(containers)
+
     def pending(self, limit: int) -> tuple[Told, ...]:
         with self._guard:
             oldest = datetime.fromtimestamp(time.time() - KEPT_S, UTC)

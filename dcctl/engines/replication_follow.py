@@ -54,7 +54,7 @@ def follow(
     ``come_and_go`` carries containers themselves and says which there are beside ``containers``.
     """
     time = clock or Time()
-    names = Containers(containers, come_and_go)
+    names = Containers(containers, come_and_go, feed)
     gate = Gate(pauses)
 
     async def run() -> None:
@@ -116,11 +116,17 @@ def follow_with_tokens(
 
 
 class Containers(Sequence[str]):
-    """The containers to replicate now. ``look`` changes them between passes."""
+    """The containers to replicate now. ``look`` changes them between passes, and tells ``feed``."""
 
-    def __init__(self, fixed: Sequence[str], come_and_go: Callable[[], Carried] | None) -> None:
+    def __init__(
+        self,
+        fixed: Sequence[str],
+        come_and_go: Callable[[], Carried] | None,
+        feed: ChangeFeed | None = None,
+    ) -> None:
         self._fixed = tuple(fixed)
         self._look = come_and_go
+        self._feed = feed
         self._now = self._fixed
         self.going: set[str] = set()
 
@@ -134,6 +140,8 @@ class Containers(Sequence[str]):
             seen(error)
             return
         self._now = tuple(dict.fromkeys((*self._fixed, *found.names)))
+        if self._feed is not None:
+            self._feed.watch(self._now)
         self.going.clear()
         self.going.update(found.going)
 

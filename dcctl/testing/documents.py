@@ -252,6 +252,7 @@ class MemoryFeed:
         self._time = time
         self._changes: dict[int, Told] = {}
         self._numbers = itertools.count(1)
+        self.watched: tuple[str, ...] = ()
 
     def begin(self, site: str, container: str, name: str) -> int:
         number = next(self._numbers)
@@ -260,6 +261,9 @@ class MemoryFeed:
 
     def done(self, number: int) -> None:
         self._changes[number] = replace(self._changes[number], done=self._now())
+
+    def watch(self, containers: Sequence[str]) -> None:
+        self.watched = tuple(containers)
 
     def pending(self, limit: int) -> tuple[Told, ...]:
         return tuple(self._changes[number] for number in sorted(self._changes)[:limit])

@@ -242,12 +242,15 @@ def test_the_proxies_are_asked_for_changes_of_each_account() -> None:
         sources = [Source("east", ours, None, {"archive": archive})]
         feed = ProxyFeed(sources, ("letters", "archive/letters"), lambda *_of: "signed")
         await asyncio.to_thread(feed.pending, 10)
+        feed.watch(("archive/t-1",))
+        await asyncio.to_thread(feed.pending, 10)
         feed.close()
 
     seen.while_up(ask)
     assert [path for path, _ in seen.asked] == [
         "/v1/AUTH_documents/letters/.dcctl-feed",
         "/v1/AUTH_archive/letters/.dcctl-feed",
+        "/v1/AUTH_archive/t-1/.dcctl-feed",
     ]
 
 

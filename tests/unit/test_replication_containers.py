@@ -1,5 +1,7 @@
 """Containers that come and go: made where they lack, removed where they are empty, never with an object."""
 
+import asyncio
+
 import pytest
 
 from dcctl.domain.replication import Side
@@ -14,7 +16,10 @@ from dcctl.domain.replication_containers import (
     decide_containers,
 )
 from dcctl.engines.replication_containers import Carried, carry_containers
+from dcctl.engines.replication_follow import Containers
+from dcctl.errors import Unreachable
 from dcctl.testing.accounts import Kept, MemoryAccount
+from dcctl.testing.documents import MemoryFeed, VirtualTime
 
 NEW, PAIRED, FULL = Seen("", 0), Seen(BOTH, 0), Seen(BOTH, 3)
 GONE, LEFT = Seen(GOING, 0), Seen(GOING, 2)
@@ -130,3 +135,19 @@ def test_one_that_got_an_object_at_the_last_moment_is_not_removed() -> None:
     world.east.observe_container = late  # type: ignore[assignment,method-assign]
     assert world.done() == [("t-1", Need.WAIT)]
     assert "t-1" in world.east.kept
+
+
+def test_who_tells_of_writes_is_asked_about_containers_that_have_come() -> None:
+    feed = MemoryFeed(VirtualTime())
+    told: list[object] = []
+    names = Containers(["docs"], lambda: Carried(("t-1", "t-2"), frozenset({"t-2"})), feed)
+    asyncio.run(names.look(told.append))
+    assert list(names) == list(feed.watched) == ["docs", "t-1", "t-2"]
+    assert names.going == {"t-2"}
+
+    def away() -> Carried:
+        raise Unreachable("look", on="west")
+
+    unlooked = Containers(["docs"], away, feed)
+    asyncio.run(unlooked.look(told.append))
+    assert (list(unlooked), len(feed.watched), len(told)) == (["docs"], 3, 1)
