@@ -431,10 +431,10 @@ def test_what_mends_it_is_a_command_that_there_is(seen: Examined) -> None:
         words = shlex.split(finding.mend)
         assert words[0] == "dcctl"
         command: click.Command = dcctl
-        context = click.Context(dcctl, info_name="dcctl")
+        context = click.Context(dcctl, info_name="dcctl", **dcctl.context_settings)
         rest = words[1:]
         while isinstance(command, click.Group):
             found = command.get_command(context, rest.pop(0))
             assert found is not None, finding.mend
             command = found
-        command.make_context("x", rest, resilient_parsing=False)
+        command.make_context("x", rest, parent=context, resilient_parsing=False)
