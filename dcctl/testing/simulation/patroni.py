@@ -207,7 +207,7 @@ class Patroni:
                 if cluster.candidate is not None:
                     self._forget_candidate()
                 self._keep_synchronous(cluster)
-        elif cluster.leader is None and cluster.may_lead(self.name) and self._acquire():
+        elif cluster.leader is None and self._acquire():  # who runs as primary is not asked for /sync
             self._keep_synchronous(cluster)
         else:
             postgres.stop()

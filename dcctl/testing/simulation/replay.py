@@ -202,16 +202,18 @@ class _Moves:
         )
 
     def _roles(self, name: str, line: Key) -> frozenset[str]:
-        """What the member may have been when the key was changed, by what it said before and afterwards."""
+        """What the member may have been when the key was changed, by what it said before and afterwards. Who
+        takes the leader key is promoted by that: only what it said last before counts."""
+        takes = line.key == "leader" and line.value is not None
         near = [
             "primary" if each.role in PRIMARY else "standby"
             for each in self.recorded.answers
             if each.member == name
             and each.code is not None
-            and each.asked_s <= line.s + ROLE_S
+            and each.asked_s <= line.s + (0.0 if takes else ROLE_S)
             and each.s >= line.after_s - ROLE_S
         ]
-        return frozenset(near) or frozenset({"primary", "standby"})
+        return frozenset(near[-1:] if takes else near) or frozenset({"primary", "standby"})
 
     def _location(self, name: str, line: Key) -> int:
         """How much of the log it last said that it has."""
