@@ -8,6 +8,7 @@ from moving import admitted, asked, automatic, dark, rotation, wait_for, whole, 
 from stack import Stack, joined, opened
 
 from dcctl.domain.history import check
+from dcctl.domain.history_primary import check_primary
 from dcctl.lab import operator
 from dcctl.lab.process import run
 
@@ -34,9 +35,11 @@ def test_a_lost_site_is_given_up_by_itself_and_not_while_automation_is_paused(st
             stack.dcctl("automation", "resume")
             wait_for(lambda: gave_up(stack, lost))
             assert rotation(stack)[lost] == "quarantined"
-        findings = check(history())
+        seen = history()
+    findings, primary = check(seen), check_primary(seen)
     assert findings.final_read
-    assert findings.lost == ()
+    assert (findings.lost, findings.vanished) == ((), ())
+    assert (primary.overlapped, primary.fell, primary.unattributed) == ((), (), ())
     wait_for(lambda: admitted(stack, lost))
     assert set(rotation(stack).values()) == {"active"}, "only a person puts it back"
     wait_for(lambda: whole(stack))
