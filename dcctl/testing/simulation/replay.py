@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dcctl.testing.simulation import recording
-from dcctl.testing.simulation.ensemble import ANY, Ensemble
+from dcctl.testing.simulation.ensemble import ANY, Ensemble, Node
 from dcctl.testing.simulation.moves import JUDGED, SESSION, Held, Situation, frozen, next_changes
 from dcctl.testing.simulation.network import DATABASES, Network
 from dcctl.testing.simulation.ports import KEYS
@@ -80,6 +80,9 @@ def _carried_out(ensemble: Ensemble, before: Key | None, line: Key) -> Iterator[
         return
     if (line.owner != 0) is not is_ephemeral(line.key):
         yield _at(line, f"{line.key} is {'ephemeral' if line.owner else 'not ephemeral'}")
+    if line.first:
+        ensemble.put(path, Node(b"", line.version, line.zxid, line.owner, 0, line.czxid))
+        return
     again = before is None or before.value is None or before.czxid != line.czxid
     if again:
         if there is not None:
@@ -94,7 +97,7 @@ def _carried_out(ensemble: Ensemble, before: Key | None, line: Key) -> Iterator[
     if changes < 0 or (changes == 0 and not again):
         told = f"version {line.version} after {before.version if before else 0}"
         yield _at(line, f"{line.key} has {told}, and was not made anew")
-    for _change in range(min(changes, 10_000)):
+    for _change in range(changes):
         ensemble.commit(1, [("set", path, b"", ensemble.tree[path].version)])
     if ensemble.tree[path].version != line.version and changes >= 0:
         yield _at(line, f"{line.key} has version {line.version}, the model {ensemble.tree[path].version}")
