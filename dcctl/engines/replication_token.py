@@ -66,9 +66,10 @@ class TokenReplication:
             for side in Side:
                 seen[side] += len(rows[side])
             agreed: dict[str, Agreed | None] = {}
-            await each_at_once(
-                partial(self._one, container, tally, agreed, doomed), names, self._options.limits.highest
-            )
+            # Large objects last, one by one: they copy what they are made of where it is not there yet.
+            for large, at_once in ((False, self._options.limits.highest), (True, 1)):
+                wave = [one for one in names if _is_large(one) is large]
+                await each_at_once(partial(self._one, container, tally, agreed, doomed), wave, at_once)
             if not self._options.prefix:
                 self._base.agree_tokens(container, agreed)
             marker = upto
@@ -254,6 +255,11 @@ class TokenReplication:
         if answer is not Answer.APPLIED:
             raise Unreachable("keep a copy", on=f"{store.site}:{where}/{name}", saw=answer.value)
         return True
+
+
+def _is_large(names: Names) -> bool:
+    _name, a, b, _agreed = names
+    return any(row is not None and row.manifest for row in (a, b))
 
 
 async def _rows(
