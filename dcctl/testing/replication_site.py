@@ -9,7 +9,7 @@ import swiftclient
 from dcctl.testing.swift_pair import PASSWORD, REALM, REALM_KEY, SYNC_KEY, USER, Cluster, Pair
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = ROOT / "tests/swift/requirements.txt"
+REQUIREMENTS = ROOT / "requirements/swift.txt"
 LAB = ROOT / "inventories/lab/dcctl.yaml"
 CONFIGURATION = """
 extends: {lab}

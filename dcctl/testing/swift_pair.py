@@ -33,6 +33,7 @@ REALM = "dcctl"
 REALM_KEY = "realm-key-of-the-tests"
 SYNC_KEY = "container-key-of-the-tests"
 USER, PASSWORD, ACCOUNT = "test:tester", "testing", "AUTH_test"
+OTHER_USER, OTHER_ACCOUNT = "other:tester", "AUTH_other"
 START_LIMIT_S = 120.0
 
 PIPELINE = (
@@ -201,6 +202,7 @@ class Cluster:
             "allow_object_versioning = true\n"
             "[filter:tempauth]\nuse = egg:swift#tempauth\nuser_admin_admin = admin .admin .reseller_admin\n"
             "user_test_tester = testing .admin\nuser_test_reader = reading\n"
+            "user_other_tester = testing .admin\n"
         )
 
     def start(self, *servers: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,10 +9,8 @@ from postgres import Postgres, running_postgres
 from procurement.database import migrate
 from procurement_world import conninfo
 
+from dcctl.testing.replication_site import REQUIREMENTS
 from dcctl.testing.swift_pair import Cluster, Pair, two_clusters
-
-REQUIREMENTS = Path(__file__).parents[1] / "swift" / "requirements.txt"
-
 
 TABLES = "tender, bid, auction, auction_stage, document, document_outbox, feed_generation, role_epoch"
 

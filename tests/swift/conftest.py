@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from swift_client import REQUIREMENTS, make_container
+from swift_client import make_container
 
+from dcctl.testing.replication_site import REQUIREMENTS
 from dcctl.testing.swift_pair import PIPELINE, Pair, two_clusters
 
 FEED = Path(__file__).parents[2] / "templates/swift/dcctl_feed.py"

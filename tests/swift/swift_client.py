@@ -1,11 +1,15 @@
-"""What an application of the two clusters does, with a token of its own."""
+"""What an application of the two clusters does, with a token of its own; and who replicates beside it."""
 
+import subprocess
+import sys
+import time
 import urllib.request
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+from dcctl.testing.replication_site import Environment
 from dcctl.testing.swift_pair import SYNC_KEY, Cluster
-
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def make_container(cluster: Cluster, name: str, **headers: str) -> None:
@@ -20,6 +24,42 @@ def as_client(cluster: Cluster, method: str, path: str, data: bytes | None = Non
     )
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         return int(answer.status)
+
+
+LIMIT_S = 120.0
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    """Until it is so; for a busy host."""
+    deadline = time.monotonic() + LIMIT_S
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@dataclass
+class Following:
+    """``dcctl replication follow`` in a process of its own; ``err`` is what it said, known at its end."""
+
+    process: "subprocess.Popen[str]"
+    err: str = ""
+
+
+@contextmanager
+def following(env: Environment, *argv: str) -> Iterator[Following]:
+    """It follows until the end of the block, and must end well when it is told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", *argv)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    made = Following(process)
+    try:
+        yield made
+    finally:
+        process.terminate()
+        _out, made.err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, made.err
 
 
 _tokens: dict[str, str] = {}

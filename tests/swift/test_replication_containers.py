@@ -2,16 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from swift_client import as_client
+from swift_client import as_client, following, wait_for
 
 from dcctl.cli.main import run
 from dcctl.testing.replication_site import Environment
@@ -115,20 +111,8 @@ def test_many_removals_wait_for_a_person(world: World, pair: Pair) -> None:
 
 
 def test_follow_carries_containers_too(world: World, pair: Pair) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dcctl.cli.main", *world.env.argv("follow", "--every", "0.3")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-    def wait_for(what: Callable[[], object]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not what():
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
     name = world.name(1)
-    try:
+    with following(world.env, "--every", "0.3"):
         as_client(pair.west, "PUT", name)
         as_client(pair.west, "PUT", f"{name}/o", b"1")
         wait_for(lambda: world.there(pair.east, name))
@@ -136,7 +120,3 @@ def test_follow_carries_containers_too(world: World, pair: Pair) -> None:
         as_client(pair.west, "DELETE", f"{name}/o")
         as_client(pair.west, "DELETE", name)
         wait_for(lambda: not world.there(pair.east, name) and not world.there(pair.west, name))
-    finally:
-        process.terminate()
-        _out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from swift_client import REQUIREMENTS, as_client
+from swift_client import as_client
 
 from dcctl.cli.main import run
-from dcctl.testing.replication_site import Environment
+from dcctl.testing.replication_site import REQUIREMENTS, Environment
 from dcctl.testing.swift_pair import two_clusters
 
 

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from swift_client import as_client, make_container
+from swift_client import as_client, following, make_container, wait_for
 
 from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.cli.main import run
@@ -45,30 +44,8 @@ def env(tmp_path: Path, pair: Pair) -> Environment:
     return environment
 
 
-def wait_for(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def following(env: Environment, *argv: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", *argv)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
-    _out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-
-
 def test_hot_prefixes_are_looked_at_between_passes(env: Environment, pair: Pair) -> None:
-    process = following(env, "--every", "3600", "--hot", "in/%Y/", "--hot", "receipts/")
-    try:
+    with following(env, "--every", "3600", "--hot", "in/%Y/", "--hot", "receipts/"):
         wait_for(lambda: env.listed(pair.west, env.heartbeat))  # written after the one whole pass
         as_client(pair.west, "PUT", f"{env.docs}/cold", b"1")
         as_client(pair.west, "PUT", f"{env.docs}/receipts/1", b"1")
@@ -76,8 +53,6 @@ def test_hot_prefixes_are_looked_at_between_passes(env: Environment, pair: Pair)
         wait_for(lambda: "receipts/1" in env.listed(pair.east))
         wait_for(lambda: any(name.startswith("in/") for name in env.listed(pair.west)))
         assert "cold" not in env.listed(pair.east)
-    finally:
-        ended(process)
 
 
 def test_bytes_that_rot_are_found_by_the_sample_and_mended_by_repair(
@@ -99,12 +74,9 @@ def test_bytes_that_rot_are_found_by_the_sample_and_mended_by_repair(
         assert run(env.argv("status")) == 0
         return str(json.loads(capsys.readouterr().out)["containers"][0]["tally"]["reasons"])
 
-    process = following(env, "--every", "0.3", "--sample", "5")
-    try:
+    with following(env, "--every", "0.3", "--sample", "5"):
         # Swift itself quarantines what it has served damaged; from then on it cannot be read.
         wait_for(lambda: "damaged at west: o" in reasons() or "unreadable at west: o" in reasons())
-    finally:
-        ended(process)
     assert run(env.argv("repair", "--level", "full")) == 0
     assert run(env.argv("verify", "--level", "full")) == 0
     assert [env.objects(cluster)["o"][2] for cluster in pair.clusters] == [content, content]

@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from swift_client import REQUIREMENTS, as_client
+from swift_client import as_client
 
 from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.cli.main import run
 from dcctl.domain.replication import Stamp
-from dcctl.testing.replication_site import Environment
+from dcctl.testing.replication_site import REQUIREMENTS, Environment
 from dcctl.testing.swift_pair import PIPELINE, REALM, REALM_KEY, SYNC_KEY, two_clusters
 
 

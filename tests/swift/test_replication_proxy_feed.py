@@ -1,26 +1,13 @@
 """Two clusters whose application tells nothing: the proxies do."""
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from swift_client import as_client
+from swift_client import as_client, following, wait_for
 
 from dcctl.cli.main import run
 from dcctl.testing.replication_site import Environment
 from dcctl.testing.swift_pair import Pair
-
-LIMIT_S = 120
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_what_the_proxies_tell_is_carried_though_no_pass_comes_by(tmp_path: Path, pair: Pair) -> None:
@@ -29,12 +16,7 @@ def test_what_the_proxies_tell_is_carried_though_no_pass_comes_by(tmp_path: Path
     path.write_text(path.read_text().replace("  settled: 1s", "  settled: 1s\n  proxy_feed: true"))
     assert run(env.argv("init")) == 0
     as_client(pair.east, "PUT", f"{env.docs}/early", b"1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", "--every", "3600")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with following(env, "--every", "3600"):
         # The heartbeat is written after the one whole pass: from then on only the proxies tell.
         wait_for(lambda: env.listed(pair.west, env.heartbeat))
         assert "early" in env.listed(pair.west)
@@ -44,8 +26,4 @@ def test_what_the_proxies_tell_is_carried_though_no_pass_comes_by(tmp_path: Path
         as_client(pair.east, "DELETE", f"{env.docs}/early")
         wait_for(lambda: "early" not in env.listed(pair.west))
         wait_for(lambda: env.objects(pair.west) == env.objects(pair.east))
-    finally:
-        process.terminate()
-        _out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
     assert env.assert_same()["d\u043e c"][1]["x-object-meta-k"] == "v"

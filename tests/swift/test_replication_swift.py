@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from swift_client import as_client, make_container
+from swift_client import as_client, following, make_container, wait_for
 
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.adapters.swift import Keys, SwiftStore
 from dcctl.cli.main import run
 from dcctl.domain.replication import Side
-from dcctl.engines.replication import Options, Replication
+from dcctl.engines.replication import Replication
+from dcctl.engines.replication_options import Options
 from dcctl.testing.replication_site import Environment
 from dcctl.testing.swift_pair import ACCOUNT, REALM, REALM_KEY, SYNC_KEY, Pair
 
@@ -262,19 +263,7 @@ def test_a_quota_that_is_used_up_is_told_and_nothing_else_suffers(env: Environme
 def test_follow_carries_changes_tells_its_lag_waits_when_told_to_and_stops(
     env: Environment, dcctl: Dcctl
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dcctl.cli.main", *env.argv("follow", "--every", "0.2")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-    def wait_for(what: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 60
-        while not what():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-    try:
+    with following(env, "--every", "0.2") as follower:
         as_client(env.pair.west, "PUT", f"{env.docs}/o", b"1")
         wait_for(lambda: env.listed(env.pair.east))
         env.assert_same()
@@ -290,11 +279,7 @@ def test_follow_carries_changes_tells_its_lag_waits_when_told_to_and_stops(
         assert "later" not in env.listed(env.pair.east)
         assert not dcctl("resume", "--here")["paused"]
         wait_for(lambda: "later" in env.listed(env.pair.east))
-    finally:
-        process.terminate()
-        _out, err = process.communicate(timeout=20)
-    assert process.returncode == 0, err
-    assert "1 copied" in err
+    assert "1 copied" in follower.err
 
 
 def test_access_lists_and_metadata_of_containers_follow_the_side_that_changed(

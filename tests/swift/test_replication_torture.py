@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from broken_replicators import BROKEN, play
-from swift_client import REQUIREMENTS
 
+from dcctl.testing.replication_site import REQUIREMENTS
 from dcctl.testing.swift_pair import Pair, two_clusters
 
 

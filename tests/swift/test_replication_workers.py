@@ -8,14 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from swift_client import as_client
+from swift_client import as_client, wait_for
 from zookeeper_server import running_zookeeper
 
 from dcctl.cli.main import run
 from dcctl.testing.replication_site import Environment
 from dcctl.testing.swift_pair import Pair
-
-LIMIT_S = 60.0
 
 
 def start(env: Environment, zookeeper: str) -> "subprocess.Popen[str]":
@@ -23,13 +21,6 @@ def start(env: Environment, zookeeper: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "dcctl.cli.main", *env.argv(*argv)], stderr=subprocess.PIPE, text=True
     )
-
-
-def wait_for(what: Any) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def status(env: Environment, port: int, capsys: Any) -> dict[str, Any]:
