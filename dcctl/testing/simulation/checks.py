@@ -78,5 +78,7 @@ def acting_work(work: Sequence[Work]) -> list[str]:
 
 
 def unended(runs: Sequence[RunRecord]) -> list[str]:
-    """After healing every run becomes terminal."""
-    return [f"{each.run} ({each.words}) never ended" for each in runs if not each.ended]
+    """After healing every run becomes terminal, by whoever took it last: a process that lost it may not have
+    heard of that yet."""
+    last = {each.run: each for each in runs}
+    return [f"{each.run} ({each.words}) never ended" for each in last.values() if not each.ended]

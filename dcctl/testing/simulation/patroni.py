@@ -294,8 +294,11 @@ class Patroni:
         return other is not None and self.network.connected(self.postgres.machine, other.postgres.machine)
 
     def _is_healthiest(self, cluster: Cluster) -> bool:
-        """By asking the other members: nobody is primary, nobody has more of the log but the last leader."""
+        """By asking the others that ``/sync`` lets lead: nobody is primary, and nobody but the last leader
+        has more of the log."""
         for name, other in self.others.items():
+            if not cluster.may_lead(name):
+                continue
             if name != self.name and not self._reaches(name):
                 self.ensemble.scheduler.sleep(REST_S)  # nobody answers
             if name == self.name or not self._reaches(name) or not other.postgres.running:
@@ -323,6 +326,8 @@ class Patroni:
         if not self._write_sync(cluster, None):
             return  # postponed to the next round: the key is kept
         self.ensemble.scheduler.sleep(self.ensemble.scheduler.random.uniform(0.1, 1.0))
+        if not self.postgres.running:
+            return  # killed meanwhile: started again, and promoted, in the next round
         self.postgres.promote()
         self._locked_s = self.ensemble.scheduler.now_s
 

@@ -11,7 +11,7 @@ monotonic clock. A change that was undone between two looks is not seen: version
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -134,9 +134,11 @@ def _line(row: dict[str, Any]) -> Line:
 
 
 def read(path: Path) -> Recording:
-    """The recording in a file, packed (``.gz``) or not."""
-    with _opened(path, "rt") as file:
-        return parse(file)
+    """The recording in a file, packed (``.gz``) or not; of one that was broken off all whole lines."""
+    rows: list[str] = []
+    with _opened(path, "rt") as file, suppress(EOFError):
+        rows.extend(file)  # what came before the end is kept
+    return parse(row for row in rows if row.endswith("\n"))
 
 
 def write(path: Path, recording: Recording) -> None:
