@@ -5,7 +5,9 @@ same stamp to the last digit), so equal texts need no parsing: a million unchang
 per page.
 """
 
+import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -161,6 +163,26 @@ def _cut(  # noqa: PLR0917  # cut_range, with the way to split said
         if name.startswith(prefix):
             witnesses[name] = Witness(base_row, a, b, base_text, a_text, b_text)
     return Range(after, upto, common=common, rows=len(common), witnesses=witnesses, beyond=beyond)
+
+
+def digest_of(page: bytes) -> bytes:
+    """By which the base knows a page that both sides sent."""
+    return hashlib.blake2b(page, digest_size=16).digest()
+
+
+def settled_page(common: Sequence[bytes], agreed: Mapping[str, bytes]) -> bytes:
+    """The page that both sides will send of a range once they agree on these names too, with these texts.
+
+    Raises ValueError where a text is not a whole row.
+    """
+    texts: list[bytes] = []
+    done = 0
+    for name in sorted(agreed, key=str.encode):
+        place = bisect_left(common, name.encode(), lo=done, key=lambda text: _name(text).encode())
+        texts += [*common[done:place], agreed[name]]
+        done = place
+    texts += common[done:]
+    return _page(texts) if texts else b"[]"
 
 
 def _name(text: bytes) -> str:

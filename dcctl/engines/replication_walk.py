@@ -6,7 +6,7 @@ the last page that was finished.
 """
 
 import asyncio
-import hashlib
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -31,8 +31,10 @@ from dcctl.domain.replication_merge import (
     Witness,
     count_rows,
     cut_range,
+    digest_of,
     range_end,
     same_range,
+    settled_page,
     split_page,
 )
 from dcctl.domain.replication_pass import PENDING, Doomed, Held, Tally, decide_deletes
@@ -207,7 +209,7 @@ class Walk:
         if upto is None and asked.upto != self._upto:
             upto = asked.upto
         if same:
-            digest = hashlib.blake2b(pages[Side.A], digest_size=16).digest()
+            digest = digest_of(pages[Side.A])
             if digest == self._base.digest(self._container, after, upto):
                 return Range(after, upto, rows=count_rows(pages[Side.A]), unchanged=True)
             return same_range(
@@ -220,7 +222,8 @@ class Walk:
     async def _settle(self, current: Range) -> None:
         """Carry what the range needs, then write down what both sides agree on."""
         rules = self._replication.rules(self._container)
-        agreed: list[bytes] = []
+        agreed: dict[str, bytes] = {}
+        pending: list[bytes] = []
         held: list[Held] = []
 
         async def one(name: str) -> None:
@@ -241,14 +244,16 @@ class Walk:
             if outcome.held is not None:
                 held.append(outcome.held)
             text = witness.text(decision) if outcome.agreed else witness.base_text
-            if text is not None:
-                agreed.append(text)
+            if text is not None and outcome.agreed:
+                agreed[name] = text
+            elif text is not None:
+                pending.append(text)
 
         self.tally.todo = len(current.witnesses)
         await each_at_once(one, current.witnesses, self._options.limits.highest * 2)
-        self.tally.rows += current.rows + len(agreed)
+        self.tally.rows += current.rows + len(agreed) + len(pending)
         if self._writes_base:
-            self._remember(current, agreed, held)
+            self._remember(current, agreed, pending, held)
         self._show(often=True)
 
     def _show(self, *, often: bool) -> None:
@@ -259,16 +264,26 @@ class Walk:
         self._shown_s, self.tally.seconds = now_s, now_s - self.began_s
         self._options.progress(self.tally)
 
-    def _remember(self, current: Range, agreed: Sequence[bytes], held: Sequence[Held]) -> None:
+    def _remember(
+        self, current: Range, agreed: Mapping[str, bytes], pending: Sequence[bytes], held: Sequence[Held]
+    ) -> None:
         if held:
             self._base.hold(self._container, held)
         if current.unchanged:
             self._base.progressed(self._container, current.upto or "")
             return
-        rows = [*current.common, *agreed]
-        digest = None if agreed else current.digest
+        digest = current.digest
+        if agreed and len(agreed) == len(current.witnesses):
+            # What both will list is known, so that the next pass has nothing to look into here either.
+            with contextlib.suppress(ValueError):
+                digest = digest_of(settled_page(current.common, agreed))
         self._base.agree(
-            self._container, current.after, current.upto, rows, digest=digest, beyond=current.beyond
+            self._container,
+            current.after,
+            current.upto,
+            [*current.common, *agreed.values(), *pending],
+            digest=digest,
+            beyond=current.beyond,
         )
 
     def _left_pending(self, decision: Decision, witness: Witness) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.domain.replication import Side
+from dcctl.domain.replication_merge import count_rows, digest_of
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Replication
 from dcctl.engines.replication_manners import Limits, Time
@@ -97,6 +98,34 @@ def test_writes_at_both_sites_meet(world: World) -> None:
     assert (tally.count("copied"), tally.bytes) == (2, 2)
     world.assert_same()
     assert world.step().quiet
+
+
+def test_after_a_pass_that_carried_everything_the_next_one_knows_every_page(world: World) -> None:
+    for name in ("a", "m", "ö", "z"):
+        world.a.client_put("docs", name, b"1")
+    world.settle()
+    world.time.now_s += 60
+    world.a.client_put("docs", "m", b"2")
+    world.a.client_put("docs", "b", b"3")
+    world.b.client_put("docs", "y", b"4")
+    world.b.client_put("docs", "é", b"5")
+    assert world.step().count("copied") == 4
+    page = asyncio.run(world.b.list_page("docs"))
+    assert count_rows(page) == 7
+    assert world.base.digest("docs", "", None) == digest_of(page)
+
+
+def test_a_page_of_which_something_is_left_is_not_known(world: World) -> None:
+    world.a.client_put("docs", "a", b"1")
+    world.b.client_put("docs", "b", b"1")
+
+    async def put(*_: object) -> object:
+        raise Unreachable("PUT", on="west:docs/a", saw="made to fail")
+
+    world.b.put = put  # type: ignore[assignment,method-assign]
+    tally = world.step()
+    assert (tally.count("copied"), tally.count("failed")) == (1, 1)
+    assert world.base.digest("docs", "", None) is None
 
 
 def test_a_copied_object_costs_two_requests(world: World) -> None:
