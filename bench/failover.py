@@ -104,7 +104,8 @@ def run_one(lab: Lab, case: str, settings: Settings) -> Result:
     ours = settings is OURS
     phases: dict[str, float] = {}
     isolated: list[float] = []
-    workload = lab.workload()
+    # Whoever wants to see nothing of a planned move uses the pool: it cannot be held without us.
+    workload = lab.workload(pool=ours and case == "switchover")
     workload.start()
     try:
         time.sleep(WARM_UP_S)

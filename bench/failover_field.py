@@ -145,8 +145,8 @@ class Lab:
         )
         return all(proof.write(edge, "bench", limit_s=3) for edge in edges)
 
-    def workload(self) -> PostgresWorkload:
-        """The drills' client."""
+    def workload(self, *, pool: bool) -> PostgresWorkload:
+        """The drills' client, through the edges' pools or straight to the primary."""
         return PostgresWorkload(
             WorkloadSpec(writes_per_s=50.0),
             run=f"bench-{secrets.token_hex(3)}",
@@ -156,7 +156,7 @@ class Lab:
                 user=wiring.APPLICATION,
                 password=resolve(self.configuration.secret("postgresql_app")),
                 database=wiring.APPLICATION,
-                port=wiring.WRITE_PORT,
+                port=wiring.POOL_PORT if pool else wiring.WRITE_PORT,
             ),
             keep=lambda _line: None,
             now=CLOCK.now,

@@ -345,6 +345,10 @@ class Database(Protocol):
 class Switch(Protocol):
     """Moving the primary while both databases answer; never forced (``POST /failover`` is not used)."""
 
+    def make_ready(self, member: str, *, limit_s: float) -> str:
+        """Have ``member`` write to disk what it would write while it stops, or takes over; why it has not
+        (empty: it has)."""
+
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
         """Ask for it; what was answered. ``Rejected`` where ``leader`` is not the primary any more, or
         ``candidate`` does not have every acknowledged write. ``TimedOut``: it may happen yet."""
@@ -352,11 +356,14 @@ class Switch(Protocol):
 
 class Pools(Protocol):
     """The pools through which clients of the edges reach the database: between two transactions all of them
-    can be held. Both say by edge why it was not done; empty is done."""
+    can be held. All say by edge why it was not done, or cannot be; empty is done."""
+
+    def observe(self, *, limit_s: float) -> Mapping[str, str]:
+        """Whether each could be held now."""
 
     def hold(self, old: str, new: str, *, for_s: float, limit_s: float) -> Mapping[str, str]:
-        """Let what is under way end, and hold everybody until ``new`` is primary, or for ``for_s``: the edge
-        lets go by itself, whatever becomes of us."""
+        """Let what is under way end, within about a second, and hold everybody until ``new`` is primary, or
+        for ``for_s``: the edge lets go by itself, whatever becomes of us. A hold replaces the one before."""
 
     def let_go(self, *, limit_s: float) -> Mapping[str, str]:
         """Hold nobody; may be repeated."""

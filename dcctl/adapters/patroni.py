@@ -8,18 +8,20 @@ kazoo's ``_connect_attempt`` and seen with Patroni 3.0.2: no promotion in 90 s).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 from dcctl.domain.observation import ClusterReport, DatabaseReport
-from dcctl.errors import CredentialsRefused, Rejected
+from dcctl.errors import CredentialsRefused, DcctlError, Rejected
 
 PORT = 8008
 PRIMARY_ROLES = ("primary", "master", "standby_leader")
 """Patroni renamed ``master`` in 4.0."""
+CHECKPOINT = ("sudo", "-n", "-u", "postgres", "psql", "-qXc", "CHECKPOINT")
+"""A primary writes one before it stops, and a standby that is in the middle of one takes over slowly."""
 
 
 class PatroniMembers:
@@ -126,6 +128,7 @@ class PatroniSwitch:
 
     Patroni refuses by itself when ``leader`` is not the primary any more, or ``candidate`` is not its
     synchronous standby (Patroni documentation, "Switchover"); ``POST /failover`` is never used.
+    ``run`` runs a command on a member's machine, within so many seconds (``ports.Remote``).
     """
 
     def __init__(
@@ -133,13 +136,22 @@ class PatroniSwitch:
         addresses: Mapping[str, str],
         *,
         post: Callable[..., tuple[int, str]],
+        run: Callable[[str, Sequence[str], float], tuple[int, str, str]],
         user: str,
         password: str,
         port: int = PORT,
     ) -> None:
         self._post = post
+        self._run = run
         self._urls = {name: f"http://{address}:{port}" for name, address in addresses.items()}
         self._login = (user, password)
+
+    def make_ready(self, member: str, *, limit_s: float) -> str:
+        try:
+            status, _out, err = self._run(member, CHECKPOINT, limit_s)
+        except DcctlError as error:
+            return error.saw or error.sentence()
+        return "" if status == 0 else (err.strip().splitlines() or [f"psql ended with {status}"])[-1]
 
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
         tried = f"move the primary to {candidate}"

@@ -72,11 +72,10 @@ def move_of(order: Order, sites: tuple[str, ...]) -> Move:
         "admit": (decide_admission, admit),
     }[order.what]
     other = next(each for each in sites if each != site)
-    look = (
-        partial(observe_situation, epochs=True, compare=True)
-        if order.what == "admit"
-        else partial(observe_situation, losing=site if order.what == "failover" else other)
-    )
+    look = {
+        "admit": partial(observe_situation, epochs=True, compare=True),
+        "failover": partial(observe_situation, losing=site),
+    }.get(order.what, partial(observe_situation, losing=other, pools=True))
     what = "admission" if order.what == "admit" else order.what
     return Move(what, order, look, decide=partial(decide, site), work=partial(work, site))
 

@@ -51,6 +51,9 @@ def preview_document(
         "documents_at_risk": asdict(status.documents.value)
         if status.documents is not None and status.documents.value is not None
         else None,
+        "pools": dict(situation.pools.value)
+        if situation.pools and situation.pools.value is not None
+        else None,
         "active_run": asdict(situation.active_run.value) if situation.active_run.value else None,
     }
 

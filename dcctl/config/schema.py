@@ -77,6 +77,7 @@ REQUIRED_SECRETS: Mapping[str, tuple[str, ...]] = {
         "swift_temp_url",
     ),
     "replication": ("postgresql_app", "swift_realm_key", "swift_container_key"),
+    "edge": ("postgresql_app",),
     "agent": ("postgresql_app", "patroni_api"),
 }
 """The secrets that each role uses, by their names under ``secrets``."""

@@ -49,6 +49,8 @@ SENTENCES = {
     "failover.fenced": "FENCED: {saw}",
     "failover.writes": "writes are acknowledged at {site}",
     "failover.single_copy": "SINGLE-COPY: {primary} acknowledges writes that exist nowhere else",
+    "switchover.not_ready": "{member} wrote no checkpoint before the primary was to move: {saw}",
+    "switchover.held": "clients of the pools waited: {saw}",
     "switchover.decided": "the primary moves from {primary} to {candidate} at {site}",
     "admission.decided": "nothing stands against the admission of {site}",
     "admission.admitted": "{site} is admitted",

@@ -61,6 +61,8 @@ class Situation:
     last_move: Seen[LastMove] = field(default_factory=lambda: Seen(None))
     resumed: bool = False
     """Our run was begun before: what has to wait for its time has had it."""
+    pools: Seen[Mapping[str, str]] | None = None
+    """By edge, why the clients of its pool cannot be held (empty: they can); None: it was not asked."""
 
     def other(self, site: str) -> str:
         """The site that is left without ``site``."""

@@ -20,7 +20,7 @@ from dcctl.domain.traffic import Rotation
 
 LAG_AT_MOST_BYTES = 2**24
 """What a standby may lack when it is asked to take over: it replays that much within a second."""
-MOVE_LIMIT_S = 30.0
+MOVE_LIMIT_S = 40.0
 MOVED_LIMIT_S = 60.0
 COPY_LIMIT_S = 120.0
 HELD_LIMIT_S = 120.0
@@ -149,8 +149,22 @@ def _plan(what: str, to: str, source: str, situation: Situation) -> Plan:
         candidate=candidate,
         roles=roles,
         loss=("nothing: both sites answer, and the standby confirms every write",),
-        notes=() if moves or roles else (f"everything is at {to}: nothing is to do",),
+        notes=_notes(to, situation, moves=moves, roles=roles),
         steps=_steps(to, source, situation, candidate, roles),
+    )
+
+
+def _notes(to: str, situation: Situation, *, moves: bool, roles: tuple[str, ...]) -> tuple[str, ...]:
+    if not moves:
+        return () if roles else (f"everything is at {to}: nothing is to do",)
+    if situation.pools is None:
+        return ()
+    if situation.pools.value is None:
+        return (f"whether clients can be held is not known: {situation.pools.reason}",)
+    return tuple(
+        f"clients of the pool of {edge} are not held, and see a break: {why}"
+        for edge, why in situation.pools.value.items()
+        if why
     )
 
 

@@ -106,11 +106,17 @@ class Means:
 
 
 def observe_situation(
-    means: Means, *, losing: str | None = None, epochs: bool = False, compare: bool = False
+    means: Means,
+    *,
+    losing: str | None = None,
+    epochs: bool = False,
+    compare: bool = False,
+    pools: bool = False,
 ) -> Situation:
     """One look. ``losing``: also whether the other site carries everything without that one. ``epochs``:
     also those in force in the database, which takes its time where there is no primary. ``compare``: also
-    the documents of both sites, which takes its time where one is dark.
+    the documents of both sites, which takes its time where one is dark. ``pools``: also whether clients of
+    the edges can be held.
 
     What does not answer is in the answer, with the reason. Raises what is no silence.
     """
@@ -124,7 +130,7 @@ def observe_situation(
         "view": lambda: observe(means.system, means.ask),
     }
     # What may take long comes first, and what is judged by its age last.
-    answers = {**means.ask(_slow(means, losing, compare=compare)), **means.ask(asked)}
+    answers = {**means.ask(_slow(means, losing, compare=compare, pools=pools)), **means.ask(asked)}
     if isinstance(answers["view"], DcctlError):
         raise answers["view"]
     status = decide_status(means.environment, means.system.hosts, answers["view"])
@@ -156,11 +162,12 @@ def observe_situation(
         overrides=means.overrides,
         last_move=_seen(answers["last"]),
         resumed=means.resumed,
+        pools=_seen(answers["pools"]) if "pools" in answers else None,
     )
 
 
-def _slow(means: Means, losing: str | None, *, compare: bool) -> dict[str, Callable[[], Any]]:
-    """Questions that are answered by clouds and by listings."""
+def _slow(means: Means, losing: str | None, *, compare: bool, pools: bool) -> dict[str, Callable[[], Any]]:
+    """Questions that are answered by clouds, by listings and over SSH."""
     asked: dict[str, Callable[[], Any]] = {}
     if losing is not None:
         site = losing
@@ -168,6 +175,8 @@ def _slow(means: Means, losing: str | None, *, compare: bool) -> dict[str, Calla
     if means.documents is not None and (compare or losing is not None):
         documents = means.documents
         asked["documents"] = lambda: documents(losing)
+    if pools and (held := means.pools) is not None:
+        asked["pools"] = lambda: held.observe(limit_s=LOOK_LIMIT_S)
     return asked
 
 

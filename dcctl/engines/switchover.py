@@ -37,6 +37,9 @@ EVIDENCE_LIMIT_S = 90.0
 HOLD_S = 10.0
 """A client waits as long at most. Longer than a move takes; shorter than what clients put up with."""
 HOLD_ASK_LIMIT_S = 5.0
+READY_LIMIT_S = 5.0
+LET_GO_LIMIT_S = 2.0
+"""Where the source has died nothing waits for its edges; what was not told lets go by itself."""
 RESIGN_TRIES = 5
 RESIGN_LIMIT_S = 30.0
 """For the holder to end its work (its grace), and for another to begin."""
@@ -59,7 +62,7 @@ def _planned_move(
     lost: list[str] = []
 
     def decide() -> tuple[Plan | Refusal, Sequence[str]]:
-        situation = observe_situation(means, losing=source)
+        situation = observe_situation(means, losing=source, pools=True)
         if _is_under_way(means) and not why_not_lost(source, situation):
             lost.append(f"{source} is lost")
             raise DcctlError(lost[0])
@@ -108,6 +111,14 @@ def _is_under_way(means: Means) -> bool:
 def _escalated(source: str, saw: str, means: Means) -> Work[Moved]:
     """Go on as the failover of ``source``, once the evidence for it suffices; it may take a while to."""
     means.note("switchover.escalated", source=source, saw=saw)
+    if (pools := means.pools) is not None:
+        yield Step(
+            "let the clients of the pools go on",
+            source,
+            LET_GO_LIMIT_S,
+            lambda: pools.let_go(limit_s=LET_GO_LIMIT_S),
+            undo=True,
+        )
     patience_s = max(means.patience_s, EVIDENCE_LIMIT_S)
     try:
         return (yield from failover(source, replace(means, patience_s=patience_s)))
@@ -175,6 +186,11 @@ def _switch(plan: Plan, limit_s: float, means: Means) -> str:
         raise Rejected(
             "move the primary", on=plan.survivor, saw=f"{leader or 'nobody'} leads now, not {plan.primary}"
         )
+    # Before anybody waits; where it cannot be, moving takes longer.
+    for member in (leader, plan.candidate):
+        if why := means.switch.make_ready(member, limit_s=READY_LIMIT_S):
+            means.note("switchover.not_ready", member=member, saw=why)
+    limit_s -= 2 * READY_LIMIT_S + HOLD_ASK_LIMIT_S
     try:
         with _held(leader, plan.candidate, means):
             return means.switch.switch_over(leader, plan.candidate, limit_s=limit_s)
@@ -197,7 +213,8 @@ def _held(leader: str, candidate: str, means: Means) -> Iterator[None]:
     except BaseException:
         means.pools.let_go(limit_s=HOLD_ASK_LIMIT_S)
         raise
-    means.note("switchover.held", clients={edge: why or "held" for edge, why in saw.items()})
+    clients = {edge: why or "held" for edge, why in saw.items()}
+    means.note("switchover.held", clients=clients, saw="; ".join(f"{e}: {why}" for e, why in clients.items()))
 
 
 def _why_astray(situation: Situation) -> list[str]:

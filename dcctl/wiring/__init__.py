@@ -260,6 +260,8 @@ PATRONI_KEYS = "/dcctl/{environment}/patroni/{environment}"
 """Where Patroni keeps its keys in ZooKeeper (playbooks/roles/postgresql)."""
 WRITE_PORT = 5432
 """Where an edge takes writes (playbooks/roles/edge)."""
+POOL_PORT = 6432
+"""The same through the edge's pool, whose clients are held while the primary moves."""
 
 
 def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None" = None) -> "System":

@@ -95,6 +95,7 @@ def stage(
             capacity=partial(_certified, configuration, said, clock),
             documents=_remembered(made.means.documents),
             power_off=_no_power,
+            pools=None,
             verify=_verify(configuration, place),
             place=place,
             term=term,

@@ -1,7 +1,7 @@
 """Moves between the sites, composed: what they are decided from, and what carries them out."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from dcctl.wiring.runs import Opened, acting, resuming, who
 
 if TYPE_CHECKING:
     from dcctl.adapters.patroni import PatroniSwitch
+    from dcctl.adapters.pgbouncer import PgBouncerPools
     from dcctl.adapters.zookeeper import ZooKeeperRuns, ZooKeeperSession
     from dcctl.config.replication import Replication as ReplicationSettings
     from dcctl.config.schema import Configuration
@@ -111,6 +112,7 @@ def stage(
             documents=_documents(configuration, clock),
             power_off=partial(_power_off, configuration, clock, ask_within(POWER_LIMIT_S)),
             switch=_switch(configuration),
+            pools=_pools(configuration),
             leader_key=ZooKeeperLeaderKey(
                 session,
                 configuration.environment,
@@ -140,14 +142,28 @@ def _wait_until_connected(session: "ZooKeeperSession") -> None:
 
 
 def _switch(configuration: "Configuration") -> "PatroniSwitch":
+    from dcctl import wiring
     from dcctl.adapters import http
     from dcctl.adapters.patroni import PatroniSwitch
     from dcctl.config import expand
     from dcctl.config.reference import resolve
 
+    def run(name: str, argv: "Sequence[str]", limit_s: float) -> tuple[int, str, str]:
+        return wiring.remote(configuration, name).run(argv, limit_s=limit_s)
+
     addresses = {each.name: each.address for each in expand.with_role(configuration, "postgresql")}
     password = resolve(configuration.secret("patroni_api"))
-    return PatroniSwitch(addresses, post=http.post, user=PATRONI_USER, password=password)
+    return PatroniSwitch(addresses, post=http.post, run=run, user=PATRONI_USER, password=password)
+
+
+def _pools(configuration: "Configuration") -> "PgBouncerPools":
+    from dcctl import wiring
+    from dcctl.adapters.pgbouncer import PgBouncerPools
+    from dcctl.config import expand
+
+    edges = [each.name for each in expand.with_role(configuration, "edge")]
+    addresses = {each.name: each.address for each in expand.with_role(configuration, "postgresql")}
+    return PgBouncerPools({name: partial(wiring.remote, configuration, name) for name in edges}, addresses)
 
 
 def _power_off(

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from machines import eventually, hosts, http, is_kept_running, python, say, this, with_role
+from machines import eventually, hosts, http, is_kept_running, python, root, say, this, with_role
 
 testinfra_hosts = hosts("edge")
 OK = 200
@@ -49,6 +49,17 @@ def test_a_database_answers_on_both_ports(host):
         for port in (5432, 5433):
             answer = say(host, this(host).address, port, SSL_REQUEST, at_most=1)
             assert answer in ("N", "S"), f"port {port} answered {answer!r}"
+
+    eventually(holds)
+
+
+def test_a_pool_before_it_can_be_held(host):
+    is_kept_running(host, "pgbouncer")
+
+    def holds():
+        answer = say(host, this(host).address, 6432, SSL_REQUEST, at_most=1)
+        assert answer in ("N", "S"), f"port 6432 answered {answer!r}"
+        root(host, "/usr/local/lib/dcctl/pool look")
 
     eventually(holds)
 

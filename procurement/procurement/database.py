@@ -26,6 +26,8 @@ from procurement.errors import StaleEpoch, Unavailable, UnknownOutcome
 Connection = AsyncConnection[TupleRow]
 
 POOL_WAIT_S = 2.0
+HELD_WAIT_S = 4.0
+"""For a line that is not broken and gives no answer: its edge may hold it while the primary moves."""
 RECONNECT_S = 1.0
 STATEMENT_LIMIT_MS = 10_000
 IDLE_LIMIT_MS = 5_000
@@ -73,14 +75,18 @@ class Database:
         idle_limit_ms: int = IDLE_LIMIT_MS,
         commit_limit_s: float = COMMIT_LIMIT_S,
         pool_wait_s: float = POOL_WAIT_S,
+        held_wait_s: float = HELD_WAIT_S,
     ) -> None:
         self._commit_limit_s = commit_limit_s
+        self._held_wait_s = held_wait_s
         self._pool_wait_s = pool_wait_s
         self._pool = AsyncConnectionPool(
             conninfo,
             kwargs={
                 **_line(conninfo, password),
                 "application_name": "procurement",
+                # Between us and the server may be a pool that gives each transaction another session.
+                "prepare_threshold": None,
                 "options": f"-c statement_timeout={statement_limit_ms}"
                 f" -c idle_in_transaction_session_timeout={idle_limit_ms}",
             },
@@ -152,9 +158,11 @@ class Database:
             connection = await self._pool.getconn(timeout=ends - clock())
             try:
                 try:
-                    await AsyncConnectionPool.check_connection(connection)
-                except NOT_APPLIED:
+                    await _must_answer(connection, self._held_wait_s)
+                except NOT_APPLIED as error:
                     await connection.close()
+                    if isinstance(error, psycopg.errors.ConnectionTimeout):
+                        raise
                     continue
                 yield connection
                 return
@@ -266,6 +274,27 @@ def _hang_up(connection: Connection) -> None:
     """
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
+
+
+async def _must_answer(connection: Connection, limit_s: float) -> None:
+    """Raises one of NOT_APPLIED; ConnectionTimeout when there is no answer in time."""
+    asking = asyncio.ensure_future(AsyncConnectionPool.check_connection(connection))
+    try:
+        ended, _ = await asyncio.wait({asking}, timeout=limit_s)
+        if ended:
+            await asking
+            return
+    except asyncio.CancelledError:
+        await _give_up(connection, asking)
+        raise
+    await _give_up(connection, asking)
+    raise psycopg.errors.ConnectionTimeout(f"no answer within {limit_s:g} s")
+
+
+async def _give_up(connection: Connection, asking: "asyncio.Future[None]") -> None:
+    _hang_up(connection)
+    with contextlib.suppress(psycopg.Error):
+        await asking
 
 
 async def _abandon(connection: Connection) -> None:

@@ -20,7 +20,7 @@ VARIABLES = f"""
 base_apt_sources:
   - {{uris: "http://{OPERATOR_ADDRESS}:{PORT}", suites: ./, trusted: true}}
 """
-PACKAGES = {"east-db-1": ("zookeeper", "postgresql-15", "patroni"), "east-edge-1": ("haproxy",)}
+PACKAGES = {"east-db-1": ("zookeeper", "postgresql-15", "patroni"), "east-edge-1": ("haproxy", "pgbouncer")}
 
 
 @pytest.fixture

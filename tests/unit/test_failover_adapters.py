@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,7 +41,12 @@ def patroni() -> Iterator[tuple[int, list[Any], dict[str, Any]]]:
 
 def switch(port: int) -> Callable[..., str]:
     patroni = PatroniSwitch(
-        {"east-db-1": "127.0.0.1"}, post=http.post, user="dcctl", password="a-password", port=port
+        {"east-db-1": "127.0.0.1"},
+        post=http.post,
+        run=lambda _name, _argv, _limit_s: (0, "", ""),
+        user="dcctl",
+        password="a-password",
+        port=port,
     )
     return partial(patroni.switch_over, "east-db-1", "west-db-1", limit_s=5.0)
 
@@ -70,10 +75,26 @@ def test_a_refusal_of_patronis_is_told_with_its_words(
 def test_a_patroni_that_hangs_ends_the_call_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         patroni = PatroniSwitch(
-            {"east-db-1": "127.0.0.1"}, post=http.post, user="u", password="p", port=silent.getsockname()[1]
+            {"east-db-1": "127.0.0.1"},
+            post=http.post,
+            run=lambda _name, _argv, _limit_s: (0, "", ""),
+            user="u",
+            password="p",
+            port=silent.getsockname()[1],
         )
         with pytest.raises(TimedOut, match="no answer within"):
             patroni.switch_over("east-db-1", "west-db-1", limit_s=0.3)
+
+
+def test_a_primary_that_wrote_no_checkpoint_is_told_and_stops_nothing() -> None:
+    def run(name: str, argv: Sequence[str], limit_s: float) -> tuple[int, str, str]:
+        assert (name, argv[-1], limit_s) == ("east-db-1", "CHECKPOINT", 5.0)
+        return answers.pop(0)
+
+    answers = [(0, "", ""), (1, "", "ERROR:  must be superuser\n"), (3, "", "")]
+    patroni = PatroniSwitch({}, post=http.post, run=run, user="u", password="p")
+    told = [patroni.make_ready("east-db-1", limit_s=5.0) for _each in range(3)]
+    assert told == ["", "ERROR:  must be superuser", "psql ended with 3"]
 
 
 def test_a_cloud_that_hangs_costs_its_limit_and_no_more() -> None:

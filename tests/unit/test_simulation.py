@@ -31,6 +31,18 @@ def test_a_site_that_is_cut_off_is_given_up_and_admitted_again() -> None:
     assert acknowledged == {1, 2}, "the survivor was promoted"
 
 
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_planned_move_fails_no_write(seed: int) -> None:
+    moved = Fault(30.0, "command", "ann", 0.0, ["switchover", "west", None])
+    result = simulate(Schedule(seed, (moved,)))
+    assert result.breaches == ()
+    assert [(each.words, each.ended) for each in result.history.runs] == [
+        ("switchover apply --to west", "done")
+    ]
+    writes = [each for each in result.history.writes if each.timeline == 2 or each.began_s > moved.at_s]
+    assert {each.outcome for each in writes} == {"ok"}
+
+
 def test_a_schedule_has_one_course() -> None:
     one, again = simulate(CUT), simulate(Schedule.from_json(CUT.to_json()))
     assert one.history.timeline == again.history.timeline

@@ -167,6 +167,9 @@ class TwoSites:
         self.calls += [("off", name) for name in names]
         return {name: ("it reads on, not off",) if name in self.unproven else () for name in names}
 
+    def make_ready(self, member: str, *, limit_s: float) -> str:  # noqa: ARG002
+        return ""
+
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:  # noqa: ARG002
         assert leader == self.system.primary
         self.calls.append(("switch", candidate))

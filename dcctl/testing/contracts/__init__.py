@@ -13,5 +13,8 @@ import pytest
 # Plain asserts in a suite explain themselves only when pytest rewrites the module, which it does by
 # itself for test files alone.
 pytest.register_assert_rewrite(
-    "dcctl.testing.contracts.machines", "dcctl.testing.contracts.playbooks", "dcctl.testing.contracts.traffic"
+    "dcctl.testing.contracts.machines",
+    "dcctl.testing.contracts.playbooks",
+    "dcctl.testing.contracts.traffic",
+    "dcctl.testing.contracts.pools",
 )

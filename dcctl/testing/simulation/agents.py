@@ -113,13 +113,17 @@ def run_client(world: "World", number: int) -> None:
         scheduler.sleep(scheduler.random.uniform(0.4, 1.6))
         edge, began_s, this = scheduler.random.choice(tuple(EDGES)), scheduler.now_s, next(numbers)
         site, timeline, outcome = "", 0, Outcome.FAILED
+        if not world.pools.turn(edge):
+            continue
         try:
             database = world.way.primary(edge, source, "write", 1.0)
         except world.unreachable:
             continue
         site, timeline = database.machine.place, database.timeline
         cancelled = scheduler.random.random() < 0.3
+        world.pools.under_way[edge] += 1
         outcome = database.commit(Entry("write", (this,)), 4.0, cancelled=cancelled)
+        world.pools.under_way[edge] -= 1
         if not world.way.hears(edge, source, database) or edge in world.network.loses_answers:
             outcome = Outcome.UNKNOWN
         counted = world.variant.client_counts(outcome)

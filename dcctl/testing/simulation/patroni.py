@@ -367,6 +367,9 @@ class SimSwitch:
         self._members = members
         self._network = network
 
+    def make_ready(self, member: str, *, limit_s: float) -> str:  # noqa: ARG002
+        return ""
+
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
         member, scheduler = self._members[leader], self._network.scheduler
         tried = f"move the primary to {candidate}"

@@ -171,6 +171,7 @@ def means_of(world: "World", session: SimSession, who: str, runs: Any) -> Means:
         documents=None,
         power_off=world.power_off,
         switch=world.switch,
+        pools=world.pools,
         write=SimWriteProof(world.way, world.proved),
         verify=world.verify,
         who=who,

@@ -20,6 +20,7 @@ from dcctl.testing.simulation.ensemble import Ensemble
 from dcctl.testing.simulation.history import History, RunRecord, Write
 from dcctl.testing.simulation.network import DATABASES, EDGES, HOLDERS, MACHINES, PEOPLE, SITES, Network
 from dcctl.testing.simulation.patroni import Patroni, SimSwitch, Times, sync_note
+from dcctl.testing.simulation.pools import SimPools
 from dcctl.testing.simulation.ports import ENVIRONMENT, KEYS, SimLeases, SimRuns, leader_key_of, sites_of
 from dcctl.testing.simulation.scheduler import Machine, MachineClock, Scheduler
 from dcctl.testing.simulation.session import SimSession
@@ -138,6 +139,7 @@ class World:
             name: Edge(scheduler, network, network.machines[name], self.runtimes[name].lets_write)
             for name in EDGES
         }
+        self.pools = SimPools(scheduler, network, self.edges, self.patroni, self.databases)
         self.sim_edges = SimEdges(self.edges, self.runtimes, network)
         self.way = Way(network, self.edges, self.databases)
 
