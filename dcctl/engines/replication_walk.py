@@ -39,7 +39,7 @@ from dcctl.domain.replication_merge import (
 )
 from dcctl.domain.replication_pass import PENDING, Doomed, Held, Tally, decide_deletes
 from dcctl.domain.replication_share import Share
-from dcctl.engines.replication_manners import each_at_once
+from dcctl.engines.replication_manners import each_at_once, first_of
 from dcctl.engines.replication_move import Mover, Outcome, act
 from dcctl.engines.replication_pages import AHEAD, Asked, Pages
 from dcctl.engines.replication_verify import Level, Verification
@@ -140,21 +140,38 @@ class Walk:
         return self.tally.resumed and next(iter(self._base.held(self._container)), None) is not None
 
     async def _walk(self, marker: str, pages: dict[Side, bytes]) -> None:
-        """Range by range to the end; the next pages are fetched while a range is being settled."""
-        while True:
-            current = self._cut(marker, pages)
-            self._draw_sample(current, pages[Side.A])
-            if current.upto is None or await self._ends_at(current):
-                await self._settle(current)
-                return
-            ahead = asyncio.create_task(self._pages.read(current.upto))
-            try:
-                await self._settle(current)
-                pages = await ahead
-            finally:
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
-            marker = current.upto
+        """Range by range to the end. While one is settled, the next is fetched, and begun."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                before: tuple[Range, asyncio.Task[None]] | None = None
+                while True:
+                    current = self._cut(marker, pages)
+                    self._draw_sample(current, pages[Side.A])
+                    if before is not None and not self._may_overlap(before[0], current):
+                        await before[1]
+                    ends = current.upto is None or await self._ends_at(current)
+                    settled = group.create_task(self._settle(current, before[1] if before else None))
+                    if current.upto is None or ends:
+                        return
+                    try:
+                        pages = await self._pages.read(current.upto)
+                    except DcctlError:
+                        await settled  # what was carried is written down
+                        raise
+                    if before is not None:
+                        await before[1]
+                    marker, before = current.upto, (current, settled)
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from errors
+
+    def _may_overlap(self, one: Range, other: Range) -> bool:
+        """Whether two ranges may be under way at once.
+
+        What is not written down is done again after a SIGKILL: never more than the names of a page. Where
+        work is divided, all that came before is counted.
+        """
+        changes = len(one.witnesses) + len(other.witnesses)
+        return self._divide is None and changes <= self._options.page_rows
 
     def _draw_sample(self, current: Range, page: bytes) -> None:
         """Each page has the same chance for each place in the sample."""
@@ -219,8 +236,8 @@ class Walk:
             after, upto, pages, self._base.rows(self._container, after, upto), self._options.prefix
         )
 
-    async def _settle(self, current: Range) -> None:
-        """Carry what the range needs, then write down what both sides agree on."""
+    async def _settle(self, current: Range, before: "asyncio.Task[None] | None") -> None:
+        """Carry what the range needs; when ``before`` has done so, write down what both sides agree on."""
         rules = self._replication.rules(self._container)
         agreed: dict[str, bytes] = {}
         pending: list[bytes] = []
@@ -249,8 +266,10 @@ class Walk:
             elif text is not None:
                 pending.append(text)
 
-        self.tally.todo = len(current.witnesses)
+        self.tally.todo += len(current.witnesses)
         await each_at_once(one, current.witnesses, self._options.limits.highest * 2)
+        if before is not None:
+            await before
         self.tally.rows += current.rows + len(agreed) + len(pending)
         if self._writes_base:
             self._remember(current, agreed, pending, held)

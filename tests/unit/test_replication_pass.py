@@ -2,14 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dcctl.adapters.replication_base import SqliteBase
-from dcctl.domain.replication import Side
+from dcctl.domain.document import Answer, Document
+from dcctl.domain.replication import Side, Stamp
 from dcctl.domain.replication_merge import count_rows, digest_of
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Replication
@@ -126,6 +127,63 @@ def test_a_page_of_which_something_is_left_is_not_known(world: World) -> None:
     tally = world.step()
     assert (tally.count("copied"), tally.count("failed")) == (1, 1)
     assert world.base.digest("docs", "", None) is None
+
+
+class Killed(BaseException):
+    """Ends a pass as SIGKILL does: nothing catches it."""
+
+
+def _two_pages(make: Callable[..., World], changed: Iterable[str]) -> World:
+    """Eight names in two ranges of the base, some of them written anew at east."""
+    world = make(page_rows=4)
+    for name in "abcdefgh":
+        world.a.client_put("docs", name, b"1")
+    world.settle()
+    world.time.now_s += 60
+    for name in changed:
+        world.a.client_put("docs", name, b"2")
+    world.time.now_s += 60
+    return world
+
+
+def test_a_range_that_was_carried_before_an_earlier_one_is_not_written_down_before_it(
+    make: Callable[..., World],
+) -> None:
+    world = _two_pages(make, "ag")
+    real, later = world.b.put, asyncio.Event()
+
+    async def put(container: str, name: str, stamp: Stamp, document: Document) -> Answer:
+        if name == "g":
+            answer = await real(container, name, stamp, document)
+            later.set()
+            return answer
+        await asyncio.wait_for(later.wait(), 60)
+        raise Killed
+
+    world.b.put = put  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        world.once()
+    world.b.put = real  # type: ignore[method-assign]
+    assert world.step().count("copied") == 1
+    world.assert_same()
+
+
+def test_no_more_than_the_names_of_a_page_are_under_way_and_not_written_down(
+    make: Callable[..., World],
+) -> None:
+    world = _two_pages(make, "abcefgh")
+    real, order = world.b.put, list[str]()
+
+    async def put(container: str, name: str, stamp: Stamp, document: Document) -> Answer:
+        for _ in range(1000 if name == "b" else 0):
+            await asyncio.sleep(0)
+        order.append(name)
+        return await real(container, name, stamp, document)
+
+    world.b.put = put  # type: ignore[method-assign]
+    assert world.once().count("copied") == 7
+    assert sorted(order[:3]) == ["a", "b", "c"]
+    world.assert_same()
 
 
 def test_a_copied_object_costs_two_requests(world: World) -> None:
