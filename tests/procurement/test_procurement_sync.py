@@ -1,6 +1,8 @@
 """The `sync` mode on two real clusters: at both sites before the answer, or told to the outbox."""
 
 import contextlib
+import hashlib
+import io
 import itertools
 from collections.abc import AsyncIterator
 from typing import Any
@@ -93,6 +95,35 @@ class TestSync(StorageContract):
                 yield storage
 
         self.storage = in_both
+
+
+@asynchronous
+async def test_a_document_that_is_stored_again_and_again_is_stored_each_time(sites: Sites) -> None:
+    async with sites.storage() as storage:
+        for number in range(20):
+            content = f"{number}".encode()
+            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            stored = await storage.put(
+                "again", io.BytesIO(content), size_bytes=len(content), md5=digest, format="text/plain"
+            )
+            assert stored
+            here, there = (sites.seen(cluster, "again") for cluster in sites.pair.clusters)
+            assert here is not None
+            assert here["Etag"] == digest
+            assert here == there
+
+
+@asynchronous
+async def test_a_document_of_the_cluster_s_own_later_time_is_stored_anew(sites: Sites) -> None:
+    east = sites.pair.east
+    url, headers = f"{east.url}/{sites.container}/late", {"X-Auth-Token": east.token()}
+    digest = hashlib.md5(b"new", usedforsecurity=False).hexdigest()
+    async with sites.storage() as storage:
+        assert requests.put(url, headers=headers, data=b"old", timeout=30).status_code == 201
+        await storage.put("late", io.BytesIO(b"new"), size_bytes=3, md5=digest, format="text/plain")
+        seen = sites.seen(east, "late")
+        assert seen is not None
+        assert seen["Etag"] == digest
 
 
 @asynchronous

@@ -55,16 +55,17 @@ class SyncStorage:
         async def there() -> bool:
             try:
                 async with asyncio.timeout(self._peer_limit_s):
-                    await self._peer.put_at(stamp, name, content, size_bytes, md5, format)
+                    return await self._peer.put_at(stamp, name, content, size_bytes, md5, format)
             except (Unavailable, TimeoutError) as error:
                 self._left_alone(error)
                 return False
-            return True
 
         peer = asyncio.create_task(there())
         try:
-            await self._home.put_at(stamp, name, content, size_bytes, md5, format)
-            return await peer
+            if await self._home.put_at(stamp, name, content, size_bytes, md5, format):
+                return await peer
+            # One that was stored while the peer was away has the cluster's own time, which ours is behind.
+            return await self._home.put(name, content, size_bytes=size_bytes, md5=md5, format=format)
         finally:
             peer.cancel()
             await asyncio.gather(peer, return_exceptions=True)

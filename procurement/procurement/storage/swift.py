@@ -26,8 +26,9 @@ from procurement.storage.port import Stored
 CONNECT_LIMIT_S = 3.0
 SILENCE_LIMIT_S = 10.0
 CALL_LIMIT_S = 60.0
+CLOCK_MEMORY_S = 60.0
 CHUNK_BYTES = 1 << 16
-UNAUTHORIZED, NOT_FOUND = 401, 404
+CREATED, UNAUTHORIZED, NOT_FOUND = 201, 401, 404
 MISSING = frozenset({NOT_FOUND})
 
 
@@ -43,6 +44,7 @@ class SwiftStorage:
         self._token: tuple[str, str] | None = None
         self._renewing = asyncio.Lock()
         self._ahead_s: float | None = None
+        self._ahead_at_s = 0.0
 
     async def __aenter__(self) -> "SwiftStorage":
         trust = self._settings.ca_file
@@ -76,8 +78,11 @@ class SwiftStorage:
 
     async def put_at(  # noqa: PLR0917
         self, stamp: str, name: str, content: IO[bytes], size_bytes: int, md5: str, format: str
-    ) -> None:
-        """Store the bytes under the timestamp ``stamp``, with a signed request. Raises Unavailable."""
+    ) -> bool:
+        """Store the bytes under the timestamp ``stamp``, with a signed request. Raises Unavailable.
+
+        False: something as new or newer is there, and nothing was changed.
+        """
         headers = {
             "ETag": md5,
             "Content-Length": str(size_bytes),
@@ -85,7 +90,8 @@ class SwiftStorage:
             "X-Timestamp": stamp,
         }
         async with self._ask("PUT", name, headers=headers, content=content) as answer:
-            self._expect(answer, "PUT", name, {201})
+            self._expect(answer, "PUT", name, {201, 202})
+            return answer.status == CREATED
 
     async def clock_ahead(self) -> float:
         """How far the cluster's clock is ahead of ours, at least, in seconds. Raises Unavailable.
@@ -175,8 +181,14 @@ class SwiftStorage:
         return {"X-Container-Sync-Auth": f"{sync.realm} {nonce} {signature}"}
 
     def _saw_clock(self, date: str | None) -> None:
-        if date is not None:
-            self._ahead_s = parsedate_to_datetime(date).timestamp() - time.time()
+        """Keep the latest that answers have shown: within a second each shows less than the one before it,
+        and timestamps would fall. A clock that was put back is believed after a while."""
+        if date is None:
+            return
+        ahead_s = parsedate_to_datetime(date).timestamp() - time.time()
+        now_s = time.monotonic()
+        if self._ahead_s is None or ahead_s > self._ahead_s or now_s - self._ahead_at_s > CLOCK_MEMORY_S:
+            self._ahead_s, self._ahead_at_s = ahead_s, now_s
 
     async def _authorized(self) -> tuple[str, str]:
         """Storage URL and token."""
