@@ -85,8 +85,10 @@ def test_a_second_deploy_changes_nothing_and_finds_everything_sound(deployed: En
 
 @pytest.mark.parametrize("name", ["east-db-1", "west-db-1"])
 def test_a_member_talks_to_its_own_voter_or_the_witness(deployed: Environment, name: str) -> None:
-    """Its own comes first; it leaves one that is silent for 2 s for the next, and does not come back for that.
-    The other site's would take it along into the dark."""
+    """Its own comes first; one that is silent for 2 s is left for the next.
+
+    The other site's would take it along into the dark.
+    """
     guest = deployed.guests[name]
     peers = guest.run("sudo ss -Htn state established '( dport = 2181 )' | awk '{print $4}'")
     near = {f"{each.address}:2181" for each in (guest, deployed.guests["test-witness"])}
