@@ -18,6 +18,44 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Words:
+    """How people speak of a kind: what is so, what is done to begin it, what is so and is done at its end."""
+
+    sentence: str
+    order: str
+    after: str
+    way_back: str
+
+
+_WORDS = {
+    Kind.CUT: _Words(
+        "{target} is cut off the network with everything in it",
+        "cut {target} off the network with everything in it",
+        "{target} is back on the network",
+        "heal {target}",
+    ),
+    Kind.ONE_WAY: _Words(
+        "what {target} sends to {toward} is lost",
+        "lose what {target} sends to {toward}",
+        "what {target} sends to {toward} arrives",
+        "let arrive what {target} sends to {toward}",
+    ),
+    Kind.PAUSE: _Words(
+        "machine {target} stands still, its network card too",
+        "pause machine {target}",
+        "machine {target} goes on",
+        "let machine {target} go on",
+    ),
+    Kind.KILL: _Words(
+        "the ZooKeeper on {target} is killed and kept down",
+        "kill the ZooKeeper on {target} and keep it down",
+        "the ZooKeeper on {target} is started",
+        "start the ZooKeeper on {target}",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Breakage:
     """``target`` is a place (CUT, ONE_WAY) or a machine; ``toward`` is where ONE_WAY does not arrive."""
 
@@ -31,51 +69,22 @@ class Breakage:
 
     def sentence(self) -> str:
         """What is so while it is in force, for people."""
-        match self.kind:
-            case Kind.CUT:
-                return f"{self.target} is cut off the network with everything in it"
-            case Kind.ONE_WAY:
-                return f"what {self.target} sends to {self.toward} is lost"
-            case Kind.PAUSE:
-                return f"machine {self.target} stands still, its network card too"
-            case Kind.KILL:
-                return f"the ZooKeeper on {self.target} is killed and kept down"
+        return self._told(_WORDS[self.kind].sentence)
 
     def order(self) -> str:
         """What is done to begin it, for people."""
-        match self.kind:
-            case Kind.CUT:
-                return f"cut {self.target} off the network with everything in it"
-            case Kind.ONE_WAY:
-                return f"lose what {self.target} sends to {self.toward}"
-            case Kind.PAUSE:
-                return f"pause machine {self.target}"
-            case Kind.KILL:
-                return f"kill the ZooKeeper on {self.target} and keep it down"
+        return self._told(_WORDS[self.kind].order)
 
     def after(self) -> str:
         """What is so once it is over, for people."""
-        match self.kind:
-            case Kind.CUT:
-                return f"{self.target} is back on the network"
-            case Kind.ONE_WAY:
-                return f"what {self.target} sends to {self.toward} arrives"
-            case Kind.PAUSE:
-                return f"machine {self.target} goes on"
-            case Kind.KILL:
-                return f"the ZooKeeper on {self.target} is started"
+        return self._told(_WORDS[self.kind].after)
 
     def way_back(self) -> str:
         """What is done to end it, for people."""
-        match self.kind:
-            case Kind.CUT:
-                return f"heal {self.target}"
-            case Kind.ONE_WAY:
-                return f"let arrive what {self.target} sends to {self.toward}"
-            case Kind.PAUSE:
-                return f"let machine {self.target} go on"
-            case Kind.KILL:
-                return f"start the ZooKeeper on {self.target}"
+        return self._told(_WORDS[self.kind].way_back)
+
+    def _told(self, words: str) -> str:
+        return words.format(target=self.target, toward=self.toward)
 
 
 def read_breakage(word: str) -> Breakage:
