@@ -11,7 +11,7 @@ import pytest
 from dcctl.adapters.replication_base import SqliteBase
 from dcctl.domain.document import Answer, Document
 from dcctl.domain.replication import Side, Stamp
-from dcctl.domain.replication_merge import count_rows, digest_of
+from dcctl.domain.replication_merge import count_rows, digest_of, settled_page
 from dcctl.domain.replication_pass import Tally
 from dcctl.engines.replication import Replication
 from dcctl.engines.replication_manners import Limits, Time
@@ -114,6 +114,11 @@ def test_after_a_pass_that_carried_everything_the_next_one_knows_every_page(worl
     page = asyncio.run(world.b.list_page("docs"))
     assert count_rows(page) == 7
     assert world.base.digest("docs", "", None) == digest_of(page)
+
+
+def test_the_page_to_come_is_in_the_order_of_names_whatever_arrived_first() -> None:
+    a, b, m, z = (f'"name": "{name}"'.encode() for name in ("a", "b", "m", "z"))
+    assert settled_page([a, m], {"z": z, "b": b}) == b"[{" + b"}, {".join([a, b, m, z]) + b"}]"
 
 
 def test_a_page_of_which_something_is_left_is_not_known(world: World) -> None:
