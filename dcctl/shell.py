@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a supervisor's stop, and a terminal that went away."""
+SIGNAL_LOOK_S = 0.2
+"""How long the main thread waits at a time: one that waits without an end learns of a signal that the
+kernel gave to another thread only when the wait is over."""
 PAUSE_LOOK_S = 1.0
 STATED_RULE = "a-person-states"
 """The rule by which a person's word stands for what a step waits for (``dcctl run skip``)."""
@@ -65,11 +68,13 @@ def at_once(
         threading.Thread(target=answer, args=(name, read), name=name, daemon=True).start()
     found: dict[str, T | BaseException] = {}
     while len(found) < len(reads):
+        left_s = SIGNAL_LOOK_S if deadline_s is None else max(0.0, deadline_s - time.monotonic())
         try:
-            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            name, value = answers.get(timeout=left_s)
+            name, value = answers.get(timeout=min(SIGNAL_LOOK_S, left_s))
         except queue.Empty:
-            break
+            if left_s <= 0:
+                break
+            continue
         found[name] = value
     for name in reads:
         if name not in found:
@@ -339,6 +344,8 @@ class _Performance:
             return []
         with concurrent.futures.ThreadPoolExecutor(len(together.branches)) as pool:
             futures = [pool.submit(self._drive, branch, told=told) for branch in together.branches]
+            while concurrent.futures.wait(futures, timeout=SIGNAL_LOOK_S).not_done:
+                pass
         failures = [error for future in futures if (error := future.exception()) is not None]
         if failures:
             gravest, *others = sorted(failures, key=_gravity)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -290,6 +291,28 @@ def test_ctrl_c_stops_every_branch_at_its_next_step_and_each_undoes(bench: Bench
         bench.perform(work())
     assert set(bench.done[3:5]) == {"undo a", "undo b"}
     assert bench.done[5:] == ["undo all"]
+
+
+def test_ctrl_c_is_noticed_in_the_middle_though_the_kernel_gave_it_to_a_branch(bench: Bench) -> None:
+    """The main thread has nothing to do meanwhile, and nothing wakes it; it alone can notice."""
+
+    def act() -> None:
+        time.sleep(0.3)  # the main thread has begun to wait by now
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        until = time.monotonic() + 10
+        while not bench.interruption.asked() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def branch() -> Work[None]:
+        yield bench.step("one", effect=act)
+        yield bench.step("never")
+
+    def work() -> Work[None]:
+        yield Together((branch(),))
+
+    with pytest.raises(Interrupted):
+        bench.perform(work())
+    assert bench.done == ["one"]
 
 
 def test_an_engine_cannot_put_up_with_a_failure_that_came_with_ctrl_c(bench: Bench) -> None:
