@@ -151,6 +151,19 @@ def why_paused(situation: Situation) -> list[Reason]:
     return []
 
 
+def why_two_primaries(situation: Situation) -> list[Reason]:
+    """Why nothing planned is moved: more than one database says that it is the primary.
+
+    One of them has lost the key and has not found out yet; Patroni demotes it within a round, or has to be
+    looked at by a person.
+    """
+    primaries = situation.status.database.primaries
+    if len(primaries) <= 1:
+        return []
+    told = f"{' and '.join(primaries)} both call themselves primary: Patroni has to demote one first"
+    return [Reason(Rule.PATRONI_ACTS, told)]
+
+
 def sessions_of(situation: Situation, site: str) -> tuple[str, ...]:
     """Databases of ``site`` of which the quorum has heard within their session."""
     cluster = situation.cluster.value

@@ -114,6 +114,11 @@ class DatabaseStatus:
     paused: bool
     members: tuple[MemberStatus, ...]
 
+    @property
+    def primaries(self) -> tuple[str, ...]:
+        """All that call themselves primary; the key of at most one of them is alive."""
+        return tuple(each.name for each in self.members if each.role in ("primary", "former primary"))
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeStatus:
@@ -307,9 +312,8 @@ def _database_problems(database: DatabaseStatus) -> list[str]:
     if not database.members:
         return []
     problems = []
-    primaries = [member.name for member in database.members if member.role in ("primary", "former primary")]
-    if len(primaries) > 1:
-        problems.append(f"databases {' and '.join(primaries)} both call themselves primary")
+    if len(database.primaries) > 1:
+        problems.append(f"databases {' and '.join(database.primaries)} both call themselves primary")
     if not any(member.role == "primary" for member in database.members):
         believed = f"; {database.primary} still holds the leader key" if database.primary else ""
         problems.append(f"no database answers as primary: nothing can be written{believed}")

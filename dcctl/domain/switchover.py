@@ -15,6 +15,7 @@ from dcctl.domain.situation import (
     why_not_in_rotation,
     why_paused,
     why_short,
+    why_two_primaries,
 )
 from dcctl.domain.traffic import Rotation
 
@@ -50,6 +51,7 @@ def _decide(what: str, to: str, situation: Situation, more: list[Reason]) -> Pla
         *_why_not_whole(source, situation),
         *_why_no_standby(to, situation),
         *why_paused(situation),
+        *why_two_primaries(situation),
         *why_not_in_rotation(situation, to),
         *why_short(situation, to),
         *_why_not_now(situation),

@@ -74,6 +74,14 @@ TRUTH = (
         ("east is not lost: east-edge-1 answers here",),
     ),
     Row(
+        "both sites claim the primary: the lost one's answers",
+        {"silent": {"east-edge-1"}, "primaries": ("east-db-1", "west-db-1"), "leader": "west-db-1"},
+        (
+            "east is not lost: east-db-1 answers here",
+            "east is not lost: voter east-db-1 is in the quorum",
+        ),
+    ),
+    Row(
         "the witness sees it",
         {"vantages": (WEST_EDGE, vantage("witness-1", ALL_UP))},
         ("east is not lost: witness-1 sees it",),

@@ -81,6 +81,22 @@ TRUTH = (
     ),
     Row("Patroni is paused", {"paused": True}, ("Patroni is paused",)),
     Row(
+        "both sites claim the primary, the source has the key",
+        {"primaries": ("east-db-1", "west-db-1")},
+        ("east-db-1 and west-db-1 both call themselves primary",),
+    ),
+    Row(
+        "both sites claim the primary, the target is on a newer timeline",
+        {"primaries": ("east-db-1", "west-db-1"), "timelines": {"west-db-1": 2}, "leader": "west-db-1"},
+        ("east-db-1 and west-db-1 both call themselves primary",),
+    ),
+    Row("the witness's voter is lost, and the quorum is not", {"silent": {"witness-1"}}),
+    Row(
+        "the target's voter is lost, and with it the database beside it",
+        {"silent": {"west-db-1"}},
+        ("west-db-1 at west does not answer", "no voter of west is in the quorum"),
+    ),
+    Row(
         "the target is quarantined",
         {"states": {"west": state("west", Rotation.QUARANTINED)}},
         ("west is quarantined: no site would be active",),
