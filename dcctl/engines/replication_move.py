@@ -205,6 +205,8 @@ class Mover:
             if document.head.stamp.ticks != row.stamp.ticks:
                 return Outcome("moved")
             stamp = row.stamp
+            if stamp > other.now():
+                return Outcome("later")
             if await other.holds(self._container, row.name, stamp):
                 stamp = min(store.now() for store in self._stores.values())
             answer = await self._put(present, row, stamp, document)
@@ -271,14 +273,17 @@ class Mover:
             await mover.ensure_there(name, source, segment.get("hash", ""))
 
     async def ensure_there(self, name: str, source: Side, hash: str) -> None:
-        """Copy an object that a manifest needs, unless the other side has those bytes."""
-        there = await self._stores[source.other].head(self._container, name)
+        """Copy an object that a manifest needs, unless the other side has those bytes, or knows better."""
+        dst = self._stores[source.other]
+        there = await dst.head(self._container, name)
         if there is not None and there.hash == hash:
             return
-        async with self._stores[source].fetch(self._container, name) as document:
-            if document is not None:
-                row = Row(name, document.head.hash, document.head.stamp, document.head.length_bytes)
-                await self._put(source, row, row.stamp, document)
+        if await self.carry(name, source) is not None:
+            return
+        head = await self._stores[source].head(self._container, name)
+        if head is not None and head.stamp > dst.now():
+            on = f"{dst.site}:{self._container}/{name}"
+            raise Unreachable("carry a segment", on=on, saw="its timestamp is in the future there: it waits")
 
     async def _keep_loser(self, row: Row, side: Side) -> bool:
         """A copy of a body that is about to lose, beside its cluster's other conflicts. False: it moved."""
