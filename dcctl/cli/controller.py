@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dcctl.config.schema import Configuration
+    from dcctl.domain.automation import Mode
     from dcctl.domain.leadership import Term
     from dcctl.engines.controller import Controller
     from dcctl.ports import Automations
@@ -79,7 +80,7 @@ def act(
 
     words, clock = f"failover apply --lost {lost}", WallClock()
     with (
-        _stopped_by_a_person(held, made.automation, made) as interruption,
+        stopped_by_a_person(held, made.automation, made.configured) as interruption,
         wiring.journal(configuration, what="failover", clock=clock) as journal,
         stage.acting(journal, words) as means,
     ):
@@ -102,10 +103,14 @@ def act(
 
 
 @contextmanager
-def _stopped_by_a_person(
-    held: "Interruption", automation: "Automations", made: "Controller"
+def stopped_by_a_person(
+    held: "Interruption",
+    automation: "Automations",
+    configured: "Mode",
+    *,
+    look_every_s: float = ASKED_EVERY_S,
 ) -> "Iterator[Interruption]":
-    """As ``held``, and asked to end too as soon as somebody pauses automation."""
+    """As ``held``, and asked to end too as soon as somebody pauses automation, or makes it manual."""
     from dcctl.domain.automation import why_not_automatic
     from dcctl.errors import DcctlError
     from dcctl.shell import Interruption
@@ -114,12 +119,12 @@ def _stopped_by_a_person(
 
     def paused() -> bool:
         try:
-            return bool(why_not_automatic(made.configured, automation.observe()))
+            return bool(why_not_automatic(configured, automation.observe()))
         except DcctlError:
             return False  # nobody can be heard: what was begun under their eyes goes on
 
     def watch() -> None:
-        while not over.wait(ASKED_EVERY_S):
+        while not over.wait(look_every_s):
             if held.asked() or paused():
                 interruption.ask()
 

@@ -1,10 +1,12 @@
-"""The controller's loop where the ensemble goes away in the middle."""
+"""The controller's loop where the ensemble goes away in the middle, and where a person says to stop."""
 
+import time
 from dataclasses import replace
 
 from situations import NOW, east_lost
 
-from dcctl.domain.automation import LastAction, Mode
+from dcctl.cli.controller import stopped_by_a_person
+from dcctl.domain.automation import Automation, LastAction, Mode
 from dcctl.domain.controller import Decision
 from dcctl.domain.failover import decide_failover
 from dcctl.domain.plan import Plan
@@ -13,6 +15,7 @@ from dcctl.domain.verdict import Settled
 from dcctl.engines.agent import Moment
 from dcctl.engines.controller import Controller
 from dcctl.errors import Unreachable
+from dcctl.shell import Interruption
 from dcctl.testing.automation import FakeAutomations
 from dcctl.testing.clock import EPOCH
 
@@ -78,3 +81,31 @@ def test_what_was_kept_and_not_begun_holds_nobody_off() -> None:
     loop.send(Moment(2.0, NOW))
     assert acted == ["east"], "it acts once"
     assert "hold-off" in controller.decision.reasons[0]
+
+
+def asked_soon(interruption: Interruption) -> bool:
+    """Within half a second, or a minute on a busy host."""
+    ends_s = time.monotonic() + 60
+    while not interruption.asked() and time.monotonic() < ends_s:
+        time.sleep(0.01)
+    return interruption.asked()
+
+
+def test_a_failover_that_goes_on_is_ended_by_a_persons_word_and_by_nobodys_silence() -> None:
+    for said in (Automation(paused=True), Automation(mode=Mode.MANUAL)):
+        held, automation = Interruption(), FakeAutomations()
+        with stopped_by_a_person(held, automation, Mode.AUTOMATIC, look_every_s=0.01) as interruption:
+            automation.dark = True
+            time.sleep(0.1)
+            assert not interruption.asked(), "what was begun under everybody's eyes goes on"
+            automation.dark = False
+            automation.said = said
+            assert asked_soon(interruption)
+        assert not held.asked(), "the controller itself goes on, and looks"
+
+
+def test_a_controller_that_is_asked_to_end_ends_its_failover_too() -> None:
+    held = Interruption()
+    with stopped_by_a_person(held, FakeAutomations(), Mode.AUTOMATIC, look_every_s=0.01) as interruption:
+        held.ask()
+        assert asked_soon(interruption)

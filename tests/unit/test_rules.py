@@ -266,7 +266,19 @@ def test_a_wrong_rule_is_told(wrong: dict[str, object], told: str) -> None:
         Rules.model_validate(wrong)
 
 
-@pytest.mark.parametrize("command", [("drain", "east"), ("undrain", "east"), ("deploy",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("failover", "plan", "--lost", "east"),
+        ("failover", "apply", "--lost", "east"),
+        ("switchover", "apply", "--to", "east"),
+        ("failback", "apply", "--to", "east"),
+        ("drain", "east"),
+        ("undrain", "east"),
+        ("deploy",),
+    ],
+    ids=" ".join,
+)
 @pytest.mark.parametrize(
     ("words", "code"),
     [
