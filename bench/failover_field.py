@@ -27,6 +27,7 @@ from dcctl.config.load import load
 from dcctl.config.reference import resolve
 from dcctl.domain.capacity import Capacity, Fit
 from dcctl.domain.drill import WorkloadSpec
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.engines.switchover import switchover
 from dcctl.errors import DcctlError
@@ -166,12 +167,12 @@ class Lab:
 
     @contextlib.contextmanager
     def cut(self, site: str) -> Iterator[None]:
-        fault = LabFault()
-        fault.cut(site, for_s=CUT_S)
+        fault, cut = LabFault(), Breakage(Kind.CUT, site)
+        fault.inflict(cut, for_s=CUT_S)
         try:
             yield
         finally:
-            fault.heal(site)
+            fault.mend(cut)
 
     def kill_database(self, name: str) -> None:
         remote = wiring.remote(self.configuration, name)

@@ -27,7 +27,7 @@ from dcctl.domain.history import History
 from dcctl.domain.known_hosts import KnownHost
 from dcctl.domain.leadership import Epoch, Renewal, RoleState, Term
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
-from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterReport
+from dcctl.domain.observation import ClusterReport, DatabaseReport, EdgeReport, VoterReport
 from dcctl.domain.release import LeaderKeys
 from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_check import ContainerFacts
@@ -418,20 +418,11 @@ class LoadMemory(Protocol):
 class Fault(Protocol):
     """Breaking on purpose. Every break carries its own end, which needs nobody alive to come."""
 
-    def observe_cuts(self) -> tuple[Cut, ...]:
-        """The sites that are cut off now, sorted."""
-
-    def cut(self, site: str, *, for_s: float) -> None:
-        """Cut ``site`` off from everything else, its cloud API included, for ``for_s`` seconds."""
-
-    def heal(self, site: str) -> None:
-        """End the cut of ``site``; where there is none, that is done."""
-
     def observe_breakages(self) -> tuple[InForce, ...]:
-        """What else is broken on purpose now."""
+        """What is broken on purpose now."""
 
     def inflict(self, breakage: Breakage, *, for_s: float) -> None:
-        """Break what is no whole site, for ``for_s`` seconds; what is broken so already gets the new time."""
+        """Break it for ``for_s`` seconds; what is broken so already gets the new time."""
 
     def mend(self, breakage: Breakage) -> None:
         """End it; where it is not in force, that is done."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dcctl.domain.event import Event
-from dcctl.domain.fault import Breakage, InForce, Kind, read_breakage
-from dcctl.domain.observation import Cut, VoterMode
+from dcctl.domain.fault import Breakage, Kind, read_breakage
+from dcctl.domain.observation import VoterMode
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.status import Host, Status
 
@@ -337,8 +337,8 @@ def payload_of(run: str, row: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """Something a run must leave undone: ``what`` is ``heal`` or ``admit`` (a site), ``drop`` (a table), or
-    ``mend`` (a breakage that is no cut, by its word)."""
+    """Something a run must leave undone: ``what`` is ``admit`` (a site), ``drop`` (a table), or ``mend`` (a
+    breakage, by its word)."""
 
     what: str
     target: str
@@ -346,18 +346,26 @@ class Undo:
     @classmethod
     def of(cls, breakage: Breakage) -> "Undo":
         """The end of ``breakage``."""
-        return cls("heal", breakage.target) if breakage.kind is Kind.CUT else cls("mend", breakage.word())
+        return cls("mend", breakage.word())
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Undo":
+        """What ``fields`` wrote; older journals have ``heal`` and a site for the end of a cut."""
+        what, target = fields["undo"], fields["target"]
+        return cls.of(Breakage(Kind.CUT, target)) if what == "heal" else cls(what, target)
 
     @property
     def breakage(self) -> Breakage:
-        """What a ``heal`` or a ``mend`` ends."""
-        return read_breakage(self.target) if self.what == "mend" else Breakage(Kind.CUT, self.target)
+        """What a ``mend`` ends."""
+        return read_breakage(self.target)
 
     def sentence(self) -> str:
         """For people."""
         match self.what:
             case "drop":
                 return f"drop table {self.target}"
+            case "mend" if self.breakage.kind is Kind.CUT:
+                return f"heal site {self.breakage.target}"
             case "mend":
                 return self.breakage.way_back()
             case _:
@@ -385,15 +393,9 @@ def pending_undos(events: Sequence[Event]) -> tuple[Undo, ...]:
     for event in events:
         if event.type not in ("undo.written", "undo.done"):
             continue
-        undo = Undo(event.fields["undo"], event.fields["target"])
+        undo = Undo.read(event.fields)
         if event.type == "undo.written" and undo not in pending:
             pending.append(undo)
         elif event.type == "undo.done" and undo in pending:
             pending.remove(undo)
     return tuple(reversed(pending))
-
-
-def still_broken(breakage: Breakage, cuts: Sequence[Cut], others: Sequence[InForce]) -> InForce | None:
-    """``breakage`` as it is in force, if it is: among ``cuts`` when it is one, else among the ``others``."""
-    found = [InForce(Breakage(Kind.CUT, cut.site), cut.heals_in_s) for cut in cuts]
-    return next((each for each in (*found, *others) if each.breakage == breakage), None)

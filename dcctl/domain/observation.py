@@ -126,14 +126,6 @@ class ReplicationLag:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A site that is cut off on purpose; it heals by itself ``heals_in_s`` seconds after it was seen."""
-
-    site: str
-    heals_in_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """One look at everything. Keys are names of sites, machines, voters, members and edges."""
 
@@ -144,9 +136,8 @@ class View:
     databases: Mapping[str, Seen[DatabaseReport]]
     cluster: Seen[ClusterReport]
     edges: Mapping[str, Seen[EdgeReport]]
-    cuts: tuple[Cut, ...] = ()
     breakages: tuple[InForce, ...] = ()
-    """What else is broken on purpose."""
+    """What is broken on purpose."""
     documents: Seen[AtRisk] | None = None
     """None where no documents are replicated."""
     states: Seen[tuple[SiteState, ...]] = field(default_factory=lambda: Seen(None, "not asked"))

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from dcctl.domain.fault import Kind
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
     AtRisk,
     ClusterReport,
-    Cut,
     DatabaseReport,
     EdgeReport,
     Seen,
@@ -34,6 +34,14 @@ class Host:
     place: str
     address: str
     roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A site that is cut off on purpose; it heals by itself ``heals_in_s`` seconds after it was seen."""
+
+    site: str
+    heals_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,7 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
             *(
                 f"{each.breakage.sentence()}, on purpose; it ends by itself in {each.ends_in_s:.0f} s"
                 for each in view.breakages
+                if each.breakage.kind is not Kind.CUT  # a site's is told with the site
             ),
         ),
         documents=view.documents,
@@ -253,7 +262,11 @@ def _member(
 
 
 def _sites(view: View) -> tuple[SiteStatus, ...]:
-    cuts = {cut.site: cut for cut in view.cuts}
+    cuts = {
+        each.breakage.target: Cut(each.breakage.target, each.ends_in_s)
+        for each in view.breakages
+        if each.breakage.kind is Kind.CUT
+    }
     states = {state.site: state for state in view.states.value or ()}
     return tuple(
         SiteStatus(

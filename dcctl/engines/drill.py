@@ -21,7 +21,6 @@ from dcctl.domain.step import Step, Wait, Work
 from dcctl.engines.drill_amid import struck_amid
 from dcctl.engines.drill_undo import (
     UNDO_LIMIT_S,
-    inflict,
     mend,
     observe_in_force,
     raise_if_left,
@@ -261,7 +260,7 @@ class Rehearsal:
         if self.business is not None:
             of_business_s = self.business.mark("fault", site)
         fault_s = self.workload.mark("fault", site)
-        inflict(self.fault, self.plan.breakage, for_s=self.plan.drill.cut_for_at_most_s)
+        self.fault.inflict(self.plan.breakage, for_s=self.plan.drill.cut_for_at_most_s)
         self._note("drill.fault", site=site, what=self.plan.breakage.sentence())
         return fault_s, of_business_s
 

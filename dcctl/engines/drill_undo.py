@@ -1,11 +1,11 @@
-"""The way back of a drill: heal, drop, admit; recorded in the journal of the run that left it."""
+"""The way back of a drill: mend, drop, admit; recorded in the journal of the run that left it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dcctl.domain.drill import Undo, still_broken
-from dcctl.domain.fault import Breakage, InForce, Kind
+from dcctl.domain.drill import Undo
+from dcctl.domain.fault import Breakage, InForce
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.errors import DcctlError, Interrupted, UndoIncomplete, Unreachable
 from dcctl.ports import Fault, Journal
@@ -13,27 +13,14 @@ from dcctl.ports import Fault, Journal
 UNDO_LIMIT_S = 60.0
 
 
-def inflict(fault: Fault, breakage: Breakage, *, for_s: float) -> None:
-    """Begin it; it ends by itself after ``for_s``."""
-    if breakage.kind is Kind.CUT:
-        fault.cut(breakage.target, for_s=for_s)
-    else:
-        fault.inflict(breakage, for_s=for_s)
-
-
 def observe_in_force(fault: Fault, breakage: Breakage) -> InForce | None:
     """Whether it is in force, and for how long yet."""
-    is_cut = breakage.kind is Kind.CUT
-    cuts = fault.observe_cuts() if is_cut else ()
-    return still_broken(breakage, cuts, () if is_cut else fault.observe_breakages())
+    return next((each for each in fault.observe_breakages() if each.breakage == breakage), None)
 
 
 def mend(fault: Fault, breakage: Breakage) -> None:
     """End it and read back that it is over. Raises UndoIncomplete when it is not."""
-    if breakage.kind is Kind.CUT:
-        fault.heal(breakage.target)
-    else:
-        fault.mend(breakage)
+    fault.mend(breakage)
     if (left := observe_in_force(fault, breakage)) is not None:
         raise UndoIncomplete(
             breakage.way_back(),
@@ -123,17 +110,11 @@ def restore(
     Everything is tried. Raises UndoIncomplete with what remains.
     """
     left: list[str] = []
-    mends: Callable[[Journal, Undo], Work[None]] | None = None
-    if fault is not None:
-        given = fault
-
-        def mends(journal: Journal, each: Undo) -> Work[None]:
-            return undo(each, lambda: mend(given, each.breakage), journal, left)
-
     by_word: Mapping[str, Callable[[Journal, Undo], Work[None]] | None] = {
         "drop": lambda journal, each: _undo_when_it_can(each, partial(drop, each.target), journal, left),
-        "heal": mends,
-        "mend": mends,
+        "mend": None
+        if fault is None
+        else lambda journal, each: undo(each, partial(mend, fault, each.breakage), journal, left),
         "admit": None
         if admit is None
         else lambda journal, each: undo_by(each, partial(admit, each.target), journal, left),

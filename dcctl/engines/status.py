@@ -52,7 +52,6 @@ def observe(system: System, ask: Ask) -> View:
     found: dict[str, dict[str, Seen[Any]]] = {part: {} for part, _name in questions}
     for part, name in questions:
         found[part][name] = _seen(answers[f"{part} {name}"])
-    cuts = found.pop("cuts", {}).get("cuts", Seen(()))
     breakages = found.pop("breakages", {}).get("breakages", Seen(()))
     documents = found.pop("documents", {}).get("documents")
     states = found.pop("states", {}).get("states", Seen(None, "not asked"))
@@ -63,7 +62,6 @@ def observe(system: System, ask: Ask) -> View:
         databases=found.get("databases", {}),
         cluster=found["cluster"]["cluster"],
         edges=found.get("edges", {}),
-        cuts=cuts.value or (),
         breakages=breakages.value or (),
         documents=documents,
         states=states,
@@ -84,7 +82,6 @@ def _questions(system: System) -> dict[tuple[str, str], Question]:
         },
         ("cluster", "cluster"): system.database.observe_cluster,
         **{("edges", name): partial(system.edges.observe_edge, name) for name in system.edges.edges},
-        **({("cuts", "cuts"): system.fault.observe_cuts} if system.fault is not None else {}),
         **({("breakages", "breakages"): system.fault.observe_breakages} if system.fault is not None else {}),
         **({("documents", "documents"): system.documents} if system.documents is not None else {}),
         **({("states", "states"): system.states} if system.states is not None else {}),

@@ -7,11 +7,10 @@ this host, since nothing runs inside; a killed voter by systemd on its machine.
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dcctl.domain.fault import Breakage, InForce, Kind, read_breakage
-from dcctl.domain.observation import Cut
 from dcctl.lab import cgroup, machine, network, operator
 from dcctl.lab.paths import PLACES, RUN
 from dcctl.lab.process import run
@@ -36,36 +35,15 @@ exec setsid --fork sh -c 'sleep "$0"; exec "$@"' "$seconds" "$@" < /dev/null > /
 class LabFault:
     """The lab on this host. Every call needs root."""
 
-    def observe_cuts(self) -> tuple[Cut, ...]:
-        directed = {(each.source, each.target): each.heals_in_s for each in network.observe_cuts()}
-        cuts = []
-        for site in sorted(PLACES):
-            others = [place for place in PLACES if place != site]
-            pairs = [(site, other) for other in others] + [(other, site) for other in others]
-            if all(pair in directed for pair in pairs):
-                cuts.append(Cut(site, max(directed[pair] for pair in pairs)))
-        return tuple(cuts)
-
-    def cut(self, site: str, *, for_s: float) -> None:
-        network.cut(site, for_s=math.ceil(for_s))
-
-    def heal(self, site: str) -> None:
-        network.heal(site)
-
     def observe_breakages(self) -> tuple[InForce, ...]:
-        directed = {(each.source, each.target): float(each.heals_in_s) for each in network.observe_cuts()}
-        one_way = [
-            InForce(Breakage(Kind.ONE_WAY, source, target), ends_in_s)
-            for (source, target), ends_in_s in directed.items()
-            if (target, source) not in directed
-        ]
-        return (*one_way, *_observe_noted())
+        directed = {(each.source, each.target): each.heals_in_s for each in network.observe_cuts()}
+        return (*_cuts(directed), *_one_ways(directed), *_observe_noted())
 
     def inflict(self, breakage: Breakage, *, for_s: float) -> None:
         seconds = math.ceil(for_s)
         match breakage.kind:
             case Kind.CUT:
-                self.cut(breakage.target, for_s=for_s)
+                network.cut(breakage.target, for_s=seconds)
             case Kind.ONE_WAY:
                 network.cut(breakage.target, other=breakage.toward, one_way=True, for_s=seconds)
             case Kind.PAUSE:
@@ -76,7 +54,7 @@ class LabFault:
     def mend(self, breakage: Breakage) -> None:
         match breakage.kind:
             case Kind.CUT:
-                self.heal(breakage.target)
+                network.heal(breakage.target)
             case Kind.ONE_WAY:
                 network.heal_way(breakage.target, breakage.toward)
             case Kind.PAUSE:
@@ -87,6 +65,21 @@ class LabFault:
             case Kind.KILL:
                 _on(breakage.target, f"{FORGET}; {START}")
                 _file(breakage).unlink(missing_ok=True)
+
+
+def _cuts(directed: Mapping[tuple[str, str], int]) -> Iterator[InForce]:
+    """The places that reach no other one and are reached by none: by what is lost, from where to where."""
+    for place in sorted(PLACES):
+        others = [other for other in PLACES if other != place]
+        pairs = [(place, other) for other in others] + [(other, place) for other in others]
+        if all(pair in directed for pair in pairs):
+            yield InForce(Breakage(Kind.CUT, place), max(directed[pair] for pair in pairs))
+
+
+def _one_ways(directed: Mapping[tuple[str, str], int]) -> Iterator[InForce]:
+    for (source, target), ends_in_s in directed.items():
+        if (target, source) not in directed:
+            yield InForce(Breakage(Kind.ONE_WAY, source, target), ends_in_s)
 
 
 START = f"sudo systemctl start {ZOOKEEPER}"

@@ -67,7 +67,7 @@ class FakeBusiness:
 
     def seek(self, site: str) -> tuple[str, ...]:
         self._catch_up()
-        if site in self._system.cuts:
+        if self._system.is_cut(site):
             raise TimedOut("fetch the acknowledged documents", on=site, saw="no answer")
         missing = []
         for name, places in self._places.items():
@@ -97,8 +97,9 @@ class FakeBusiness:
 
     def _carry(self, places: dict[str, float]) -> None:
         """A document reaches the other site once neither is dark."""
+        dark = any(map(self._system.is_cut, EDGES.values()))
         for site in EDGES.values():
-            if site not in places and not self._system.cuts and self._now_s() >= min(places.values()):
+            if site not in places and not dark and self._now_s() >= min(places.values()):
                 places[site] = max(self._now_s(), min(places.values()) + self.carried_after_s)
 
     def _catch_up(self) -> None:
@@ -133,11 +134,11 @@ class FakeBusiness:
 
     def _act(self, due_s: float) -> None:
         """A round begins with every tender, by whoever leads; a successor leads once the site is dark."""
-        if self._acts_at in self._system.cuts:
+        if self._system.is_cut(self._acts_at):
             if self.stops_acting or self._next % 8:
                 return
             self._epoch += 1
-            self._acts_at = next(site for site in EDGES.values() if site not in self._system.cuts)
+            self._acts_at = next(site for site in EDGES.values() if not self._system.is_cut(site))
             self._look()
         started_s = self._began_at.timestamp() + due_s + ANSWER_S
         self._lines.append(Act(f"{self._next}", 1, self._epoch, started_s, 0.0, missed=False))

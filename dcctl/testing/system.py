@@ -1,4 +1,4 @@
-"""A system in memory: two sites and a witness, a replicated database, edges, a client, and site cuts.
+"""A system in memory: two sites and a witness, a replicated database, edges, a client, and what breaks.
 
 ``FakeSystem`` is the world, moved by a ``VirtualClock``; the classes below it are the ports over it. Its
 fields are how fast it heals and in which ways it breaks its word. It is an idea of Patroni, not a copy:
@@ -14,7 +14,7 @@ from typing import Any
 from dcctl.domain.drill import WorkloadSpec, payload_of, table_of
 from dcctl.domain.fault import Breakage, InForce, Kind
 from dcctl.domain.history import Action, History, Mark, Phase, Record
-from dcctl.domain.observation import ClusterReport, Cut, DatabaseReport, EdgeReport, VoterMode, VoterReport
+from dcctl.domain.observation import ClusterReport, DatabaseReport, EdgeReport, VoterMode, VoterReport
 from dcctl.domain.status import Host
 from dcctl.errors import DcctlError, TimedOut, Unreachable
 from dcctl.testing.clock import VirtualClock
@@ -45,9 +45,9 @@ class FakeSystem:
     never_rejoins: bool = False
     two_primaries: bool = False
     """After a promotion the old primary goes on acknowledging through its own site's edge."""
-    cut_fails: DcctlError | None = None
-    heal_fails: DcctlError | None = None
-    heals_in_vain: bool = False
+    inflict_fails: DcctlError | None = None
+    mend_fails: DcctlError | None = None
+    mends_in_vain: bool = False
     database_is_down: bool = False
     broken_edges: set[str] = field(default_factory=set)
     down: set[str] = field(default_factory=set)
@@ -61,8 +61,6 @@ class FakeSystem:
         self.deposed: str | None = None
         self.rows: dict[int, str] = {}
         self.tables: set[str] = set()
-        self.cuts: dict[str, float] = {}
-        self._cut_at: dict[str, float] = {}
         self.breakages: dict[Breakage, float] = {}
         self._broken_at: dict[Breakage, float] = {}
         self._whole_since = 0.0
@@ -71,9 +69,6 @@ class FakeSystem:
     def advance(self, now_s: float) -> None:
         """Let everything happen that is due at ``now_s``."""
         with self.lock:
-            for site, until_s in tuple(self.cuts.items()):
-                if now_s >= until_s:
-                    self._end_cut(site, until_s)
             for breakage, until_s in tuple(self.breakages.items()):
                 if now_s >= until_s:
                     self._mend(breakage, until_s)
@@ -90,9 +85,8 @@ class FakeSystem:
 
     def _dark_since_s(self, name: str) -> float | None:
         """Since when nobody hears of a database: its site is cut off, or its machine stands still."""
-        since = [self._broken_at[each] for each in self.breakages if each == Breakage(Kind.PAUSE, name)]
-        place = DATABASES[name]
-        return min([*since, *([self._cut_at[place]] if place in self.cuts else [])], default=None)
+        dark = (Breakage(Kind.PAUSE, name), Breakage(Kind.CUT, DATABASES[name]))
+        return min((self._broken_at[each] for each in dark if each in self.breakages), default=None)
 
     def _apart_since_s(self, standby: str) -> float | None:
         """Since when the standby and the primary do not hear each other."""
@@ -106,6 +100,14 @@ class FakeSystem:
         pairs = {(one, other), (other, one)}
         ways = (each for each in self.breakages if each.kind is Kind.ONE_WAY)
         return next((each for each in ways if (each.target, each.toward) in pairs), None)
+
+    def is_cut(self, place: str) -> bool:
+        """Whether it is off the network."""
+        return Breakage(Kind.CUT, place) in self.breakages
+
+    def cut_since_s(self, place: str) -> float | None:
+        """Since when it is off the network; None where it is not."""
+        return self._broken_at.get(Breakage(Kind.CUT, place))
 
     def is_paused(self, name: str) -> bool:
         """Whether its machine stands still."""
@@ -131,26 +133,12 @@ class FakeSystem:
         self.deposed, self.primary, self.synchronous = self.primary, name, None
         self.timeline += 1
 
-    def cut(self, site: str, for_s: float) -> None:
-        now_s = self.clock.monotonic()
-        self._cut_at.setdefault(site, now_s)
-        self.cuts[site] = now_s + for_s
-
-    def heal(self, site: str) -> None:
-        if site in self.cuts:
-            self._end_cut(site, self.clock.monotonic())
-
-    def _end_cut(self, site: str, at_s: float) -> None:
-        del self.cuts[site]
-        del self._cut_at[site]
-        self._whole_since = at_s
-
     def writable(self, edge: str) -> bool:
         """Whether a write through ``edge`` is acknowledged now."""
         with self.lock:
-            place, standby = DATABASES[self.primary], self.synchronous
+            ours, place, standby = EDGES[edge], DATABASES[self.primary], self.synchronous
             confirmed = standby is None or self._apart_since_s(standby) is None
-            dark = bool({EDGES[edge], place} & set(self.cuts)) or self._parted(EDGES[edge], place) is not None
+            dark = self.is_cut(ours) or self.is_cut(place) or self._parted(ours, place) is not None
             stands = self.is_paused(edge) or self.is_paused(self.primary)
             return not (dark or stands or edge in self.broken_edges or self.database_is_down) and confirmed
 
@@ -168,11 +156,11 @@ class FakeSystem:
 
     def forgotten(self, place: str) -> bool:
         """Whether the quorum has not heard of ``place`` for a session, which ends as Patroni's ttl does."""
-        cut_at_s = self._cut_at.get(place)
-        return cut_at_s is not None and self.clock.monotonic() >= cut_at_s + self.promote_after_s
+        since_s = self.cut_since_s(place)
+        return since_s is not None and self.clock.monotonic() >= since_s + self.promote_after_s
 
     def voters_up(self) -> list[str]:
-        up = [name for name, place in VOTERS.items() if place not in self.cuts and name not in self.down]
+        up = [name for name, place in VOTERS.items() if not self.is_cut(place) and name not in self.down]
         broken = {each.target for each in self.breakages if each.kind in (Kind.PAUSE, Kind.KILL)}
         return [name for name in up if name not in broken]
 
@@ -184,7 +172,7 @@ class FakeSystem:
         self.advance(self.clock.monotonic())
         if name in self.down:
             raise Unreachable("ask", on=name, saw="Connection refused")
-        if place in self.cuts or self.is_paused(name):
+        if self.is_cut(place) or self.is_paused(name):
             raise TimedOut("ask", on=name, saw="no answer within 1 s")
 
 
@@ -271,7 +259,7 @@ class FakeEdges:
             return EdgeReport(
                 {
                     each: (
-                        each == system.primary and place not in system.cuts,
+                        each == system.primary and not system.is_cut(place),
                         "UP" if each == system.primary else "DOWN",
                     )
                     for each, place in DATABASES.items()
@@ -285,28 +273,6 @@ class FakeFault:
     def __init__(self, system: FakeSystem) -> None:
         self._system = system
 
-    def observe_cuts(self) -> tuple[Cut, ...]:
-        system = self._system
-        now_s = system.clock.monotonic()
-        with system.lock:
-            system.advance(now_s)
-            return tuple(Cut(site, until_s - now_s) for site, until_s in sorted(system.cuts.items()))
-
-    def cut(self, site: str, *, for_s: float) -> None:
-        if site not in VOTERS.values():
-            raise Unreachable("cut", on=site, saw="there is no such site")
-        if self._system.cut_fails is not None:
-            raise self._system.cut_fails
-        with self._system.lock:
-            self._system.cut(site, for_s)
-
-    def heal(self, site: str) -> None:
-        if self._system.heal_fails is not None:
-            raise self._system.heal_fails
-        with self._system.lock:
-            if not self._system.heals_in_vain:
-                self._system.heal(site)
-
     def observe_breakages(self) -> tuple[InForce, ...]:
         system = self._system
         now_s = system.clock.monotonic()
@@ -316,15 +282,20 @@ class FakeFault:
 
     def inflict(self, breakage: Breakage, *, for_s: float) -> None:
         named = (breakage.target, *filter(None, [breakage.toward]))
-        known = VOTERS.values() if breakage.kind is Kind.ONE_WAY else [host.name for host in HOSTS]
+        of_places = breakage.kind in (Kind.CUT, Kind.ONE_WAY)
+        known = VOTERS.values() if of_places else [host.name for host in HOSTS]
         if unknown := set(named) - set(known):
             raise Unreachable(breakage.order(), on=", ".join(unknown), saw="there is no such thing")
+        if self._system.inflict_fails is not None:
+            raise self._system.inflict_fails
         with self._system.lock:
             self._system.inflict(breakage, for_s)
 
     def mend(self, breakage: Breakage) -> None:
+        if self._system.mend_fails is not None:
+            raise self._system.mend_fails
         with self._system.lock:
-            if not self._system.heals_in_vain:
+            if not self._system.mends_in_vain:
                 self._system.mend(breakage)
 
 

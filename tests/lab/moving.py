@@ -13,6 +13,7 @@ from stack import Stack
 from dcctl import wiring
 from dcctl.config.load import load
 from dcctl.domain.drill import WorkloadSpec
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.lab.fault import LabFault
 from dcctl.shell import WallClock
 
@@ -69,11 +70,12 @@ def writing(stack: Stack, run: str) -> Iterator[Callable[[], Any]]:
 def dark(site: str, *, for_s: float = DARK_FOR_S) -> Iterator[float]:
     """``site`` and everything in it, its cloud too; since when, in seconds of the epoch."""
     since = time.time()
-    LabFault().cut(site, for_s=for_s)
+    cut = Breakage(Kind.CUT, site)
+    LabFault().inflict(cut, for_s=for_s)
     try:
         yield since
     finally:
-        LabFault().heal(site)
+        LabFault().mend(cut)
 
 
 def whole(stack: Stack) -> bool:

@@ -159,7 +159,7 @@ def test_a_returned_site_is_admitted_once_it_has_caught_up() -> None:
     world = given_up()
     with pytest.raises(Refused, match="does not answer"):
         world.perform(ADMIT)
-    world.fault.heal("east")
+    world.heal("east")
     with pytest.raises(Refused, match="does not follow as a synchronous standby"):
         world.perform(ADMIT)
     world.pass_time(10)
@@ -179,7 +179,7 @@ def test_a_failover_that_ended_midway_leaves_a_site_that_can_be_admitted() -> No
     with pytest.raises(StepFailed):
         world.perform(partial(failover, "east"))
     world.contends = {"east-edge-1", "west-edge-1"}
-    world.fault.heal("east")
+    world.heal("east")
     world.pass_time(30)
     world.perform(ADMIT)
     assert world.state("east") is Rotation.ACTIVE
@@ -188,7 +188,7 @@ def test_a_failover_that_ended_midway_leaves_a_site_that_can_be_admitted() -> No
 @pytest.mark.parametrize("dies_at", range(1, 9))
 def test_killed_at_any_boundary_the_next_one_ends_the_same(dies_at: int) -> None:
     world = given_up()
-    world.fault.heal("east")
+    world.heal("east")
     world.pass_time(10)
     with pytest.raises(Killed):
         world.perform(ADMIT, dies_at=dies_at)

@@ -150,7 +150,7 @@ def test_it_admits_the_site_once_the_controller_has_no_right_to_act_any_more() -
     world: TwoSites = east_dark()
     world.perform(lambda means: failover("east", means))
     assert world.state("east") is Rotation.QUARANTINED
-    world.fault.heal("east")
+    world.heal("east")
     world.pass_time(30)
     refusals = [Refused("act", reasons=("run x is active",)) for _look in range(2)]
     with ExitStack() as stack:
@@ -187,7 +187,7 @@ def test_a_controller_that_does_nothing_deviates_and_the_site_is_healed() -> Non
     report = bench.report()
     assert report.verdict is Verdict.DEVIATED
     assert "given up by the controller, by itself" in [each.name for each in report.deviations]
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
 
 
 def test_nothing_but_a_cut_site_can_be_given_up() -> None:

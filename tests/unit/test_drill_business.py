@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_drill_engine import DRILL, Bench, interrupt_after
+from test_drill_engine import CUT, DRILL, Bench, interrupt_after
 
 from dcctl import resources
 from dcctl.adapters.report import document, render
@@ -30,10 +30,9 @@ class FakeResponder:
         self.quarantined: set[str] = set()
 
     def fail_over(self, lost: str) -> Work[Any]:
-        cuts = self._bench.system.cuts
         if self.refuses:
             raise Refused("fail over", on=lost, reasons=("the witness has not seen it down",))
-        yield Wait("evidence", lost, 60.0, 1.0, lambda: (lost in cuts) or None)
+        yield Wait("evidence", lost, 60.0, 1.0, lambda: self._bench.system.is_cut(lost) or None)
         yield Step("quarantine", lost, 5.0, lambda: self.quarantined.add(lost))
         yield Wait("a new primary", lost, 60.0, 1.0, self._promoted)
 
@@ -56,7 +55,7 @@ class FakeResponder:
     def _caught_up(self) -> bool | None:
         system = self._bench.system
         self._pass()
-        return (system.synchronous is not None and not system.cuts and not self.never_admits) or None
+        return (system.synchronous is not None and not system.breakages and not self.never_admits) or None
 
 
 class BusinessBench(Bench):
@@ -141,7 +140,7 @@ def test_a_failover_that_is_refused_is_told_and_the_site_is_healed() -> None:
     (failed,) = [check for check in report.checks if check.name == "failed over by the plan"]
     assert not failed.held
     assert "the witness has not seen it down" in failed.measured
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
     assert pending_undos(bench.journal.events()) == ()
 
 
@@ -152,7 +151,7 @@ def test_a_site_that_cannot_be_admitted_stays_to_be_undone() -> None:
         bench.run()
     assert failure.value.left[0].startswith("admit site east")
     assert pending_undos(bench.journal.events()) == (Undo("admit", "east"),)
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
 
 
 @pytest.mark.parametrize("moment", ["quarantine", "a new primary", "acknowledged again", "it caught up"])
@@ -160,7 +159,7 @@ def test_ctrl_c_heals_and_admits_before_it_ends(moment: str) -> None:
     bench = BusinessBench()
     with pytest.raises(Interrupted):
         bench.run(interrupt_after(bench, *_begun(moment)))
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
     assert bench.person.quarantined == set()
     assert pending_undos(bench.journal.events()) == ()
     assert bench.report().verdict is Verdict.INTERRUPTED
@@ -173,12 +172,12 @@ def _begun(moment: str) -> tuple[str, str]:
 def test_what_a_killed_run_left_is_healed_before_it_is_admitted() -> None:
     bench = BusinessBench()
     killed = MemoryJournal("killed")
-    for undo in (Undo("admit", "east"), Undo("heal", "east")):
+    for undo in (Undo("admit", "east"), Undo.of(CUT)):
         killed.append("undo.written", undo.fields())
     bench.person.quarantined.add("east")
-    bench.fault.cut("east", for_s=120)
+    bench.fault.inflict(CUT, for_s=120)
     pending = pending_undos(killed.events())
-    assert pending == (Undo("heal", "east"), Undo("admit", "east"))
+    assert pending == (Undo.of(CUT), Undo("admit", "east"))
     perform(
         restore(
             [(killed, undo) for undo in pending],
@@ -189,7 +188,7 @@ def test_what_a_killed_run_left_is_healed_before_it_is_admitted() -> None:
         clock=bench.clock,
         journal=bench.journal,
     )
-    assert (bench.system.cuts, bench.person.quarantined) == ({}, set())
+    assert (bench.system.breakages, bench.person.quarantined) == ({}, set())
     assert pending_undos(killed.events()) == ()
 
 

@@ -18,6 +18,7 @@ from dcctl.domain.drill import (
     pending_undos,
 )
 from dcctl.domain.event import Event
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.domain.history import History
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.report import Report, decide_report
@@ -55,6 +56,8 @@ DRILL = Drill(
     workload=WorkloadSpec(),
     tolerances=Tolerances(recovery_time_s=60, loss_window_s=0),
 )
+
+CUT = Breakage(Kind.CUT, "east")
 
 
 @dataclass
@@ -138,7 +141,7 @@ def interrupt_after(bench: Bench, type: str, step: str = "") -> Callable[[Event]
 
 
 def assert_restored(bench: Bench) -> None:
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
     assert bench.system.tables == set()
     assert pending_undos(bench.journal.events()) == ()
 
@@ -172,17 +175,16 @@ def test_a_drill_that_holds() -> None:
 
 def test_the_undo_is_in_the_journal_before_the_fault() -> None:
     bench = Bench()
-    cut = FakeFault.cut
     pending: list[Undo] = []
 
     class Watched(FakeFault):
-        def cut(self, site: str, *, for_s: float) -> None:
+        def inflict(self, breakage: Breakage, *, for_s: float) -> None:
             pending.extend(pending_undos(bench.journal.events()))
-            cut(self, site, for_s=for_s)
+            super().inflict(breakage, for_s=for_s)
 
     bench.fault = Watched(bench.system)
     bench.run()
-    assert pending[0] == Undo("heal", "east")
+    assert pending[0] == Undo.of(CUT)
 
 
 def test_the_cut_carries_its_own_end() -> None:
@@ -190,9 +192,9 @@ def test_the_cut_carries_its_own_end() -> None:
     limits: list[float] = []
 
     class Watched(FakeFault):
-        def cut(self, site: str, *, for_s: float) -> None:
+        def inflict(self, breakage: Breakage, *, for_s: float) -> None:
             limits.append(for_s)
-            super().cut(site, for_s=for_s)
+            super().inflict(breakage, for_s=for_s)
 
     bench.fault = Watched(bench.system)
     bench.run()
@@ -305,7 +307,7 @@ def test_an_interruption_anywhere_restores(type: str, step: str) -> None:
 
 def test_a_cut_that_fails_is_healed_and_said() -> None:
     bench = Bench()
-    bench.system.cut_fails = Unreachable("cut", on="east", saw="no right to")
+    bench.system.inflict_fails = Unreachable("cut", on="east", saw="no right to")
     with pytest.raises(StepFailed, match="no right to"):
         bench.run()
     assert_restored(bench)
@@ -313,17 +315,17 @@ def test_a_cut_that_fails_is_healed_and_said() -> None:
 
 def test_a_heal_that_fails_is_exit_code_nine_and_stays_pending() -> None:
     bench = Bench()
-    bench.system.heal_fails = Unreachable("heal", on="east", saw="no right to")
+    bench.system.mend_fails = Unreachable("heal", on="east", saw="no right to")
     with pytest.raises(UndoIncomplete) as failure:
         bench.run()
     assert failure.value.left == ("heal site east: heal on east: no right to",)
     assert failure.value.next_command == "dcctl drill restore"
-    assert Undo("heal", "east") in pending_undos(bench.journal.events())
+    assert Undo.of(CUT) in pending_undos(bench.journal.events())
 
 
 def test_a_heal_without_effect_is_not_believed() -> None:
     bench = Bench()
-    bench.system.heals_in_vain = True
+    bench.system.mends_in_vain = True
     with pytest.raises(UndoIncomplete, match="heals by itself"):
         bench.run()
 
@@ -339,7 +341,7 @@ def test_a_full_disk_at_the_worst_moment_heals_all_the_same() -> None:
 
     with pytest.raises((StepFailed, UndoIncomplete, Unreachable)):
         bench.run(fill)
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
 
 
 def test_a_database_that_is_not_there_stops_the_drill_before_the_fault() -> None:
@@ -351,16 +353,19 @@ def test_a_database_that_is_not_there_stops_the_drill_before_the_fault() -> None
     assert_restored(bench)
 
 
-def test_what_a_killed_run_left_is_restored_from_its_journal_by_another() -> None:
-    """As after SIGKILL: the journal ends after the fault, and nothing else is known."""
+@pytest.mark.parametrize("end", [{"undo": "mend", "target": "cut east"}, {"undo": "heal", "target": "east"}])
+def test_what_a_killed_run_left_is_restored_from_its_journal_by_another(end: dict[str, str]) -> None:
+    """As after SIGKILL: the journal ends after the fault, and nothing else is known. ``heal`` is an older
+    journal's word."""
     bench = Bench()
     killed = MemoryJournal("killed")
     bench.system.tables.add("dcctl_drill_killed")
-    for undo in (Undo("drop", "dcctl_drill_killed"), Undo("heal", "east")):
-        killed.append("undo.written", undo.fields())
-    bench.fault.cut("east", for_s=120)
+    for fields in (Undo("drop", "dcctl_drill_killed").fields(), end):
+        killed.append("undo.written", fields)
+    bench.fault.inflict(CUT, for_s=120)
     found = pending_undos(killed.events())
-    assert found == (Undo("heal", "east"), Undo("drop", "dcctl_drill_killed"))
+    assert found == (Undo.of(CUT), Undo("drop", "dcctl_drill_killed"))
+    assert found[0].sentence() == "heal site east"
     perform(
         restore(
             [(killed, undo) for undo in found],
@@ -370,7 +375,7 @@ def test_what_a_killed_run_left_is_restored_from_its_journal_by_another() -> Non
         clock=bench.clock,
         journal=bench.journal,
     )
-    assert bench.system.cuts == {}
+    assert bench.system.breakages == {}
     assert bench.system.tables == set()
     assert pending_undos(killed.events()) == ()
 
@@ -378,10 +383,10 @@ def test_what_a_killed_run_left_is_restored_from_its_journal_by_another() -> Non
 def test_restoring_tries_everything_and_says_what_is_left() -> None:
     bench = Bench()
     killed = MemoryJournal("killed")
-    undos = (Undo("heal", "east"), Undo("drop", "dcctl_drill_killed"))
+    undos = (Undo.of(CUT), Undo("drop", "dcctl_drill_killed"))
     for undo in undos:
         killed.append("undo.written", undo.fields())
-    bench.system.heal_fails = Unreachable("heal", on="east", saw="no right to")
+    bench.system.mend_fails = Unreachable("heal", on="east", saw="no right to")
     dropped: list[str] = []
     with pytest.raises(UndoIncomplete) as failure:
         perform(
@@ -398,7 +403,7 @@ def test_without_means_to_heal_restoring_says_so() -> None:
     killed = MemoryJournal("killed")
     with pytest.raises(UndoIncomplete, match="no means"):
         perform(
-            restore([(killed, Undo("heal", "east"))], fault=None, drop=bench.system.tables.discard),
+            restore([(killed, Undo.of(CUT))], fault=None, drop=bench.system.tables.discard),
             clock=bench.clock,
             journal=bench.journal,
         )
@@ -427,7 +432,7 @@ def test_a_plan_names_its_blast_radius() -> None:
         (lambda system: system.down.add("witness-1"), "voter witness-1 is out"),
         (lambda system: system.down.add("west-edge-1"), "edge west-edge-1 does not answer"),
         (lambda system: setattr(system, "lag_bytes", 2**25), "bytes behind"),
-        (lambda system: system.cut("west", 100), "cut off on purpose"),
+        (lambda system: system.inflict(Breakage(Kind.CUT, "west"), 100), "cut off on purpose"),
     ],
 )
 def test_without_a_steady_state_nothing_begins(disturb: Callable[[FakeSystem], None], reason: str) -> None:

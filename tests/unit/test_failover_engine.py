@@ -60,7 +60,7 @@ def test_a_site_that_comes_back_while_it_is_waited_for_is_not_given_up() -> None
         work = failover("east", means)
         wait = next(work)
         assert wait.until() is None  # type: ignore[union-attr]
-        world.fault.heal("east")
+        world.heal("east")
         world.pass_time(1)
         assert wait.until() is None  # type: ignore[union-attr]
         assert "east is not lost" in wait.saw()  # type: ignore[union-attr]
@@ -155,7 +155,7 @@ def test_after_a_kill_a_site_that_came_back_is_not_given_up_again(dies_at: int) 
     world = east_dark()
     with pytest.raises(Killed):
         world.perform(FAILOVER, dies_at=dies_at)
-    world.fault.heal("east")
+    world.heal("east")
     world.pass_time(60)
     before = list(world.calls)
     with pytest.raises(Refused, match="east is not lost"):

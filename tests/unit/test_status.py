@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from dcctl.domain.fault import Breakage, Kind
+from dcctl.domain.fault import Breakage, InForce, Kind
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
     AtRisk,
     ClusterReport,
-    Cut,
     DatabaseReport,
     EdgeReport,
     Seen,
@@ -178,7 +177,7 @@ def test_a_system_that_is_well_needs_no_attention() -> None:
             "Patroni is paused: the database will not fail over by itself",
         ),
         (
-            replace(WELL, cuts=(Cut("east", 61.7),)),
+            replace(WELL, breakages=(InForce(Breakage(Kind.CUT, "east"), 61.7),)),
             "site east is cut off on purpose and heals by itself in 62 s",
         ),
     ],
@@ -239,10 +238,11 @@ def fake_system(disturb: Callable[[FakeSystem], None]) -> System:
 
 
 def test_a_look_turns_silence_into_answers() -> None:
-    view = observe(fake_system(lambda system: system.cut("west", 60)), in_turn)
+    cut = Breakage(Kind.CUT, "west")
+    view = observe(fake_system(lambda system: system.inflict(cut, 60)), in_turn)
     assert view.voters["west-db-1"].reason == "no answer within 1 s"
     assert view.databases["east-db-1"].value is not None
-    assert view.cuts == (Cut("west", 60),)
+    assert view.breakages == (InForce(cut, 60),)
 
 
 def test_what_is_broken_on_purpose_is_said_last() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from dcctl.adapters.zookeeper import SharedJournal
 from dcctl.domain.capacity import Capacity, Fit
 from dcctl.domain.event import Event
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.domain.leadership import Epoch, RoleState, Term, next_epoch
 from dcctl.domain.plan import Moved
 from dcctl.domain.probe import Health, ProbeResult
@@ -96,7 +97,10 @@ class TwoSites:
     # What happens.
 
     def cut(self, site: str) -> None:
-        self.fault.cut(site, for_s=100_000)
+        self.fault.inflict(Breakage(Kind.CUT, site), for_s=100_000)
+
+    def heal(self, site: str) -> None:
+        self.fault.mend(Breakage(Kind.CUT, site))
 
     def pass_time(self, seconds: float) -> None:
         self.clock.sleep(seconds)
@@ -153,14 +157,14 @@ class TwoSites:
 
     def _cloud(self, site: str) -> Any:
         def servers() -> tuple[()]:
-            if site in self.system.cuts and not self.api_answers:
+            if self.system.is_cut(site) and not self.api_answers:
                 raise Unreachable("list servers", on=site, saw="no answer")
             return ()
 
         return servers
 
     def _power_off(self, site: str) -> dict[str, tuple[str, ...]]:
-        if site in self.system.cuts and not self.api_answers:
+        if self.system.is_cut(site) and not self.api_answers:
             raise Unreachable("connect", on=site, saw="no answer within 2 s")
         assert self.state(site) is Rotation.QUARANTINED, "powered off before it was out of rotation"
         names = [host.name for host in HOSTS if host.place == site]
@@ -256,12 +260,12 @@ class _Contended(FakeLeases):
         state = world.ensemble.states.get("auction")
         if state is None or state.term is None:
             return
-        dark = AGENTS[state.term.host] in world.system.cuts
+        dark = world.system.is_cut(AGENTS[state.term.host])
         self._dark_since = (self._dark_since or now_s) if dark else None
         over = self._dark_since is not None and now_s >= self._dark_since + SESSION_S
         if not over and state.resign != state.epoch:
             return
-        able = [each for each in sorted(world.contends) if AGENTS[each] not in world.system.cuts]
+        able = [each for each in sorted(world.contends) if not world.system.is_cut(AGENTS[each])]
         if state.resign == state.epoch and not dark and world.faster is None:
             able = [each for each in able if each != state.term.host] or able
         chosen = world.faster if world.faster in able else next(iter(able), None)
@@ -288,7 +292,7 @@ class _Vantages:
         system.advance(now_s)
         seen = []
         for name, place in AGENTS.items():
-            since_s = system._cut_at.get(place)
+            since_s = system.cut_since_s(place)
             if since_s is not None and now_s >= since_s + SESSION_S:
                 continue
             at_s = now_s if since_s is None else since_s
@@ -301,7 +305,7 @@ class _Vantages:
         return tuple(seen)
 
     def _result(self, site: str, looks: bool) -> ProbeResult:
-        since_s = self._world.system._cut_at.get(site)
+        since_s = self._world.system.cut_since_s(site)
         down = since_s is not None and self._world.clock.monotonic() >= since_s + 3
         ok = since_s is None and looks
         health = Health.UP if ok else Health.DOWN if down else Health.UNKNOWN

@@ -5,13 +5,13 @@ class TestMySystem(SystemContract):
     def world(self) -> Iterator[SystemWorld]: ...
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
-import pytest
-
+from dcctl.domain.fault import Breakage, Kind
 from dcctl.domain.observation import VoterMode
-from dcctl.errors import DcctlError, Unreachable
+from dcctl.errors import Unreachable
 from dcctl.ports import Coordination, Database, Edges, Fault
 
 
@@ -56,11 +56,10 @@ class SystemContract:
 
     def test_a_cut_site_is_silent_and_the_others_are_not(self, world: SystemWorld) -> None:
         site = self._standbys_site(world)
-        world.fault.cut(site, for_s=30)
-        try:
-            (cut,) = world.fault.observe_cuts()
-            assert cut.site == site
-            assert 0 < cut.heals_in_s <= 30
+        with broken(world.fault, Breakage(Kind.CUT, site), for_s=30):
+            (seen,) = world.fault.observe_breakages()
+            assert seen.breakage == Breakage(Kind.CUT, site)
+            assert 0 < seen.ends_in_s <= 30
             for name, question in self._questions(world):
                 silent = False
                 try:
@@ -68,43 +67,13 @@ class SystemContract:
                 except Unreachable:
                     silent = True
                 assert silent == (world.places[name] == site), name
-        finally:
-            world.fault.heal(site)
-        assert world.fault.observe_cuts() == ()
+        assert world.fault.observe_breakages() == ()
 
     def test_without_a_site_the_quorum_still_answers(self, world: SystemWorld) -> None:
         site, leader = self._standbys_site(world), world.database.observe_cluster().leader
-        world.fault.cut(site, for_s=30)
-        try:
+        with broken(world.fault, Breakage(Kind.CUT, site), for_s=30):
             world.pass_time(6.0)  # a dark leader is given up, and another one elected
             assert world.database.observe_cluster().leader == leader
-        finally:
-            world.fault.heal(site)
-
-    def test_a_cut_ends_by_itself(self, world: SystemWorld) -> None:
-        site = self._standbys_site(world)
-        world.fault.cut(site, for_s=1)
-        world.pass_time(2.0)
-        assert world.fault.observe_cuts() == ()
-
-    def test_a_second_cut_renews_the_time(self, world: SystemWorld) -> None:
-        site = self._standbys_site(world)
-        world.fault.cut(site, for_s=1)
-        world.fault.cut(site, for_s=30)
-        try:
-            world.pass_time(2.0)
-            assert [cut.site for cut in world.fault.observe_cuts()] == [site]
-        finally:
-            world.fault.heal(site)
-
-    def test_healing_what_is_not_cut_is_done(self, world: SystemWorld) -> None:
-        world.fault.heal(self._standbys_site(world))
-        assert world.fault.observe_cuts() == ()
-
-    def test_a_site_that_does_not_exist_is_not_cut(self, world: SystemWorld) -> None:
-        with pytest.raises(DcctlError):
-            world.fault.cut("atlantis", for_s=5)
-        assert world.fault.observe_cuts() == ()
 
     def _standbys_site(self, world: SystemWorld) -> str:
         """Cutting it for a moment moves nothing."""
@@ -116,3 +85,12 @@ class SystemContract:
             *((name, world.database.observe_member) for name in world.database.members),
             *((name, world.edges.observe_edge) for name in world.edges.edges),
         ]
+
+
+@contextmanager
+def broken(fault: Fault, breakage: Breakage, *, for_s: float) -> Iterator[None]:
+    fault.inflict(breakage, for_s=for_s)
+    try:
+        yield
+    finally:
+        fault.mend(breakage)
