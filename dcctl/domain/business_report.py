@@ -15,7 +15,7 @@ from dcctl.domain.business_check import (
     check_business,
     decide_courses,
 )
-from dcctl.domain.check import Check
+from dcctl.domain.check import Check, none_of
 from dcctl.domain.history import Phase
 
 SHOWN = 3
@@ -180,14 +180,16 @@ def data_checks(findings: BusinessFindings) -> Iterator[Check]:
         _named(findings.lost) if known else "not known: the record could not be read",
         known and not findings.lost,
     )
-    for name, found in (
-        ("records that vanished after having been read", findings.vanished),
-        ("records whose content changed", findings.altered),
-        ("reads of the application that missed something earlier", findings.stale),
-        ("records that nobody had asked for", findings.phantom),
-        ("refused requests that were done all the same", findings.failed_yet_present),
-    ):
-        yield Check(name, "none", _named(found), not found)
+    yield from none_of(
+        {
+            "records that vanished after having been read": findings.vanished,
+            "records whose content changed": findings.altered,
+            "reads of the application that missed something earlier": findings.stale,
+            "records that nobody had asked for": findings.phantom,
+            "refused requests that were done all the same": findings.failed_yet_present,
+        },
+        _named,
+    )
 
 
 def _recovery_check(report: BusinessReport, limit_s: float) -> Check:

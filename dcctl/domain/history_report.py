@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dcctl.domain.business import BusinessHistory
 from dcctl.domain.business_check import check_acting, check_business
 from dcctl.domain.business_report import acting_check, data_checks
-from dcctl.domain.check import Check
+from dcctl.domain.check import Check, none_of
 from dcctl.domain.history import Findings, History, check
 from dcctl.domain.history_primary import PrimaryFindings, check_primary
 
@@ -32,15 +32,17 @@ def decide_history_checks(history: History, business: BusinessHistory | None = N
 
 def row_checks(findings: Findings) -> Iterator[Check]:
     """What the writer's reads contradict, but for what is lost."""
-    for name, found in (
-        ("rows that vanished after having been read", findings.vanished),
-        ("rows that nobody had written", findings.phantom),
-        ("rows whose content changed", findings.altered),
-        ("writes acknowledged twice", findings.acknowledged_twice),
-        ("failed writes that are there all the same", findings.failed_yet_present),
-        ("reads that missed an earlier acknowledged row", findings.stale),
-    ):
-        yield Check(name, "none", rows(found), not found)
+    return none_of(
+        {
+            "rows that vanished after having been read": findings.vanished,
+            "rows that nobody had written": findings.phantom,
+            "rows whose content changed": findings.altered,
+            "writes acknowledged twice": findings.acknowledged_twice,
+            "failed writes that are there all the same": findings.failed_yet_present,
+            "reads that missed an earlier acknowledged row": findings.stale,
+        },
+        rows,
+    )
 
 
 def primary_checks(primary: PrimaryFindings) -> Iterator[Check]:
