@@ -149,18 +149,18 @@ class Walk:
                     self._draw_sample(current, pages[Side.A])
                     if before is not None and not self._may_overlap(before[0], current):
                         await before[1]
-                    ends = current.upto is None or await self._ends_at(current)
+                    onward = await self._onward(current)
                     settled = group.create_task(self._settle(current, before[1] if before else None))
-                    if current.upto is None or ends:
+                    if onward is None:
                         return
                     try:
-                        pages = await self._pages.read(current.upto)
+                        pages = await self._pages.read(onward)
                     except DcctlError:
                         await settled  # what was carried is written down
                         raise
                     if before is not None:
                         await before[1]
-                    marker, before = current.upto, (current, settled)
+                    marker, before = onward, (current, settled)
         except BaseExceptionGroup as errors:
             raise first_of(errors) from errors
 
@@ -200,12 +200,13 @@ class Walk:
                 f"{one.kind} at {site}: {one.name}: {one.saw} (dcctl replication repair)"
             )
 
-    async def _ends_at(self, current: Range) -> bool:
-        """Whether what follows is left to others; asked before the range is carried, so they may begin."""
+    async def _onward(self, current: Range) -> str | None:
+        """After which name the next range begins; None when this one is the last, or what follows is left to
+        others: asked before the range is carried, so they may begin."""
         if self._divide is None or current.upto is None:
-            return False
+            return current.upto
         rows = self.tally.rows + current.rows + len(current.witnesses)
-        return await self._divide(current.upto, rows)
+        return None if await self._divide(current.upto, rows) else current.upto
 
     async def _page(self, side: Side, asked: Asked) -> bytes:
         return await self._manners.attempt(
