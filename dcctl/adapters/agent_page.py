@@ -77,6 +77,7 @@ def _health(report: AgentReport) -> tuple[HTTPStatus, bytes]:
         "sites": {state.site: state.state for state in report.states},
         "rotation": report.applied.rotation if report.applied else None,
         "verdicts": {each.site: each.sentence() for each in report.verdicts},
+        "epochs": {role: epoch.number for role, epoch in report.epochs.items()},
     }
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
     return status, json.dumps(document).encode() + b"\n"
@@ -94,6 +95,8 @@ class _Metrics(Collector):
         yield from _loops(report)
         yield from _sites(report)
         yield from _verdicts(report)
+        epochs = {(role,): float(epoch.number) for role, epoch in report.epochs.items()}
+        yield _gauge("dcctl_role_epoch", "The epoch of a role, which only grows", epochs, "role")
         yield from _probes(report)
 
 

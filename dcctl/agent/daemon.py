@@ -90,6 +90,7 @@ class Daemon:
             applied=agent.applied,
             results=agent.results,
             verdicts=agent.verdicts,
+            epochs=agent.epochs,
         )
 
     def _drive(self, loop: Loop) -> None:

@@ -7,6 +7,7 @@ lease is as old as its last acknowledged request.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dcctl.domain.leadership import Epoch
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.traffic import EdgeApplied, SiteState
 from dcctl.domain.verdict import SiteVerdict
@@ -78,6 +79,8 @@ class AgentReport:
     results: tuple[ProbeResult, ...] = ()
     verdicts: tuple[SiteVerdict, ...] = ()
     """What each site is, as seen from here."""
+    epochs: Mapping[str, Epoch] = field(default_factory=dict)
+    """The epoch of each role, as this place heard of it last."""
 
     @property
     def reasons(self) -> tuple[str, ...]:

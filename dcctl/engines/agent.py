@@ -13,10 +13,12 @@ Invariants:
 """
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
+from dcctl.domain.leadership import Epoch
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import (
@@ -93,6 +95,10 @@ class Agent:
     feel: Callable[[], tuple[ProbeResult, ...]] = tuple
     lease_left_s: Callable[[], float] = lambda: float("inf")
     """Until this site must be fenced (``domain.agent.lease_left_s``)."""
+    ask_epochs: Callable[[], Mapping[str, Epoch]] = dict
+    """The epoch of each role, as the ensemble has it."""
+    epochs: Mapping[str, Epoch] = field(default_factory=dict)
+    """What it last said of them: shown beside the edge, and acted upon by nobody here."""
     states: tuple[SiteState, ...] = ()
     """What the ensemble last said."""
     applied: EdgeApplied | None = None
@@ -134,6 +140,7 @@ class Agent:
             self.results = self.probe()
             moment = yield 0.0
             self._publish(moment.at)
+            self._read_epochs()
             yield from _until_next(self.watching, WATCH_EVERY_S)
 
     def pulse(self) -> Loop:
@@ -257,6 +264,10 @@ class Agent:
 
     def _is_own_database(self, result: ProbeResult) -> bool:
         return result.site == self.place and result.kind == "patroni"
+
+    def _read_epochs(self) -> None:
+        with suppress(DcctlError):
+            self.epochs = self.ask_epochs()
 
     def _read_states(self) -> bool:
         """Whether the ensemble answered."""

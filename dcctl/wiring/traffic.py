@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dcctl.wiring.ensemble import SESSION_S, places, session
@@ -142,6 +143,7 @@ def agent(
 ) -> "Agent":
     """The agent of machine ``vantage``. KeyError for a name that is not configured."""
     from dcctl.adapters.haproxy import HaproxyRuntime
+    from dcctl.adapters.zookeeper import read_epochs
     from dcctl.config import expand
     from dcctl.engines.agent import Agent
     from dcctl.engines.controller import OwnClock
@@ -159,6 +161,7 @@ def agent(
         probe=probe_round(configuration, place),
         feel=probe_round(configuration, place, specs=quick_specs(configuration, place)),
         lease_left_s=_lease_of(session),
+        ask_epochs=partial(read_epochs, session, configuration.environment, limit_s=REQUEST_LIMIT_S),
     )
 
 

@@ -10,6 +10,7 @@ import requests
 
 from dcctl.adapters.agent_page import AgentPage
 from dcctl.domain.agent import AgentReport, AgentView, LoopView
+from dcctl.domain.leadership import Epoch
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.traffic import EdgeApplied, Rotation, SiteState
 from dcctl.errors import Unreachable
@@ -33,6 +34,7 @@ REPORT = AgentReport(
     states=(SiteState("east", Rotation.DRAINED), SiteState("west")),
     applied=EdgeApplied({"east": False, "west": None}),
     results=(RESULT,),
+    epochs={"auction": Epoch(1, 7)},
 )
 
 
@@ -45,6 +47,7 @@ def test_health_and_metrics() -> None:
         health = get(page, "/healthz")
         assert (health.status_code, health.json()["ok"], health.json()["lease_age_s"]) == (200, True, 0.25)
         assert health.json()["sites"] == {"east": "drained", "west": "active"}
+        assert health.json()["epochs"] == {"auction": 1000000007}
         text = get(page, "/metrics").text
         assert get(page, "/else").status_code == 404
     for line in (
@@ -54,6 +57,7 @@ def test_health_and_metrics() -> None:
         'dcctl_site_state{site="east",state="drained"} 1.0',
         'dcctl_site_state{site="east",state="active"} 0.0',
         'dcctl_site_in_rotation{site="east"} 0.0',
+        'dcctl_role_epoch{role="auction"} 1.000000007e+09',
         'dcctl_probe_success{kind="http",probe="west-app-1/cdb",site="west",target="west-app-1"} 0.0',
     ):
         assert line in text

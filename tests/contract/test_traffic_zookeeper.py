@@ -15,8 +15,10 @@ from dcctl.adapters.zookeeper import (
     ZooKeeperSites,
     ZooKeeperVantages,
     ZooKeeperVoters,
+    read_epochs,
     read_vantages,
 )
+from dcctl.domain.leadership import Epoch
 from dcctl.errors import Rejected, Unreachable
 from dcctl.ports import Sites, Vantages
 from dcctl.testing.contracts.traffic import (
@@ -173,3 +175,24 @@ class TestZooKeeperVantages(VantagesContract):
         with pytest.raises(Unreachable):
             world.here.publish(replace(an_observation(), round=2))
         assert session.acknowledged_s == acknowledged_s
+
+
+def test_the_epochs_of_all_roles_are_read_for_whoever_shows_them(server: Server) -> None:
+    clients = Clients(server)
+    try:
+        session, environment = clients.sessions["here"], clients.environment
+        assert read_epochs(session, environment, limit_s=LIMIT_S) == {}
+        raw = clients.raw()
+        for path, content in (
+            ("auction/epoch", b'{"generation":1,"counter":7}'),
+            ("controller/epoch", b'{"generation":2,"counter":1}'),
+            ("begun/epoch", b""),
+            ("odd/lease", b""),
+        ):
+            raw.create(f"/dcctl/{environment}/roles/{path}", content, makepath=True)
+        raw.stop()
+        raw.close()
+        found = read_epochs(session, environment, limit_s=LIMIT_S)
+        assert found == {"auction": Epoch(1, 7), "controller": Epoch(2, 1)}
+    finally:
+        clients.close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from dcctl.domain.agent import AgentView, decide_agent_health, lease_left_s
+from dcctl.domain.leadership import Epoch
 from dcctl.domain.probe import Health, ProbeResult
 from dcctl.domain.traffic import Observation, Rotation, SiteState
 from dcctl.domain.verdict import Verdict
@@ -20,7 +21,7 @@ from dcctl.engines.agent import (
     Loop,
     Moment,
 )
-from dcctl.errors import Rejected
+from dcctl.errors import Rejected, Unreachable
 from dcctl.testing.clock import VirtualClock
 from dcctl.testing.traffic import (
     FakeCoordinator,
@@ -111,6 +112,29 @@ def test_it_publishes_every_round_and_counts_them() -> None:
     world.run(WATCH_EVERY_S * 3 + 0.1)
     assert world.coordinator.observations["east-edge-1"].round == 4
     assert world.agent.watching.rounds == 4
+
+
+def test_it_shows_the_epoch_of_each_role_and_none_that_it_did_not_hear_of() -> None:
+    world = World(only=("watch",))
+    heard = {"auction": Epoch(1, 7)}
+
+    def ask() -> dict[str, Epoch]:
+        if world.coordinator.dark:
+            raise Unreachable("list the roles", saw="no connection to ZooKeeper")
+        return dict(heard)
+
+    world.agent.ask_epochs = ask
+    world.coordinator.dark = True
+    world.run(1)
+    assert world.agent.epochs == {}
+    world.coordinator.dark = False
+    world.run(WATCH_EVERY_S)
+    assert world.agent.epochs == {"auction": Epoch(1, 7)}
+    heard["auction"] = Epoch(1, 8)
+    world.run(WATCH_EVERY_S)
+    world.coordinator.dark = True
+    world.run(WATCH_EVERY_S)
+    assert world.agent.epochs == {"auction": Epoch(1, 8)}
 
 
 def test_cut_off_it_keeps_the_weights_and_publishes_nothing() -> None:

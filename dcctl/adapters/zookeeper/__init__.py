@@ -1,7 +1,7 @@
 """ZooKeeper, and the only place that imports kazoo: its servers one by one, and what is kept there."""
 
 from dcctl.adapters.zookeeper.automation import ZooKeeperAutomation, read_automation
-from dcctl.adapters.zookeeper.leases import ZooKeeperLeases
+from dcctl.adapters.zookeeper.leases import ZooKeeperLeases, read_epochs
 from dcctl.adapters.zookeeper.pause import ZooKeeperPauses
 from dcctl.adapters.zookeeper.release import ZooKeeperLeaderKey
 from dcctl.adapters.zookeeper.runs import SharedJournal, ZooKeeperRuns
@@ -26,6 +26,7 @@ __all__ = [
     "ZooKeeperWork",
     "parse_srvr",
     "read_automation",
+    "read_epochs",
     "read_states",
     "read_vantages",
 ]

@@ -191,6 +191,21 @@ class ZooKeeperLeases:
         return f"{self._roles}/{role}/{part}"
 
 
+def read_epochs(session: ZooKeeperSession, environment: str, *, limit_s: float) -> dict[str, Epoch]:
+    """The epoch of each role that ever had a leader, through ``session``: to be shown, not to lead by.
+
+    Each request ends within ``limit_s``.
+    """
+    roles = f"/dcctl/{environment}/roles"
+    try:
+        names = session.ask("list the roles", lambda: session.client.get_children_async(roles), limit_s)
+    except NoNodeError:
+        return {}
+    found = {name: session.read(f"{roles}/{name}/epoch", limit_s) for name in sorted(names)}
+    epochs = {name: _epoch(_fields(answer[0])) for name, answer in found.items() if answer is not None}
+    return {name: epoch for name, epoch in epochs.items() if epoch is not None}
+
+
 def _carried_out(tried: str, results: Sequence[Any]) -> bool:
     """False when something was written before. Raises Rejected for every other reason (rights, say)."""
     errors = [each for each in results if isinstance(each, Exception)]
