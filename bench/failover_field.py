@@ -2,21 +2,17 @@
 
 import contextlib
 import json
-import os
 import secrets
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import psycopg
 import requests
+from failover_isolated import IsolatedWriter, writing
 
 from dcctl import network_namespace, wiring
 from dcctl.adapters import http
@@ -25,20 +21,30 @@ from dcctl.adapters.workload import Login, PostgresWorkload
 from dcctl.config import expand
 from dcctl.config.load import load
 from dcctl.config.reference import resolve
+from dcctl.domain.automation import Mode
 from dcctl.domain.capacity import Capacity, Fit
 from dcctl.domain.drill import WorkloadSpec
 from dcctl.domain.fault import Breakage, Kind
+from dcctl.domain.machine import Power
 from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.engines.controller import change_automation
 from dcctl.engines.switchover import switchover
 from dcctl.errors import DcctlError
+from dcctl.lab import machine
 from dcctl.lab.fault import LabFault
 from dcctl.shell import WallClock, at_once, perform
+from dcctl.wiring import drill
 from dcctl.wiring import failover as moves
+from dcctl.wiring.automation import automations
 
 CLOCK = WallClock()
 CUT_S = 170
 WHOLE_LIMIT_S = 240
 RUN_LIMIT_S = 90
+POWER_LIMIT_S = 180
+READY_LIMIT_S = 60
+CALM_S = 75.0
+"""After a site was healed, until it is lost again: one that went and came is watched for longer."""
 
 
 def ask_within(limit_s: float) -> Any:
@@ -55,7 +61,13 @@ class Settings:
 
     def patience_s(self, case: str) -> float:
         """At least this long after the fault: before, it may not have had its effect."""
-        longest = {"site-lost": 45.0, "standby-lost": 75.0, "primary-killed": 15.0, "switchover": 12.0}
+        longest = {
+            "site-power-loss": 45.0,
+            "site-lost": 45.0,
+            "standby-lost": 75.0,
+            "primary-killed": 15.0,
+            "switchover": 12.0,
+        }
         return 15.0 if self.patroni is None else longest[case]
 
     def document(self) -> dict[str, Any]:
@@ -68,26 +80,10 @@ class Settings:
 
 
 @dataclass
-class IsolatedWriter:
-    """A client inside the site that is cut off; its acknowledgements by the monotonic clock."""
-
-    process: "subprocess.Popen[str]"
-    lines: list[tuple[float, float]] = field(default_factory=list)
-
-    def read(self) -> None:
-        for line in self.process.stdout or ():
-            sent, answered = line.split()
-            self.lines.append((float(sent), float(answered)))
-
-    def acknowledged_after(self, fault_s: float) -> list[float]:
-        """Answers of what was sent after the fault."""
-        return [answered for sent, answered in self.lines if sent > fault_s]
-
-
-@dataclass
 class Lab:
     configuration: Any
     fault_began_s: float = 0.0
+    healed_s: float = 0.0
 
     @classmethod
     @contextlib.contextmanager
@@ -146,6 +142,13 @@ class Lab:
         )
         return all(proof.write(edge, "bench", limit_s=3) for edge in edges)
 
+    def edge_at(self, site: str) -> tuple[str, str]:
+        """The name and the address of a site's edge."""
+        return next(each for each in self._addresses("edge").items() if self.place(each[0]) == site)
+
+    def applications(self) -> dict[str, str]:
+        return self._addresses("procurement")
+
     def workload(self, *, pool: bool) -> PostgresWorkload:
         """The drills' client, through the edges' pools or straight to the primary."""
         return PostgresWorkload(
@@ -173,13 +176,74 @@ class Lab:
             yield
         finally:
             fault.mend(cut)
+            self.healed_s = time.monotonic()
+
+    @contextlib.contextmanager
+    def power_loss(self, site: str) -> Iterator[None]:
+        """Dark at one instant, its cloud's API too; a moment later its machines are off, and stay so."""
+        ids = [id for id in machine.ids() if machine.read(id).place == site]
+        try:
+            with self.cut(site):
+                with ThreadPoolExecutor(len(ids)) as hands:
+                    list(hands.map(machine.halt, ids))
+                yield
+        finally:
+            self._power_on(site, ids)
+
+    def _power_on(self, site: str, ids: list[str]) -> None:
+        """By its cloud, which has seen them go off, and would again switch off what it believes to be off."""
+        names = [each.name for each in expand.machines(self.configuration) if each.place == site]
+        began = time.monotonic()
+        while any(machine.state(id) != "running" for id in ids):
+            if time.monotonic() - began > POWER_LIMIT_S:
+                raise SystemExit(f"the machines of {site} were not powered on again")
+            for name in names:
+                with contextlib.suppress(DcctlError), wiring.machines(self.configuration, site) as cloud:
+                    cloud.ensure_power(name, Power.ON)
+            time.sleep(1.0)
+        self.healed_s = time.monotonic()
 
     def kill_database(self, name: str) -> None:
         remote = wiring.remote(self.configuration, name)
         remote.run(["sudo", "pkill", "-KILL", "-x", "postgres"], limit_s=10)
 
     @contextlib.contextmanager
+    def automation(self, *, paused: bool) -> Iterator[None]:
+        """Automatic, or nobody but Patroni acts; afterwards what people said before."""
+        with automations(self.configuration) as said:
+            before = said.observe()
+            mode = None if paused else Mode.AUTOMATIC
+            change_automation(said, by="bench", at=CLOCK.now(), reason="bench", paused=paused, mode=mode)
+        try:
+            yield
+        finally:
+            with automations(self.configuration) as said:
+                said.change(before, expected=said.observe().version)
+
+    def ready(self, lost: str) -> None:
+        """Wait until the controller would give ``lost`` up by itself, as if it never had before."""
+        began = time.monotonic()
+        while time.monotonic() < self.healed_s + CALM_S and self.healed_s:
+            time.sleep(1.0)
+        while True:
+            with automations(self.configuration) as said, self._stage() as stage:
+                said.record_last(None)
+                held = drill.leaders(stage.means)
+                reasons = drill.why_not_by_itself(self.configuration, stage.means, lost, held)
+            if not reasons:
+                return
+            if time.monotonic() - began > READY_LIMIT_S + CALM_S:
+                raise SystemExit(f"the controller would not give {lost} up: {'; '.join(reasons)}")
+            time.sleep(2.0)
+
+    @contextlib.contextmanager
     def settings(self, settings: Settings) -> Iterator[None]:
+        """Patroni as it is told, and alone where it is told something."""
+        with self.automation(paused=settings.patroni is not None), self._patroni(settings):
+            yield
+
+    @contextlib.contextmanager
+    def _patroni(self, settings: Settings) -> Iterator[None]:
         if settings.patroni is None:
             yield
             return
@@ -242,7 +306,7 @@ class Lab:
         other = next(site for site in self.configuration.sites if site != lost)
         return Capacity(lost, other, Fit.FITS, (), {})
 
-    def run_since(self, fault_at: datetime) -> dict[str, float]:
+    def run_since(self, fault_at: datetime, lost: str) -> dict[str, float]:
         """How far into the fault each step of the controller's failover ended, once its run is over."""
         began = time.monotonic()
         while time.monotonic() - began < RUN_LIMIT_S:
@@ -258,8 +322,15 @@ class Lab:
         for event in events:
             name = event.fields.get("step") or event.fields.get("wait")
             if name and event.type.endswith(".done"):
-                phases[str(name).split(":")[0]] = (event.at - fault_at).total_seconds()
+                phases[self._unnamed(str(name), lost)] = (event.at - fault_at).total_seconds()
         return phases
+
+    def _unnamed(self, step: str, lost: str) -> str:
+        """The step's name, the same whichever site was lost."""
+        words = step.split(":", maxsplit=1)[0]
+        for name in self._addresses("postgresql"):
+            words = words.replace(name, "the primary" if self.place(name) == lost else "the standby")
+        return words
 
     def _stage(self) -> Any:
         return moves.stage(self.configuration, clock=CLOCK, ask_within=ask_within)
@@ -275,74 +346,7 @@ class Lab:
 
     @contextlib.contextmanager
     def isolated_writer(self, site: str) -> Iterator[IsolatedWriter]:
-        edge = next(name for name in self._addresses("edge") if self.place(name) == site)
-        address = self._addresses("edge")[edge]
-        environment = {
-            **os.environ,
-            "PGPASSWORD": resolve(self.configuration.secret("postgresql_app")),
-            "PGUSER": wiring.APPLICATION,
-            "PGDATABASE": wiring.APPLICATION,
-        }
-        process = subprocess.Popen(
-            ["nsenter", f"--net={_namespace_of(address)}", sys.executable, "-u", __file__, address],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        writer = IsolatedWriter(process)
-        reading = threading.Thread(target=writer.read)
-        reading.start()
-        try:
+        _name, address = self.edge_at(site)
+        password = resolve(self.configuration.secret("postgresql_app"))
+        with writing(address, user=wiring.APPLICATION, password=password) as writer:
             yield writer
-        finally:
-            process.terminate()
-            process.wait(10)
-            reading.join(10)
-
-
-def _namespace_of(address: str) -> str:
-    for path in Path("/run/netns").glob("dcctl-m-*"):
-        shown = subprocess.run(
-            ["nsenter", f"--net={path}", "ip", "-o", "-4", "address"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        if f" {address}/" in shown.stdout:
-            return str(path)
-    raise SystemExit(f"no machine has {address}")
-
-
-def write_on(address: str) -> None:
-    """Commit a row ten times a second through the edge here; print when each was sent and acknowledged.
-
-    Several writers, as one that waits for an answer says nothing of the next.
-    """
-    warned = threading.local()
-
-    def one() -> None:
-        while True:
-            with (
-                contextlib.suppress(psycopg.Error, OSError),
-                psycopg.connect(
-                    f"host={address} port={wiring.WRITE_PORT} connect_timeout=2", autocommit=True
-                ) as connection,
-            ):
-                connection.add_notice_handler(lambda _notice: setattr(warned, "now", True))
-                while True:
-                    warned.now = False
-                    sent = time.monotonic()
-                    connection.execute("CREATE TABLE IF NOT EXISTS bench_isolated (at timestamptz)")
-                    connection.execute("INSERT INTO bench_isolated VALUES (clock_timestamp())")
-                    if not warned.now:
-                        print(sent, time.monotonic(), flush=True)
-                    time.sleep(0.4)
-            time.sleep(0.3)
-
-    for _each in range(4):
-        threading.Thread(target=one, daemon=True).start()
-    threading.Event().wait()
-
-
-if __name__ == "__main__":
-    write_on(sys.argv[1])

@@ -132,11 +132,15 @@ def section(figures: Sequence[Figure], host: Sequence[str]) -> str:
 
 
 def published(page: str, section: str) -> str:
-    """The page with this section instead of the one that it had. Raises ValueError where it had none."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    """The page with this section, its first and last line included, instead of the one that it had.
+
+    Raises ValueError where it had none.
+    """
+    first, *_, last = section.splitlines()
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the page lacks the lines {BEGIN} and {END}")
+        raise ValueError(f"the page lacks the lines {first} and {last}")
     return before + section + after
 
 
