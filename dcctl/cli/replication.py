@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from dcctl.shell import WallClock
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dcctl.domain.replication_pass import Tally
     from dcctl.engines.replication_containers import Carried
     from dcctl.errors import Unreachable
     from dcctl.ports import Pauses
@@ -121,18 +122,7 @@ def once(
             tallies = replicate_with_tokens(stores, base, stage.containers, options, wait_s=wait_s)
         else:
             tallies = replicate_once(stage.stores(), base, stage.containers, options, wait_s=wait_s)
-    emit(
-        session,
-        {"containers": [tally.document() for tally in tallies]},
-        lambda out: draw_tallies(out, tallies),
-    )
-    pending = sum(tally.pending for tally in tallies)
-    if pending:
-        raise DriftFound(
-            "make both sides the same",
-            saw=f"{pending} names are not yet",
-            next_command="dcctl replication status",
-        )
+    _emit_passes(session, tallies)
 
 
 @replication.command()
@@ -289,7 +279,10 @@ def verify(session: Session, *, choice: Choice, level: str) -> None:
 @level_option
 @command_options
 def repair(session: Session, *, choice: Choice, level: str) -> None:
-    """Replay what differs and nothing else, trusting no memory of earlier passes."""
+    """Replay what differs and nothing else, trusting no memory of earlier passes.
+
+    Ends with 8 when a name is still not the same.
+    """
     from dcctl.engines.replication_run import mend
 
     stage = enter_stage(session, choice).with_those_that_come_and_go(look=True)
@@ -297,11 +290,23 @@ def repair(session: Session, *, choice: Choice, level: str) -> None:
         tallies = mend(
             stage.stores(), base, stage.containers, stage.options(prefix=choice.prefix), level=level
         )
+    _emit_passes(session, tallies)
+
+
+def _emit_passes(session: Session, tallies: "Sequence[Tally]") -> None:
+    """What became of names. Raises DriftFound when some are not the same yet."""
     emit(
         session,
         {"containers": [tally.document() for tally in tallies]},
         lambda out: draw_tallies(out, tallies),
     )
+    pending = sum(tally.pending for tally in tallies)
+    if pending:
+        raise DriftFound(
+            "make both sides the same",
+            saw=f"{pending} names are not yet",
+            next_command="dcctl replication status",
+        )
 
 
 def _come_and_go(stage: Stage, err: "Console") -> "Callable[[], Carried] | None":

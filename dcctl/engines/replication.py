@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 from dcctl.domain.replication import (
@@ -21,9 +21,13 @@ from dcctl.domain.replication_share import Share
 from dcctl.engines.replication_manners import Manners, Pace, Time
 from dcctl.engines.replication_move import Mover, Outcome, act
 from dcctl.engines.replication_options import Options
-from dcctl.engines.replication_verify import Difference
+from dcctl.engines.replication_verify import Verdict
 from dcctl.engines.replication_walk import Divide, Walk
+from dcctl.errors import DcctlError
 from dcctl.ports import DocumentStore, ReplicationBase
+
+MENDED = ("metadata", "damaged", "unreadable")
+"""Differences that no listing shows."""
 
 
 class Replication:
@@ -112,13 +116,22 @@ class Replication:
             return Outcome("gone" if a is None else "late")
         return await act(mover, Witness(None, a, b), decision, None)
 
-    async def mend(self, container: str, differences: Sequence[Difference], tally: Tally) -> None:
+    async def mend(self, container: str, verdict: Verdict, tally: Tally) -> None:
         """Differences between objects whose listings agree: metadata, and bytes that rotted on one side."""
         manners = self.manners_of(container)
         mover = Mover(self.stores, container, self.options.keep, manners)
-        for one in differences:
-            if one.kind in ("metadata", "damaged", "unreadable"):
+        found = [one for one in verdict.differences if one.kind in MENDED]
+        for one in found:
+            try:
                 tally.add(await manners.attempt(partial(mover.mend, one.name, one.side)))
+                self.moved = True
+            except DcctlError as error:
+                tally.add("failed")
+                tally.reasons.append(str(error))
+        left = sum(verdict.kinds.get(kind, 0) for kind in MENDED) - len(found)
+        if left:
+            tally.kinds["later"] = tally.count("later") + left
+            tally.reasons.append(f"{left} more differ: dcctl replication repair again")
 
     def rules(self, container: str) -> Rules:
         """What decisions about ``container`` may rely on at this moment."""

@@ -1,7 +1,8 @@
 """The synchronous door of the replicator: passes over containers, once or again and again."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,8 @@ from dcctl.ports import DocumentStore, FileTree, ReplicationBase
 T = TypeVar("T")
 OpenStores: TypeAlias = Callable[[], AbstractAsyncContextManager[Mapping[Side, DocumentStore]]]
 
+MENDED_AT_ONCE = 10_000
+"""Differences that only HEAD or GET can see, of which one repair mends so many: they are kept in memory."""
 LATER_S = 1.0
 """How soon a name that had to wait for the other side's clock is looked at again."""
 
@@ -43,21 +46,28 @@ def replicate_once(
     async def run() -> list[Tally]:
         async with stores() as opened:
             replication = Replication(opened, base, options, time)
-            try:
+            with midway(lambda: replication.moved):
                 return [await until_nobody_waits(replication, name, wait_s, time) for name in containers]
-            except Unreachable as error:
-                if not replication.moved:
-                    raise
-                raise StepFailed(
-                    error.tried,
-                    run="replication",
-                    step="pass",
-                    on=error.on,
-                    saw=error.saw,
-                    next_command="dcctl replication once, which goes on from the last finished page",
-                ) from error
 
     return run_to_end(run())
+
+
+@contextlib.contextmanager
+def midway(changed: Callable[[], bool]) -> Iterator[None]:
+    """A cluster that goes away in the block is StepFailed, not Unreachable, once something was changed."""
+    try:
+        yield
+    except Unreachable as error:
+        if not changed():
+            raise
+        raise StepFailed(
+            error.tried,
+            run="replication",
+            step="pass",
+            on=error.on,
+            saw=error.saw,
+            next_command="the same command again: what was done is not done twice",
+        ) from error
 
 
 def compare(
@@ -95,13 +105,14 @@ def mend(
     async def run() -> list[Tally]:
         async with stores() as opened:
             replication = Replication(opened, base, fresh, time)
-            tallies = []
-            for name in containers:
-                tally = await replication.run(name)
-                if Level[level.upper()] > Level.LISTING:
-                    verdict = await _verification(opened, options, level, time).run(name)
-                    await replication.mend(name, verdict.differences, tally)
-                tallies.append(tally)
+            tallies: list[Tally] = []
+            with midway(lambda: replication.moved):
+                for name in containers:
+                    tally = await replication.run(name)
+                    tallies.append(tally)
+                    if Level[level.upper()] > Level.LISTING:
+                        verification = _verification(opened, options, level, time, shown=MENDED_AT_ONCE)
+                        await replication.mend(name, await verification.run(name), tally)
             return tallies
 
     return run_to_end(run())
@@ -187,7 +198,7 @@ def _rules(opened: Mapping[Side, DocumentStore], options: Options) -> Rules:
 
 
 def _verification(
-    opened: Mapping[Side, DocumentStore], options: Options, level: str, time: Time
+    opened: Mapping[Side, DocumentStore], options: Options, level: str, time: Time, *, shown: int = 1000
 ) -> Verification:
     return Verification(
         opened,
@@ -196,6 +207,7 @@ def _verification(
         level=Level[level.upper()],
         prefix=options.prefix,
         page_rows=options.page_rows,
+        shown=shown,
     )
 
 

@@ -162,6 +162,7 @@ def test_large_objects_of_both_kinds_arrive_with_their_segments(
     capsys.readouterr()
     assert run(env.argv("once")) == 0
     assert json.loads(capsys.readouterr().out)["containers"][0]["kinds"] == {}
+    assert run(env.argv("verify", "--level", "metadata")) == 0, "a replica's size is not listed alike"
 
 
 def test_killed_anywhere_the_next_pass_finishes(env: Environment, dcctl: Dcctl) -> None:
