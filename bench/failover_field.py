@@ -313,8 +313,9 @@ class Lab:
             time.sleep(2.0)
             with contextlib.suppress(DcctlError), self._stage() as stage:
                 runs = [each for each in stage.runs.observe_runs(limit_s=5) if "failover" in each]
-                events = stage.runs.events(max(runs), limit_s=10) if runs else ()
-                if events and events[0].at > fault_at and events[-1].type.startswith("run."):
+                events = list(stage.runs.events(max(runs), limit_s=10)) if runs else []
+                ended = len(events) > 1 and events[-1].type.startswith("run.")
+                if ended and events[0].at > fault_at:
                     break
         else:
             return {}
@@ -336,13 +337,22 @@ class Lab:
         return moves.stage(self.configuration, clock=CLOCK, ask_within=ask_within)
 
     def settle(self) -> None:
-        """Everything healed, both sites in rotation again."""
+        """Everything healed, both sites in rotation again, once what the controller had begun is over."""
         self.whole()
-        with moves.stage(self.configuration, clock=CLOCK, ask_within=ask_within) as stage:
-            for state in stage.means.states.observe_sites():
-                if state.state is not Rotation.ACTIVE:
+        began = time.monotonic()
+        while time.monotonic() - began < WHOLE_LIMIT_S:
+            with contextlib.suppress(DcctlError), self._stage() as stage:
+                out = [
+                    each for each in stage.means.states.observe_sites() if each.state is not Rotation.ACTIVE
+                ]
+                left = stage.runs.observe_active(limit_s=5) is not None  # one that was broken off may stay
+                if not out and (not left or time.monotonic() - began > RUN_LIMIT_S):
+                    return
+                for state in out:
                     wanted = SiteState(state.site, Rotation.ACTIVE, by="bench", at=CLOCK.now())
                     stage.means.states.change_site(wanted, expected=state.version)
+            time.sleep(1.0)
+        raise SystemExit("the sites were not put back into rotation")
 
     @contextlib.contextmanager
     def isolated_writer(self, site: str) -> Iterator[IsolatedWriter]:

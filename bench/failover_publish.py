@@ -51,7 +51,8 @@ TRAFFIC_EXPLAINED = """
     Clients that read tenders, ten times a second, through the edge that is left; bad is no 200 within 5 s, or
     one after 2 s. Our edges send clients to their own site's servers, so nothing has to be moved; HAProxy
     stands beside that edge on the same machine and saw the same faults, with `check` at its defaults and the
-    time-outs of Debian's haproxy.cfg. Clients of the lost site's own edge are not in this: that edge is dark.
+    time-outs of Debian's haproxy.cfg. The lost site's own edge is dark: clients that know both edges take
+    them in turn, and ask the other one after a second without an answer.
 """
 FLOOR_EXPLAINED = """
     From the fault, medians. The floor is two missed probes (2 s) and, of the same runs, what passed from the

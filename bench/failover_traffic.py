@@ -4,6 +4,9 @@ Our edge sends its clients to its own site's servers and keeps the other site's 
 the same machine and for this run only, HAProxy as its package ships it: time-outs of Debian's haproxy.cfg,
 ``check`` with its defaults (every 2 s, three in a row), once with both sites' servers in turn and once with
 its own site's first. So one fault is seen by all of them.
+
+Clients of the dark site's own edge go elsewhere by themselves: of ours there are also some that know both
+edges, take them in turn, and after a second without an answer ask the other one, which they then prefer.
 """
 
 import asyncio
@@ -11,7 +14,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -21,6 +24,7 @@ from dcctl import wiring
 from dcctl.wiring.drill import CLIENTS_PORT
 
 OURS = "ours"
+OURS_OF_BOTH = "ours, clients that know both edges"
 IN_TURN = "HAProxy, checks at defaults, both sites in turn"
 OWN_FIRST = "HAProxy, checks at defaults, own site first"
 PORTS = {IN_TURN: 8197, OWN_FIRST: 8198}
@@ -30,6 +34,8 @@ PATH = "/api/2.5/tenders?limit=10"
 ASKED_PER_S = 10.0
 CONNECT_LIMIT_S, ANSWER_LIMIT_S = 2.0, 5.0
 """As the drills' clients have them."""
+TRY_OTHER_AFTER_S = 1.0
+AVOIDED_FOR_S = 10.0
 SLOW_S = 2.0
 """A later answer is as bad as none."""
 UNIT = "dcctl-bench-haproxy"
@@ -57,10 +63,15 @@ class Asked:
 
 @dataclass
 class Readers:
-    """Clients of several edges at once, each asked on a fixed schedule whatever the latency."""
+    """Clients of several edges at once, who ask on a fixed schedule whatever the latency.
 
-    urls: Mapping[str, str]
+    ``urls`` are the edges that each kind of them knows.
+    """
+
+    urls: Mapping[str, Sequence[str]]
     asked: dict[str, list[Asked]] = field(default_factory=dict)
+    avoided: dict[str, float] = field(default_factory=dict)
+    """Edges that did not answer in time, and until when they are asked last."""
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -77,9 +88,7 @@ class Readers:
             loop.close()
 
     async def _all(self, over: threading.Event) -> None:
-        limits = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S, sock_connect=CONNECT_LIMIT_S)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, timeout=limits) as client:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
             await asyncio.gather(*(self._lane(client, name, over) for name in self.urls))
 
     async def _lane(self, client: aiohttp.ClientSession, name: str, over: threading.Event) -> None:
@@ -90,14 +99,19 @@ class Readers:
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
                 if over.is_set():
                     return
-                requests.create_task(self._ask(client, name, due_s))
+                requests.create_task(self._ask(client, name, number, due_s))
 
-    async def _ask(self, client: aiohttp.ClientSession, name: str, due_s: float) -> None:
+    async def _ask(self, client: aiohttp.ClientSession, name: str, number: int, due_s: float) -> None:
+        known = self.urls[name]
+        in_turn = [known[(number + each) % len(known)] for each in range(len(known))]
+        in_turn.sort(key=lambda url: self.avoided.get(url, 0.0) > due_s)
         answered = False
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with client.get(self.urls[name]) as answer:
-                await answer.read()
-                answered = answer.status == 200  # noqa: PLR2004
+        for url in in_turn:
+            last = url == in_turn[-1]
+            answered = await _answers(client, url, ANSWER_LIMIT_S if last else TRY_OTHER_AFTER_S)
+            if answered:
+                break
+            self.avoided[url] = time.monotonic() + AVOIDED_FOR_S
         self.asked[name].append(Asked(due_s, time.monotonic(), answered))
 
     def well_for_s(self) -> float:
@@ -111,6 +125,15 @@ class Readers:
 
     def _own(self) -> list[list[Asked]]:
         return [list(own) for own in self.asked.values()]
+
+
+async def _answers(client: aiohttp.ClientSession, url: str, limit_s: float) -> bool:
+    limits = aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_LIMIT_S)
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+        async with client.get(url, timeout=limits) as answer:
+            await answer.read()
+            return answer.status == 200  # noqa: PLR2004
+    return False
 
 
 @contextlib.contextmanager
@@ -127,8 +150,10 @@ def beside_our_edge(lab: Lab, site: str) -> Iterator[Readers]:
         )
         if code != 0:
             raise SystemExit(f"HAProxy did not start beside {name}: {saw}")
-        ports = {OURS: CLIENTS_PORT, **PORTS}
-        yield Readers({who: f"http://{address}:{port}{PATH}" for who, port in ports.items()})
+        known = {who: [f"http://{address}:{port}{PATH}"] for who, port in PORTS.items()}
+        both = [f"http://{lab.edge_at(each)[1]}:{CLIENTS_PORT}{PATH}" for each in lab.configuration.sites]
+        left = f"http://{address}:{CLIENTS_PORT}{PATH}"
+        yield Readers({OURS: [left], OURS_OF_BOTH: both, **known})
     finally:
         remote.run(["sudo", "systemctl", "stop", UNIT], limit_s=20)
         remote.run(["sudo", "rm", "-f", CONFIGURATION], limit_s=10)
