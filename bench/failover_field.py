@@ -297,7 +297,13 @@ class Lab:
             moves.stage(self.configuration, clock=CLOCK, ask_within=ask_within) as stage,
             wiring.journal(self.configuration, what=what, clock=CLOCK) as journal,
         ):
-            quick = replace(stage.means, capacity=self._capacity, documents=None, verify=lambda _site: ())
+            quick = replace(
+                stage.means,
+                capacity=self._capacity,
+                documents=None,
+                verify=lambda _site: (),
+                patience_s=float(READY_LIMIT_S),
+            )
             with replace(stage, means=quick).acting(journal, f"bench {what}") as means:
                 yield means
 
