@@ -34,13 +34,18 @@ class DirectoryTree:
                     ((one.name + b"/" if one.is_dir(follow_symlinks=False) else one.name), one)
                     for one in found
                 )
+        except FileNotFoundError:  # removed since: the tree is in use
+            return
         except OSError as error:
             raise Unreachable("read a folder", on=os.fsdecode(path), saw=error.strerror or "") from error
         for name, entry in entries:
             if name.endswith(b"/"):
                 yield from self._folder(entry.path, prefix + name)
             elif entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # removed since: the tree is in use
+                    continue
                 yield SourceFile(prefix + name, status.st_size, Stamp(status.st_mtime_ns // 10_000))
 
     def read(self, file: SourceFile) -> Document:

@@ -126,15 +126,16 @@ def init(session: Session) -> None:
     """Make the containers on both sides and give them the key that lets signed requests in."""
     from dcctl.config.reference import resolve
     from dcctl.domain.replication_account import account_of, own_name
+    from dcctl.engines.replication_run import midway
 
     stage = enter_stage(session)
     key = "" if stage.settings.tokens else resolve(stage.settings.signed.container_key)
     names = stage.settings.all_containers
-    done = []
-    for account in stage.accounts:
-        for owner in stage.owners(account).values():
-            for name in names:
-                if account_of(name) == account:
+    done: list[dict[str, Any]] = []
+    with midway(lambda: any(one["changed"] for one in done)):
+        for account in stage.accounts:
+            for owner in stage.owners(account).values():
+                for name in (name for name in names if account_of(name) == account):
                     changed = owner.ensure_container(own_name(name), key)
                     done.append({"site": owner.site, "container": name, "changed": changed})
 
@@ -221,12 +222,13 @@ def settings(session: Session, *, dry_run: bool) -> None:
     """
     from dcctl.domain.replication_account import account_of, own_name
     from dcctl.domain.replication_settings import merge_settings
+    from dcctl.engines.replication_run import midway
 
     stage = enter_stage(session).with_those_that_come_and_go(look=True)
     changed: list[dict[str, Any]] = []
     conflicts: list[str] = []
     owners = {account: list(stage.owners(account).values()) for account in stage.accounts}
-    with stage.base(exclusive=not dry_run) as base:
+    with stage.base(exclusive=not dry_run) as base, midway(lambda: bool(changed) and not dry_run):
         for name in stage.containers:
             of_account = owners[account_of(name)]
             facts = [one.observe_container(own_name(name)) for one in of_account]
@@ -262,7 +264,10 @@ def settings(session: Session, *, dry_run: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All names that wait for a decision.")
 @command_options
 def keep(session: Session, *, names: tuple[str, ...], container: str, everything: bool) -> None:
-    """Decide that undecided names stay: they are put back where they are missing."""
+    """Decide that undecided names stay: they are put back where they are missing.
+
+    Ends with 8 when one has changed meanwhile.
+    """
     _answer(session, names, container, everything=everything, keep=True)
 
 
@@ -272,7 +277,10 @@ def keep(session: Session, *, names: tuple[str, ...], container: str, everything
 @click.option("--all", "everything", is_flag=True, help="All names that wait for a decision.")
 @command_options
 def remove(session: Session, *, names: tuple[str, ...], container: str, everything: bool) -> None:
-    """Decide that undecided names go: their bytes go to the trash, and a delete is laid on both sides."""
+    """Decide that undecided names go: their bytes go to the trash, and the side that has them deletes them.
+
+    Ends with 8 when one has changed meanwhile.
+    """
     _answer(session, names, container, everything=everything, keep=False)
 
 
@@ -298,3 +306,10 @@ def _answer(
             )
         tally = answer(stage.stores(), base, container, stage.options(), names=frozenset(names), keep=keep)
     emit(session, tally.document(), lambda out: draw_tallies(out, [tally]))
+    if tally.pending:
+        raise DriftFound(
+            "decide names",
+            on=container,
+            saw=f"{tally.pending} have changed meanwhile, or wait for a clock",
+            next_command="dcctl replication once",
+        )

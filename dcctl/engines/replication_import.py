@@ -43,7 +43,7 @@ class Imported:
 
 
 class Import:
-    """One tree into one container of two stores."""
+    """One tree into one container of two stores. ``done``: what became of files so far."""
 
     def __init__(
         self,
@@ -58,10 +58,11 @@ class Import:
         self._container = container
         self._prefix = prefix
         self._manners = manners
+        self.done = Imported()
 
     async def run(self) -> Imported:
         """One pass over the tree. May be repeated at any time, also after it was killed."""
-        done = Imported()
+        done = self.done = Imported()
         listings = {side: _Cursor(self._rows(side)) for side in Side}
         files = self._tree.files()
         while batch := await asyncio.to_thread(_take, files):

@@ -9,7 +9,7 @@ from dcctl.engines.replication import Replication
 from dcctl.engines.replication_manners import Time
 from dcctl.engines.replication_move import Mover, Outcome
 from dcctl.engines.replication_options import Options
-from dcctl.engines.replication_run import OpenStores, run_to_end
+from dcctl.engines.replication_run import OpenStores, midway, run_to_end
 from dcctl.errors import Unreachable
 from dcctl.ports import ReplicationBase
 
@@ -28,12 +28,13 @@ def apply_plan(
         async with stores() as opened:
             replication = Replication(opened, base, options, clock or Time())
             tallies: dict[str, Tally] = {}
-            for container in dict.fromkeys(one.container for one in entries):
-                tallies[container] = tally = Tally(container)
-                for store in opened.values():
-                    await store.list_page(container, limit=1)  # looks at the clock
-                work = [one for one in entries if one.container == container]
-                await asyncio.gather(*(_apply(replication, one, tally) for one in work))
+            with midway(lambda: any(tally.kinds for tally in tallies.values())):
+                for container in dict.fromkeys(one.container for one in entries):
+                    tallies[container] = tally = Tally(container)
+                    for store in opened.values():
+                        await store.list_page(container, limit=1)  # looks at the clock
+                    work = [one for one in entries if one.container == container]
+                    await asyncio.gather(*(_apply(replication, one, tally) for one in work))
             return list(tallies.values())
 
     return run_to_end(run())

@@ -138,14 +138,15 @@ def answer(
             for store in opened.values():
                 await manners.attempt(partial(store.list_page, container, limit=1))  # looks at the clock
             mover = Mover(opened, container, options.keep, manners)
-            for held in list(base.held(container)):
-                if names and held.row.name not in names:
-                    continue
-                carry = mover.put_back if keep else partial(mover.discard, rules=_rules(opened, options))
-                outcome = await manners.attempt(partial(carry, held.row, held.side))
-                tally.add(outcome.kind, bytes=outcome.bytes)
-                if outcome.kind in ("put_back", "deleted", "gone"):
-                    base.decided(container, held.row.name)
+            with midway(lambda: bool(tally.kinds)):
+                for held in list(base.held(container)):
+                    if names and held.row.name not in names:
+                        continue
+                    carry = mover.put_back if keep else partial(mover.discard, rules=_rules(opened, options))
+                    outcome = await manners.attempt(partial(carry, held.row, held.side))
+                    tally.add(outcome.kind, bytes=outcome.bytes)
+                    if outcome.kind in ("put_back", "deleted", "gone"):
+                        base.decided(container, held.row.name)
         return tally
 
     return run_to_end(run())
@@ -165,8 +166,9 @@ def import_tree(
     async def run() -> tuple[Imported, dict[str, Any] | None]:
         async with stores() as opened:
             work = Import(opened, tree, container, options.prefix, Manners(options.limits, clock or Time()))
-            done = await work.run()
-            return done, await work.certify() if certify else None
+            with midway(lambda: bool({"written", "failed"} & set(work.done.kinds))):
+                await work.run()
+                return work.done, await work.certify() if certify else None
 
     return run_to_end(run())
 

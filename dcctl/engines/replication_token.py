@@ -22,7 +22,7 @@ from dcctl.domain.replication_token import Act, Agreed, TokenDecision, decide_wi
 from dcctl.engines.replication_manners import Manners, Time, each_at_once
 from dcctl.engines.replication_move import kept_name
 from dcctl.engines.replication_options import Options
-from dcctl.engines.replication_run import run_to_end, until_nobody_waits
+from dcctl.engines.replication_run import midway, run_to_end, until_nobody_waits
 from dcctl.engines.replication_token_manifest import carry_manifest, kept_manifest, look, without_mark
 from dcctl.engines.replication_walk import MAX_SENTENCES
 from dcctl.errors import DcctlError, Unreachable
@@ -47,6 +47,7 @@ class TokenReplication:
         self._options = options
         self._time = clock or Time()
         self._manners = Manners(options.limits, self._time)
+        self.moved = False
 
     async def run(self, container: str) -> Tally:
         """One pass. Raises Unreachable when a listing cannot be read to its end: then nothing is deleted."""
@@ -129,6 +130,7 @@ class TokenReplication:
         source, row = decision.source, rows[decision.source]
         assert row is not None  # noqa: S101  # by its decision
         outcome = await self._attempt(tally, partial(self._carry, container, decision, rows))
+        self.moved = True
         tally.add(outcome, bytes=row.bytes, conflict=decision.keep and outcome == "copied")
         if outcome not in ("copied", "refreshed"):
             return
@@ -300,7 +302,8 @@ def replicate_with_tokens(
     async def run() -> list[Tally]:
         async with stores() as opened:
             replication = TokenReplication(opened, base, options, time)
-            return [await until_nobody_waits(replication, name, wait_s, time) for name in containers]
+            with midway(lambda: replication.moved):
+                return [await until_nobody_waits(replication, name, wait_s, time) for name in containers]
 
     return run_to_end(run())
 

@@ -263,3 +263,34 @@ def test_an_administrator_may_be_a_user_of_keystone(cluster: str) -> None:
     with pytest.raises(CredentialsRefused, match="Keystone"):
         wrong.observe_container("docs")
     wrong.close()
+
+
+class Owned(Answering):
+    """A cluster of Swift's own login, whose owner makes containers."""
+
+    def do_GET(self) -> None:
+        self._answer(200, X_Storage_Url=f"http://{self.headers['Host']}/v1/AUTH_x", X_Auth_Token="a-token")
+
+    def do_HEAD(self) -> None:
+        self._answer(404)
+
+
+def test_a_cluster_that_is_away_midway_is_no_refusal(environment: Path, capsys: Any) -> None:
+    """Codes 2 to 5 promise that nothing was changed."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Owned)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        text = (environment / "dcctl.yaml").read_text()
+        for port in (server.server_port, 1):
+            owner = f'{{auth_url: "http://127.0.0.1:{port}/auth/v1.0", user: "a:b", password: file:key}}'
+            there = f'"http://127.0.0.1:{port}/v1/AUTH_x", plaintext: true, administrator: {owner}'
+            text = text.replace('"http://127.0.0.1:1/v1/AUTH_x", plaintext: true}', f"{there}}}", 1)
+        (environment / "dcctl.yaml").write_text(text)
+        assert typed(environment, "init") == 6
+        assert "what was done is not done twice" in capsys.readouterr().err.replace("\n", " ")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
