@@ -35,6 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 ASKED_LIMIT_S = 1.0
 PAST_LIMIT_S = 2.0
+ROUNDS_LIMIT_S = 3.0
 PAST_RUNS = 10
 """So many of the last runs tell how long it takes."""
 
@@ -119,10 +120,10 @@ def overridden_for(what: str, rules: Sequence[str], reason: str, *, on: str) -> 
 
 def show(session: Session, order: Order) -> None:
     """Print the preview. Raises Refused with every reason, after it was printed."""
-    with enter(session, order) as (_configuration, stage):
+    with enter(session, order) as (configuration, stage):
         move = move_of(order, stage.means.sites)
         situation, decided = _look(stage, move)
-        expected = _expected(stage, move, decided)
+        expected = _expected(configuration, stage, move, decided)
     document = preview_document(move.what, move.site, situation, decided, expected)
     emit(session, document, lambda out: draw_preview(out, situation, decided, expected))
     _raise_refused(session, move, decided)
@@ -149,7 +150,7 @@ def _carry_out(
 ) -> None:
     situation, decided = _look(stage, move)
     out = console(sys.stderr if session.json else sys.stdout)
-    draw_preview(out, situation, decided, _expected(stage, move, decided))
+    draw_preview(out, situation, decided, _expected(configuration, stage, move, decided))
     if resume is None:
         _raise_refused(session, move, decided)
     words = move.order.words()
@@ -229,8 +230,13 @@ def _look(stage: "Stage", move: Move) -> "tuple[Situation, Plan | Refusal]":
     return situation, move.decide(situation)
 
 
-def _expected(stage: "Stage", move: Move, decided: Plan | Refusal) -> Expected:
-    """By the journals of the last runs of this kind, whichever machine they were of."""
+def _expected(
+    configuration: "Configuration", stage: "Stage", move: Move, decided: Plan | Refusal
+) -> Expected:
+    """By the journals of the last runs of this kind, whichever machine they were of, and by the rounds of
+    auctions that are due."""
+    from dcctl.wiring.auctions import rounds
+
     if isinstance(decided, Refusal):
         return Expected()
     histories = []
@@ -238,7 +244,9 @@ def _expected(stage: "Stage", move: Move, decided: Plan | Refusal) -> Expected:
         kept = stage.runs.observe_runs(limit_s=PAST_LIMIT_S)
         for run in [name for name in kept if f"-{move.what}-" in name][-PAST_RUNS:]:
             histories.append(stage.runs.events(run, limit_s=PAST_LIMIT_S))
-    return decide_expected(decided, histories)
+    lost = move.site if move.order.what == "failover" else None
+    due = rounds(configuration, ask_within(ROUNDS_LIMIT_S), lost=lost)
+    return replace(decide_expected(decided, histories), rounds=due)
 
 
 def _raise_refused(session: Session, move: Move, decided: Plan | Refusal) -> None:

@@ -33,7 +33,10 @@ def preview_document(
         "plan": asdict(decided) if isinstance(decided, Plan) else None,
         "standby_lag_s": {each.name: lag_seconds(each, situation) for each in status.database.members},
         "expected": asdict(expected),
-        "auctions_late": expected.late_rounds(decided) if isinstance(decided, Plan) else None,
+        "auctions_late": expected.late_rounds(decided, situation.at) if isinstance(decided, Plan) else None,
+        "auctions_missed": [asdict(each) for each in expected.missed(decided, situation.at)]
+        if isinstance(decided, Plan)
+        else None,
         "sites": [asdict(situation.state_of(each)) for each in situation.sites],
         "evidence": [
             {"vantage": vantage, "place": place, "age_s": age_s, "site": each, "sight": str(sight)}
@@ -87,7 +90,7 @@ def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal
     if isinstance(decided, Plan):
         for reason in decided.overridden:
             out.print(Text(f"  else    {reason}  [{reason.rule}]", style="yellow"))
-        _draw_plan(out, decided, expected)
+        _draw_plan(out, decided, expected, situation)
 
 
 def draw_moved(out: "Console", moved: Moved, run: str) -> None:
@@ -203,7 +206,7 @@ def lag_seconds(member: "MemberStatus", situation: "Situation") -> float | None:
     return max(0.0, (situation.at - member.replayed_at).total_seconds())
 
 
-def _draw_plan(out: "Console", plan: Plan, expected: Expected) -> None:
+def _draw_plan(out: "Console", plan: Plan, expected: Expected, situation: "Situation") -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -211,7 +214,7 @@ def _draw_plan(out: "Console", plan: Plan, expected: Expected) -> None:
         for sentence in sentences:
             out.print(f"{word:<9} {sentence}")
     out.print(f"duration  {expected.sentence(plan)}")
-    out.print(f"auctions  late: {expected.late_rounds(plan)}")
+    out.print(f"auctions  late: {expected.late_rounds(plan, situation.at)}")
     out.print("")
     table = Table("", "step", "where", "is done when", "at most", "usually", box=None, pad_edge=False)
     for number, step in enumerate(plan.steps, start=1):

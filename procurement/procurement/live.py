@@ -1,23 +1,84 @@
-"""Watching an auction: its rounds as JSON, and over a WebSocket as they start."""
+"""Watching auctions: the rounds that are due soon, one auction as JSON, and over a WebSocket as it goes."""
 
 import asyncio
+import contextlib
+import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from procurement.database import Database, fetch_all
+from procurement.domain.auction import ROUNDS
 from procurement.domain.instant import written
 from procurement.errors import Unavailable, not_found
-from procurement.web import json_answer
+from procurement.web import Clock, json_answer, utc_now
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.5
+READ_EVERY_S = 5.0
+AHEAD = timedelta(hours=1)
+AT_MOST = 1000
+DUE = """
+SELECT tender_id, lot_id, stage, due_at FROM auction
+WHERE finished_at IS NULL AND stage < %s AND due_at <= %s ORDER BY due_at, tender_id, lot_id LIMIT %s
+"""
 STAGES = """
 SELECT auction.lot_id, auction.stage, auction.due_at, auction.finished_at, began.stage, began.started_at,
        began.late_s, began.missed
 FROM auction LEFT JOIN auction_stage AS began USING (tender_id, lot_id)
 WHERE tender_id = %s ORDER BY auction.lot_id, began.stage
 """
+
+
+@dataclass
+class Due:
+    """The rounds that are due soon. What was read last is told also while there is no primary to be asked:
+    that is when somebody wants to know which rounds a failover will be too late for."""
+
+    database: Database
+    read_every_s: float = READ_EVERY_S
+    clock: Clock = utc_now
+    told: dict[str, Any] | None = None
+    """The answer, with the instant at which it was read; None before the first."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """All that this part answers to."""
+        return [web.get("/auctions", self.show)]
+
+    async def show(self, _: web.Request) -> web.Response:
+        """All rounds that were due until an hour after ``at``, the first ones first."""
+        if self.told is None:
+            raise Unavailable("the rounds that are due were not read yet")
+        return json_answer(self.told)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read again and again until ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                await self.read()
+            except Unavailable as error:
+                log.warning("rounds that are due: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self.read_every_s)
+
+    async def read(self) -> None:
+        """Read once. Raises Unavailable."""
+        at = self.clock()
+        async with self.database.reading() as connection:
+            rows = await fetch_all(connection, DUE, ROUNDS, at + AHEAD, AT_MOST)
+        until = rows[-1][3] if len(rows) == AT_MOST else at + AHEAD
+        self.told = {
+            "at": written(at),
+            "until": written(until),
+            "data": [
+                {"tenderID": tender, "round": stage + 1, "due": written(due_at)}
+                | ({"lotID": lot} if lot else {})
+                for tender, lot, stage, due_at in rows
+            ],
+        }
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from procurement.documents import Documents
 from procurement.domain.signature import SEED_BYTES, Keyring
 from procurement.errors import SettingsError
 from procurement.health import Health
-from procurement.live import Live
+from procurement.live import Due, Live
 from procurement.scheduler import Scheduler
 from procurement.settings import Settings
 from procurement.storage.both import SyncStorage
@@ -91,7 +91,8 @@ async def serve_live(settings: Settings) -> None:
     """The public view of auctions, until a signal. Raises SettingsError."""
     async with database_of(settings) as database:
         health = Health("live", settings.text("SITE"), database)
-        await _serve(settings, [*Live(database).routes(), *health.routes()])
+        due = Due(database)
+        await _serve(settings, [*Live(database).routes(), *due.routes(), *health.routes()], due.run)
 
 
 async def serve_documents(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from procurement.database import Database
 from procurement.documents import Documents
 from procurement.domain.signature import Keyring, over_md5
 from procurement.health import Health
-from procurement.live import Live
+from procurement.live import Due, Live
 from procurement.scheduler import Scheduler
 from procurement.service import application, listening
 from procurement.storage.memory import MemoryStorage
@@ -81,6 +81,7 @@ class World:
     storage: Storage
     url: str = ""
     health: Health | None = None
+    due: Due | None = None
     tokens: dict[str, str] = field(default_factory=dict)
 
     async def ask(
@@ -190,11 +191,13 @@ async def world(
         documents = Documents(pool, brokers, keys, store, made.url, made.url, peers, clock)
         health = Health("all", "east", pool, store)
         changes = Changes(pool, made.url)
+        made.due = Due(pool, clock=clock)
         routes = [
             *cdb.routes(),
             *changes.routes(),
             *documents.routes(),
             *Live(pool, 0.05).routes(),
+            *made.due.routes(),
             *health.routes(),
         ]
         async with listening(application(routes), "127.0.0.1", port):

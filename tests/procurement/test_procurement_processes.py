@@ -149,6 +149,7 @@ async def test_migrate_does_not_make_the_application_wait(empty: str) -> None:
 def test_the_view_of_auctions_is_a_part_of_its_own(settings: dict[str, str], start: Start) -> None:
     process = start(settings, "serve", "live")
     assert get(settings, "/readyz")[1]["service"] == "live"
+    assert get(settings, "/auctions")[1]["data"] == [], "it reads what is due by itself"
     with pytest.raises(OSError, match="404"):
         urllib.request.urlopen(f"{settings['PROCUREMENT_PUBLIC_URL']}/auctions/none", timeout=5)  # noqa: S310
     process.send_signal(signal.SIGTERM)

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from procurement.database import Connection
+from procurement.domain.instant import written
 from procurement.errors import StaleEpoch, Unavailable
 from procurement.scheduler import Scheduler, check_epoch
 from procurement_world import World, asynchronous, world
@@ -196,6 +197,38 @@ async def test_an_auction_is_watched_as_it_goes(database: str) -> None:
                 w.time.advance(minutes=2)
             await scheduler.tick()
             assert (await socket.receive_json(timeout=5))["data"][0]["finished"] is True
+
+
+@asynchronous
+async def test_rounds_that_are_due_soon_are_told(database: str) -> None:
+    async with world(database) as w:
+        assert w.due is not None
+        assert (await w.ask("GET", "/auctions")).status == 503, "nothing was read yet"
+        id = await to_auction(w)
+        await bump(database, 1)
+        scheduler = w.scheduler(1, round_length=timedelta(minutes=2))
+        await scheduler.tick()
+        await w.due.read()
+        assert (await w.ask("GET", "/auctions")).data == [], "it is due in twelve hours"
+        w.time.advance(hours=11, minutes=30)
+        due = w.time.now + timedelta(minutes=30)
+        await w.due.read()
+        told = (await w.ask("GET", "/auctions")).body
+        assert told == {
+            "at": written(w.time.now),
+            "until": written(w.time.now + timedelta(hours=1)),
+            "data": [{"tenderID": id, "round": 1, "due": written(due)}],
+        }
+        w.time.advance(minutes=30)
+        for number in (2, 3, None):
+            await scheduler.tick()
+            await w.due.read()
+            left = [each["round"] for each in (await w.ask("GET", "/auctions")).data]
+            assert left == ([number] if number else []), "after the last one nothing is due"
+            w.time.advance(minutes=2)
+    with pytest.raises(Unavailable):
+        await w.due.read()
+    assert w.due.told is not None, "what was read last stays, with its instant"
 
 
 async def lock_waiter(conninfo: str) -> None:

@@ -3,21 +3,27 @@
 import io
 import json
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
+from typing import Any
 
+import pytest
 from rich.console import Console
-from situations import World, east_lost
+from situations import NOW, World, east_lost
 from test_failover_engine import east_dark
 from two_sites import TwoSites
 
+from dcctl.adapters.auctions import observe_rounds
 from dcctl.cli.move_view import draw_preview, preview_document
-from dcctl.domain.expected import Expected, decide_expected
+from dcctl.domain.expected import DueRound, Expected, Rounds, decide_expected, decide_rounds
 from dcctl.domain.failover import decide_failover
+from dcctl.domain.observation import Seen
 from dcctl.domain.plan import Plan
 from dcctl.domain.rules import Override, Rule
 from dcctl.domain.switchover import decide_switchover
 from dcctl.engines.failover import failover
 from dcctl.engines.switchover import switchover
+from dcctl.errors import Rejected, TimedOut, Unreachable
 
 
 def test_past_runs_tell_how_long_it_takes() -> None:
@@ -84,3 +90,105 @@ def test_rules_in_the_way_and_overrides_in_force_are_on_it() -> None:
     read = preview_document("failover", "east", said, decided, Expected())
     assert read["rules"]["overrides"][0]["reason"] == "ticket 7"
     assert read["rules"]["overridden"][0]["rule"] == "witness-required"
+
+
+def due(*after_s: float) -> Rounds:
+    """Rounds that are due so many seconds from now on; read three seconds ago."""
+    rounds = tuple(
+        DueRound(f"UA-{number}", 2, NOW + timedelta(seconds=s)) for number, s in enumerate(after_s)
+    )
+    return Rounds(NOW - timedelta(seconds=3), NOW + timedelta(hours=1), rounds)
+
+
+def plan() -> Plan:
+    decided = decide_failover("east", east_lost().look())
+    assert isinstance(decided, Plan)
+    return decided
+
+
+@pytest.mark.parametrize(
+    ("total_s", "after_s", "missed"),
+    [
+        (20.0, (-99.0, 0.0, 60.0), ()),
+        (20.0, (-101.0, 0.0), ("UA-0",)),  # it waits since the site was lost
+        (20.0, (-100.0,), ()),  # 120 s late is not too late
+        (180.0, (59.0, 60.0, 61.0), ("UA-0",)),
+    ],
+)
+def test_a_round_that_would_begin_more_than_two_minutes_late_is_missed(
+    total_s: float, after_s: tuple[float, ...], missed: tuple[str, ...]
+) -> None:
+    expected = Expected(3, total_s, rounds=Seen(due(*after_s)))
+    assert tuple(each.auction for each in expected.missed(plan(), NOW)) == missed
+    told = expected.late_rounds(plan(), NOW)
+    begins = f"{len(missed)} would miss their 120 s: " if missed else f"none of {len(after_s)} "
+    assert told.startswith(begins)
+    assert f"this takes {total_s:.0f} s (as of 03:04:02 UTC)" in told
+    assert all(name in told for name in missed)
+
+
+def test_where_nothing_was_carried_out_yet_the_longest_that_it_may_take_counts() -> None:
+    longest_s = plan().limit_s
+    expected = Expected(rounds=Seen(due(longest_s - 121, longest_s - 119)))
+    assert [each.auction for each in expected.missed(plan(), NOW)] == ["UA-0"]
+    assert f"this may take {longest_s:.0f} s" in expected.late_rounds(plan(), NOW)
+
+
+def test_many_that_are_missed_are_counted_and_the_first_are_named() -> None:
+    told = Expected(1, 300.0, rounds=Seen(due(*range(9)))).late_rounds(plan(), NOW)
+    assert told.startswith("9 would miss their 120 s: UA-0 round 2 (due 03:04:05 UTC), ")
+    assert "UA-4" in told
+    assert "UA-5" not in told
+    assert " and 4 more; " in told
+
+
+def test_what_no_application_tells_is_said_to_be_unknown() -> None:
+    seen = decide_rounds({"west-app-1": TimedOut("look", saw="no answer within 2 s")})
+    told = Expected(1, 300.0, rounds=seen).late_rounds(plan(), NOW)
+    assert "those with a round due in the next 180 s" in told
+    assert "which, is not known (west-app-1: no answer within 2 s)" in told
+    assert "those that have waited already" in Expected(1, 9.0, rounds=seen).late_rounds(plan(), NOW)
+    assert Expected(1, 300.0).late_rounds(plan(), NOW) == "none: none are held here"
+
+
+def test_of_several_applications_the_one_that_read_last_is_believed() -> None:
+    old, new = replace(due(1.0), at=NOW - timedelta(minutes=9)), due(2.0)
+    seen = decide_rounds({"a": old, "b": new, "c": Unreachable("look", saw="refused")})
+    assert seen.value is new
+
+
+def test_the_preview_names_the_auctions_that_would_be_missed() -> None:
+    situation = east_lost().look()
+    expected = Expected(2, 300.0, rounds=Seen(due(10.0)))
+    assert "auctions  late: 1 would miss their 120 s: UA-0 round 2" in drawn(situation, plan(), expected)
+    document = preview_document("failover", "east", situation, plan(), expected)
+    read = json.loads(json.dumps(document, default=str))
+    assert [(each["auction"], each["round"]) for each in read["auctions_missed"]] == [("UA-0", 2)]
+
+
+def answering(status: int, document: Any) -> Any:
+    def get(url: str, *, limit_s: float, tried: str, on: str) -> tuple[int, str]:
+        assert (url, limit_s, on) == ("http://192.0.2.9:8082/auctions", 2.0, "192.0.2.9")
+        return status, document if isinstance(document, str) else json.dumps(document)
+
+    return get
+
+
+def test_rounds_are_read_as_the_application_tells_them() -> None:
+    told = {
+        "at": "2026-01-02T05:04:02+02:00",
+        "until": "2026-01-02T06:04:02+02:00",
+        "data": [
+            {"tenderID": "UA-0", "round": 1, "due": "2026-01-02T05:05:00+02:00"},
+            {"tenderID": "UA-0", "lotID": "b", "round": 3, "due": "2026-01-02T05:06:00+02:00"},
+        ],
+    }
+    rounds = observe_rounds("192.0.2.9", get=answering(200, told), limit_s=2.0)
+    assert rounds.at == NOW - timedelta(seconds=3)
+    assert [(each.auction, each.round) for each in rounds.due] == [("UA-0", 1), ("UA-0/b", 3)]
+    assert rounds.due[0].sentence() == "UA-0 round 1 (due 03:05:00 UTC)"
+    with pytest.raises(Unreachable, match="HTTP 404"):
+        observe_rounds("192.0.2.9", get=answering(404, "{}"), limit_s=2.0)
+    for nonsense in ("<html>", {"at": "soon"}, {**told, "data": [{}]}, [1]):
+        with pytest.raises(Rejected, match="not ours"):
+            observe_rounds("192.0.2.9", get=answering(200, nonsense), limit_s=2.0)
