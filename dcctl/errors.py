@@ -10,6 +10,7 @@
         Rejected               4     it answered, and refused what we asked
           NotFound             4       because the object is not there
       Refused                  5   dcctl itself declines, with every reason
+        Overtaken              5     and the run that was to go on is over: what it was for is gone
       StepFailed               6   a step failed midway; carries the run and the command that resumes it
       LeadershipLost           6   what ran only while leading was ended, because the lease was lost
       Deviated                 7   a drill ran and the system did not hold its tolerance
@@ -119,6 +120,10 @@ class Refused(DcctlError):
     def __init__(self, tried: str, *, reasons: tuple[str, ...], on: str = "", next_command: str = "") -> None:
         self.reasons = reasons
         super().__init__(tried, on=on, saw="; ".join(reasons), next_command=next_command)
+
+
+class Overtaken(Refused):
+    """What a run was begun for is not there any more. The run is over: nobody goes on with it."""
 
 
 class StepFailed(DcctlError):

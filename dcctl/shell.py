@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 from dcctl.domain.event import Event
 from dcctl.domain.run import Asked, Wish, no_return_of
 from dcctl.domain.step import Request, Step, Together, Wait, Work
-from dcctl.errors import DcctlError, Interrupted, StepFailed, TimedOut, UndoIncomplete
+from dcctl.errors import DcctlError, Interrupted, Overtaken, StepFailed, TimedOut, UndoIncomplete
 from dcctl.ports import Clock, Journal
 
 T = TypeVar("T")
@@ -185,14 +185,17 @@ class _Performance:
             result = self._drive(work, told=False)
         except BaseException as error:
             ended = self._as_end_of_run(error, resume)
-            stopped = "run.aborted" if self._aborted else "run.interrupted"
-            type = stopped if isinstance(ended, Interrupted) else "run.failed"
-            self._note(type, {"saw": str(error)}, must=False)
+            self._note(self._end_of(ended), {"saw": str(error)}, must=False)
             if ended is error:
                 raise
             raise ended from error
         self._note("run.done", {})
         return result
+
+    def _end_of(self, ended: BaseException) -> str:
+        if isinstance(ended, Interrupted):
+            return "run.aborted" if self._aborted else "run.interrupted"
+        return "run.overtaken" if isinstance(ended, Overtaken) else "run.failed"
 
     def _as_end_of_run(self, error: BaseException, resume: str) -> BaseException:
         if not isinstance(error, DcctlError):

@@ -11,8 +11,8 @@ class Event:
     """``seq`` counts from 1 within ``run``; ``at`` is aware UTC; ``fields`` are JSON values, no secret.
 
     Types in use: ``run.started run.resumed run.paused run.continued run.stated run.not_aborted run.done
-    run.failed run.interrupted run.aborted step.started step.done step.failed wait.started wait.done
-    wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
+    run.failed run.overtaken run.interrupted run.aborted step.started step.done step.failed wait.started
+    wait.done wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
     ``undo.written undo.done`` and ``drill.*`` from a drill, ``failover.* switchover.* admission.*`` from
     moves between the sites, ``rule.overridden`` and ``move.ended`` from all of them. A new
     type is added here first.
@@ -35,6 +35,7 @@ SENTENCES = {
     "run.aborted": "ABORTED: {saw}",
     "run.done": "the run is done",
     "run.failed": "the run failed: {saw}",
+    "run.overtaken": "the run is over, overtaken by what happened: {saw}",
     "run.interrupted": "the run was interrupted: {saw}",
     "step.failed": "failed: {step} on {target}: {saw}",
     "undo.written": "on disk: what must be undone ({undo} {target})",
@@ -45,6 +46,7 @@ SENTENCES = {
     "switchover.escalated": "{source} died in the middle: this goes on as its failover ({saw})",
     "move.ended": "the {what} is over",
     "failover.decided": "{site} is given up for {survivor}; {primary} was primary",
+    "failover.returned": "{site} is back, quarantined: what is left is proven, nothing is switched off",
     "failover.power": "{saw}",
     "failover.fenced": "FENCED: {saw}",
     "failover.writes": "writes are acknowledged at {site}",

@@ -69,6 +69,23 @@ def decide_forgotten(lost: str, situation: Situation) -> tuple[str, ...]:
     return tuple(f"the session of {name} has not ended yet" for name in sessions_of(situation, lost))
 
 
+def decide_rest(lost: str, situation: Situation) -> Plan:
+    """What is left of a failover whose site is back, quarantined, while the survivor leads: its proofs.
+
+    A role may be held at ``lost`` again: that is in force under an epoch of its own.
+    """
+    whole = _plan(lost, situation.other(lost), situation)
+    before = ("the quorum forgets the site", "quarantine", "fence")
+    steps = [each for each in whole.steps if each.name not in before]
+    led = "each role is led, under the epoch that is in force"
+    return replace(
+        whole,
+        steps=tuple(replace(each, proof=led) if each.name == "singletons" else each for each in steps),
+        loss=(),
+        notes=(f"{lost} is back and stays quarantined: what was begun is proven, nothing is switched off",),
+    )
+
+
 def decide_database_fenced(lost: str, situation: Situation) -> tuple[str, ...]:
     """Why a database of ``lost`` may still acknowledge a write; empty when none can.
 

@@ -18,7 +18,8 @@ def name_run(started_at: datetime, what: str, token: str) -> str:
 class Outcome(StrEnum):
     """How a run ended. BROKEN_OFF: its process ended without a word (a crash, SIGKILL, a power cut).
 
-    PAUSED: it is active, and begins nothing until it is resumed.
+    PAUSED: it is active, and begins nothing until it is resumed. OVERTAKEN: what it was for is gone (the site
+    that it was to give up came back), and nobody goes on with it.
     """
 
     ACTIVE = "active"
@@ -27,6 +28,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     ABORTED = "aborted"
+    OVERTAKEN = "overtaken"
     BROKEN_OFF = "broken off"
 
 
@@ -134,12 +136,14 @@ class Run:
     timeline: tuple[Moment, ...]
 
 
-_ENDS = {
+ENDS = {
     "run.done": Outcome.DONE,
     "run.failed": Outcome.FAILED,
     "run.interrupted": Outcome.INTERRUPTED,
     "run.aborted": Outcome.ABORTED,
+    "run.overtaken": Outcome.OVERTAKEN,
 }
+"""The last word of a run's life, and how it ended by that."""
 _TOLD = ("run.resumed", "run.paused", "run.continued", "run.stated", "run.not_aborted", "run.aborted")
 """Events of a run that stand in its timeline; its start and its end are told apart."""
 
@@ -148,11 +152,11 @@ def decide_run(run: str, events: Sequence[Event], *, active: bool) -> Run:
     """The run that ``events`` tell of; ``active``: its process still lives."""
     lives = [number for number, event in enumerate(events) if event.type == "run.resumed"]
     since = events[lives[-1] if lives else 0 :]
-    ends = [event for event in since if event.type in _ENDS]
+    ends = [event for event in since if event.type in ENDS]
     stops = [event.type for event in since if event.type in ("run.paused", "run.continued")]
     acting = Outcome.PAUSED if stops[-1:] == ["run.paused"] else Outcome.ACTIVE
     unended = acting if active else Outcome.BROKEN_OFF
-    outcome = _ENDS[ends[-1].type] if ends else unended
+    outcome = ENDS[ends[-1].type] if ends else unended
     going_on = outcome in (Outcome.ACTIVE, Outcome.PAUSED)
     return Run(
         run=run,
@@ -171,6 +175,8 @@ def decide_resume(found: Run, events: Sequence[Event]) -> Refusal | None:
         return Refusal((f"run {found.run} is done",))
     if found.outcome is Outcome.ABORTED:
         return Refusal((f"run {found.run} was aborted: begin a new one",))
+    if found.outcome is Outcome.OVERTAKEN:
+        return Refusal((f"run {found.run} is over: {found.saw}",))
     if events and read_order(found.command) is None:
         told = f"dcctl {found.command}" if not found.command.startswith("dcctl") else found.command
         return Refusal((f"{found.command} is no move between sites: type it again ({told})",))
@@ -184,7 +190,7 @@ def is_over(found: Run, events: Sequence[Event]) -> bool:
 
 def decide_abort(found: Run, events: Sequence[Event]) -> Refusal | None:
     """Why a run cannot be given up any more."""
-    if found.outcome in (Outcome.DONE, Outcome.ABORTED):
+    if found.outcome in (Outcome.DONE, Outcome.ABORTED, Outcome.OVERTAKEN):
         return Refusal((f"run {found.run} is {found.outcome} already",))
     if (passed := no_return_of(events)) is not None:
         step, target = passed.fields.get("step"), passed.fields.get("target")

@@ -7,6 +7,7 @@ answers, the power of its machines.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from dcctl.domain.failover import (
     FORGET_LIMIT_S,
@@ -16,10 +17,12 @@ from dcctl.domain.failover import (
     decide_forgotten,
     decide_promoted,
 )
+from dcctl.domain.failover_returned import decide_returned
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.release import Release
 from dcctl.domain.rules import Rule
+from dcctl.domain.run import no_return_of
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Work
 from dcctl.domain.traffic import Rotation
@@ -36,36 +39,39 @@ from dcctl.engines.situation import (
     why_roles_elsewhere,
     write_through,
 )
-from dcctl.errors import Unreachable
+from dcctl.errors import Overtaken, Unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """``found`` is what there was of the leader key. ``back``: the site is, and the plan is what is left."""
+
+    plan: Plan
+    found: Found | None = None
+    back: bool = False
 
 
 def failover(lost: str, means: Means) -> Work[Moved]:
     """Give up ``lost``. Raises Refused with every reason, before anything is changed.
 
     Where a person overrides a rule, the key is not released early: what the quorum forgets by itself is then
-    part of the evidence.
+    part of the evidence. A site that comes back before it is given up, or is back when the run is resumed,
+    is not waited for: this raises Overtaken, or proves what was begun (``domain.failover_returned``).
     """
-    plan, found = yield from _planned(lost, means, release=not means.overrides)
-    survivor = plan.survivor
-    note_overrides(plan, means)
-    means.note(
-        "failover.decided",
-        site=lost,
-        survivor=survivor,
-        primary=plan.primary,
-        roles=plan.roles,
-        steps=plan.journalled(),
-    )
-    if found is not None and not (yield from release(plan, found, means)) and _allowed(found):
-        plan, _found = yield from _planned(lost, means, release=False)
-    yield change_state(
-        means,
-        plan.step("quarantine"),
-        Rotation.QUARANTINED,
-        f"failover to {survivor}",
-        from_any_of=tuple(Rotation),
-    )
-    fences = yield from _fence(plan, means)
+    decided = yield from _planned(lost, means, release=not means.overrides)
+    _note_decided(decided, means)
+    if (found := decided.found) is not None:
+        released = yield from release(decided.plan, found, means)
+        if not released and _allowed(found):
+            decided = yield from _planned(lost, means, release=False)
+            if decided.back:
+                _note_decided(decided, means)
+    plan, survivor = decided.plan, decided.plan.survivor
+    if decided.back:
+        fences: tuple[str, ...] = (f"{lost} is back, and {plan.primary} at {survivor} has the leader key",)
+    else:
+        fences = yield from _given_up(plan, means)
+    written: Mapping[str, str] = {}
     if means.system.database.members:
         yield until_none(
             plan.step("primary at the survivor"), lambda: decide_promoted(survivor, _look(means))
@@ -74,31 +80,71 @@ def failover(lost: str, means: Means) -> Work[Moved]:
         edges = [edge for edge in means.system.edges.edges if means.places[edge] == survivor]
         written = yield write_through(means, plan.step("a write is acknowledged"), edges)
         means.note("failover.writes", site=survivor, written_by=written)
-    else:
-        written = {}
-    yield until_none(plan.step("singletons"), lambda: _why_not_held(lost, means))
+    elsewhere_than = None if decided.back else lost
+    yield until_none(plan.step("singletons"), lambda: _why_not_held(elsewhere_than, means))
     yield until_none(plan.step("verification"), lambda: means.verify(survivor))
     return (yield from _ended(plan, means, fences, written))
 
 
-def _planned(lost: str, means: Means, *, release: bool = True) -> Work[tuple[Plan, Found | None]]:
-    """The plan once nothing stands against it, and what was found of the leader key.
+def _note_decided(decided: _Decided, means: Means) -> None:
+    plan = decided.plan
+    note_overrides(plan, means)
+    means.note(
+        "failover.returned" if decided.back else "failover.decided",
+        site=plan.site,
+        survivor=plan.survivor,
+        primary=plan.primary,
+        roles=plan.roles,
+        steps=plan.journalled(),
+    )
+
+
+def _given_up(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
+    """Out of rotation, and fenced; what proves the fences."""
+    yield change_state(
+        means,
+        plan.step("quarantine"),
+        Rotation.QUARANTINED,
+        f"failover to {plan.survivor}",
+        from_any_of=tuple(Rotation),
+    )
+    return (yield from _fence(plan, means))
+
+
+def _planned(lost: str, means: Means, *, release: bool = True) -> Work[_Decided]:
+    """The plan once nothing stands against it.
 
     Unless the key may be released, the quorum must have forgotten the lost primary first: nothing is moved
-    before that.
+    before that. A site that is back when a run is resumed, or while this is waited for, ends the wait.
     """
-    seen: list[Found | None] = []
+    seen: list[_Decided] = []
 
     def decide() -> tuple[Plan | Refusal, Sequence[str]]:
         situation = observe_situation(means, losing=lost)
+        waited = means.resumed or bool(seen)
+        if waited and (rest := _rest(lost, situation, means)) is not None:
+            seen[:] = [_Decided(rest, back=True)]
+            return rest, ()
         decided = decide_failover(lost, situation)
         if isinstance(decided, Refusal):
             return decided, ()
-        seen[:] = [observe_release(decided, situation, means) if release else None]
-        return decided, () if _allowed(seen[0]) else decide_forgotten(lost, situation)
+        found = observe_release(decided, situation, means) if release else None
+        seen[:] = [_Decided(decided, found)]
+        return decided, () if _allowed(found) else decide_forgotten(lost, situation)
 
-    plan = yield from planned_by(means, "the failover", lost, FORGET_LIMIT_S, decide)
-    return plan, seen[0]
+    yield from planned_by(means, "the failover", lost, FORGET_LIMIT_S, decide)
+    return seen[0]
+
+
+def _rest(lost: str, situation: Situation, means: Means) -> Plan | None:
+    """What is left to prove of a run whose site is back. Raises Overtaken where that is nothing."""
+    passed = means.journal is not None and no_return_of(means.journal.events()) is not None
+    returned = decide_returned(lost, situation, passed=passed)
+    if isinstance(returned, Refusal):
+        quarantined = situation.state_of(lost).state is Rotation.QUARANTINED
+        next_command = f"{means.dcctl} admit {lost}" if quarantined else f"{means.dcctl} status"
+        raise Overtaken("the failover", on=lost, reasons=returned.reasons, next_command=next_command)
+    return returned
 
 
 def _allowed(found: Found | None) -> bool:
@@ -156,8 +202,8 @@ def _powered_off(powers: Mapping[str, Sequence[str]] | str) -> tuple[str, ...]:
     return (f"{told}; not proven: {', '.join(unproven)}" if unproven else told,)
 
 
-def _why_not_held(lost: str, means: Means) -> list[str]:
-    """Roles whose work is not written to be over must be in force anywhere but at the lost site."""
+def _why_not_held(lost: str | None, means: Means) -> list[str]:
+    """Roles whose work is not written to be over must be in force anywhere but at the ``lost`` site."""
     states = means.leases.observe_roles(limit_s=LOOK_LIMIT_S)
     open_ones = [each for each in states if each.lease is not None and not each.lease.released]
     return why_roles_elsewhere(means, open_ones, not_at=lost)

@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from dcctl.domain.failover import decide_edges_lead, decide_promoted, why_not_lost
+from dcctl.domain.failover_returned import is_back
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.run import no_return_of
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.domain.switchover import decide_copied, decide_failback, decide_switchover
+from dcctl.domain.traffic import Rotation
 from dcctl.engines.failover import failover
 from dcctl.engines.situation import (
     LOOK_EVERY_S,
@@ -60,17 +62,23 @@ def _planned_move(
 ) -> Work[Moved]:
     source = next(site for site in means.sites if site != to)
     lost: list[str] = []
+    back: list[str] = []
 
     def decide() -> tuple[Plan | Refusal, Sequence[str]]:
         situation = observe_situation(means, losing=source, pools=True)
         if _is_under_way(means) and not why_not_lost(source, situation):
             lost.append(f"{source} is lost")
             raise DcctlError(lost[0])
+        if _was_given_up(source, situation, means):
+            back.append(f"{source} was given up, and is back")
+            raise DcctlError(back[0])
         return decide_move(to, situation), ()
 
     try:
         plan = yield from planned_by(means, f"the {what}", to, DECIDE_LIMIT_S, decide)
     except DcctlError:
+        if back:
+            return (yield from failover(source, means))
         if not lost:
             raise
         return (yield from _escalated(source, lost[0], means))
@@ -106,6 +114,14 @@ def _planned_move(
 def _is_under_way(means: Means) -> bool:
     """Whether something has moved: until then a source that died is a failover of its own."""
     return means.journal is not None and no_return_of(means.journal.events()) is not None
+
+
+def _was_given_up(source: str, situation: Situation, means: Means) -> bool:
+    """Whether this run became the failover of a source that is back now: the rest of that is what is left."""
+    events = means.journal.events() if means.resumed and means.journal is not None else ()
+    escalated = any(event.type == "switchover.escalated" for event in events)
+    quarantined = situation.state_of(source).state is Rotation.QUARANTINED
+    return escalated and quarantined and is_back(source, situation)
 
 
 def _escalated(source: str, saw: str, means: Means) -> Work[Moved]:

@@ -62,6 +62,8 @@ class World:
     leader: str | None = "east-db-1"
     primaries: tuple[str, ...] = ("east-db-1",)
     synchronous: tuple[str, ...] = ("west-db-1",)
+    synchronous_to: str | None = "east-db-1"
+    """Who wrote ``/sync`` last."""
     confirmed: tuple[str, ...] = ("west-db-1",)
     members: tuple[str, ...] = ("east-db-1", "west-db-1")
     stopped: set[str] = field(default_factory=set)
@@ -115,7 +117,7 @@ class World:
     def _cluster(self) -> Seen[ClusterReport]:
         if not self.quorum:
             return Seen(None, "no server is in a quorum")
-        return Seen(ClusterReport(self.leader, self.synchronous, "east-db-1", self.members))
+        return Seen(ClusterReport(self.leader, self.synchronous, self.synchronous_to, self.members))
 
     def _view(self, cluster: Seen[ClusterReport]) -> View:
         databases = [host.name for host in HOSTS if "postgresql" in host.roles]

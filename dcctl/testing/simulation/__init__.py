@@ -22,8 +22,8 @@ HEAL_S = FAULTS_S + 25.0
 AFTER_S = 25.0
 """What came of the last fault goes on for so long before everything is healed, and not beyond ``HEAL_S``."""
 REST_S = 700.0
-"""How long the healed system may take until it is at rest: a failover of a site that is back is gone on with
-for 210 s before it refuses, and who does so may be killed at the end of that."""
+"""How long the healed system may take until it is at rest. A failover waits 210 s at most for what is not
+clear, and who does so may be killed at the end of that; one whose site is clearly back ends at once."""
 LOOK_S = 1.0
 """A system that is at rest in five looks running is."""
 LOOKS = 5
