@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dcctl.domain.event import Event
 from dcctl.domain.rules import LastMove
-from dcctl.domain.run import ActiveRun, Asked, Wish, decide_begin
+from dcctl.domain.run import ENDS, ActiveRun, Asked, Wish, decide_begin
 from dcctl.errors import LeadershipLost, NotFound, Refused, Unreachable
 from dcctl.testing.clock import VirtualClock
 
@@ -19,6 +19,8 @@ class FakeRegistry:
     epoch: int = 0
     owner: "FakeRuns | None" = None
     begun: dict[str, float] = field(default_factory=dict)
+    ended: bool = False
+    """Whether the last word of the run that acts is kept."""
     changed_s: float = 0.0
     events: dict[str, list[Event]] = field(default_factory=dict)
     moved: LastMove | None = None
@@ -47,6 +49,8 @@ class FakeRuns:
         active, registry = self._registry.active, self._registry
         if active is None:
             return None
+        if registry.ended and registry.owner is None and not registry.begun:
+            return None
         lasts_s = max(registry.begun.values(), default=0.0)
         free_in_s = max(0.0, registry.changed_s + lasts_s - registry.clock.monotonic())
         return ActiveRun(
@@ -74,7 +78,7 @@ class FakeRuns:
         registry.epoch += 1
         self._epoch, self._run = registry.epoch, run
         registry.active = ActiveRun(run, registry.epoch, self._who, command, alive=True)
-        registry.owner, registry.begun = self, {}
+        registry.owner, registry.begun, registry.ended = self, {}, False
         registry.events.setdefault(run, [])
         self._change()
 
@@ -86,11 +90,15 @@ class FakeRuns:
             raise LeadershipLost(f"go on with run {event.run}", saw=saw)
         registry.owner = self
         name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
+        if event.type in ("run.started", "run.resumed"):
+            registry.ended = False
         if event.type == "move.ended":
             what, site = str(event.fields.get("what", "")), str(event.fields.get("site", ""))
             registry.moved = LastMove(what, site, event.run, event.at)
         elif event.type == "run.resumed":
             registry.begun.clear()
+        elif event.type in ENDS:
+            registry.ended = True
         elif event.type == "step.started":
             registry.begun[name] = float(event.fields.get("limit_s", 0.0))
         elif event.type in ("step.done", "step.failed"):

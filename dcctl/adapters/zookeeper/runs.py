@@ -5,11 +5,12 @@ version that the writer saw or wrote last, so of two writers one succeeds. ``own
 whether the session of that run lives. An event of a run is one transaction: ``active`` at our version,
 ``owner``, and a node of its own. An intent that could not be kept so is not carried out.
 
-A run whose session ended is taken over by a change of ``active``, and not before what it had begun must be
-over: ``active`` names the time limit of each, and whoever takes over has seen that very version for as long,
-by its own clock. A run whose session ended and whose right nobody took goes on under its new session. A run
-that is resumed takes the right in the same way under its own name, with a higher epoch: whoever had it before
-has lost it with that very change.
+A run whose last word is kept and whose session ended has given its right back with that word. Any other
+whose session ended is taken over by a change of ``active``, and not before what it had begun must be over:
+``active`` names the time limit of each, and whoever takes over has seen that very version for as long, by its
+own clock. A run whose session ended and whose right nobody took goes on under its new session. A run that is
+resumed takes the right in the same way under its own name, with a higher epoch: whoever had it before has
+lost it with that very change.
 
 ``<run>/asked`` is what people ask of the run; it is changed against the version that was read.
 """
@@ -31,7 +32,7 @@ from dcctl.adapters.zookeeper.leases import ANY_VERSION, CONFLICTS
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.domain.event import Event
 from dcctl.domain.rules import LastMove
-from dcctl.domain.run import ActiveRun, Asked, Wish, decide_begin
+from dcctl.domain.run import ENDS, ActiveRun, Asked, Wish, decide_begin
 from dcctl.errors import LeadershipLost, NotFound, Refused, Rejected, TimedOut, Unreachable
 from dcctl.ports import Journal, Runs
 
@@ -282,6 +283,8 @@ class ZooKeeperRuns:
         if not record or record.get("over"):
             return None, stat.version, epoch
         doing = {str(name): float(limit) for name, limit in record.get("doing", {}).items()}
+        if record.get("ended") and owner is None and not doing:
+            return None, stat.version, epoch
         lasts_s = max(doing.values(), default=0.0)
         active = ActiveRun(
             run=str(record["run"]),
@@ -304,11 +307,16 @@ class ZooKeeperRuns:
     def _note(self, event: Event) -> None:
         """What is begun and not ended: steps alone have effects."""
         name = f"{event.fields.get('step', '')} on {event.fields.get('target', '')}"
+        if event.type in ("run.started", "run.resumed"):
+            self._record.pop("ended", None)
         if event.type == "move.ended":
             said = {key: str(event.fields.get(key, "")) for key in ("what", "site")}
             self._record["moved"] = {**said, "run": event.run, "at": event.at.isoformat()}
         elif event.type == "run.resumed":
             self._begun.clear()  # taking the right has waited for what the run's earlier life had begun
+        elif event.type in ENDS:
+            # Its process may die before it gives the right back: nobody could go on with what is over.
+            self._record["ended"] = event.type
         elif event.type == "step.started":
             self._begun[name] = float(event.fields.get("limit_s", 0.0))
         elif event.type in ("step.done", "step.failed"):

@@ -158,6 +158,22 @@ class RunsContract:
         world.there.begin("20260102-a", "admit east", limit_s=LIMIT_S)
         world.there.append(event("20260102-a", 2, "run.resumed", by="bob"), limit_s=LIMIT_S)
 
+    @pytest.mark.parametrize("word", ["run.done", "run.overtaken"])
+    def test_a_run_whose_last_word_is_kept_blocks_nobody_when_its_process_dies(
+        self, world: RunsWorld, word: str
+    ) -> None:
+        world.here.begin("20260102-a", "failover apply --lost east", limit_s=LIMIT_S)
+        world.here.append(event("20260102-a", 1, "run.started"), limit_s=LIMIT_S)
+        world.here.append(event("20260102-a", 2, word), limit_s=LIMIT_S)
+        active = world.there.observe_active(limit_s=LIMIT_S)
+        assert active is not None
+        assert active.alive, "it may still forget old runs"
+        world.end_session(world.here)
+        assert world.there.observe_active(limit_s=LIMIT_S) is None
+        world.there.begin("20260102-b", "admit east", limit_s=LIMIT_S)
+        with pytest.raises(LeadershipLost):
+            world.here.append(step("20260102-a", 3, "started"), limit_s=LIMIT_S)
+
     def test_what_people_ask_is_there_for_the_run_to_read(self, world: RunsWorld) -> None:
         at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
         with pytest.raises(NotFound):

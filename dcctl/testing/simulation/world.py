@@ -215,7 +215,9 @@ class World:
     def active_run(self) -> dict[str, Any] | None:
         node = self.ensemble.tree.get(f"/dcctl/{ENVIRONMENT}/runs/active")
         fields: dict[str, Any] = json.loads(node.data or b"{}") if node is not None else {}
-        return fields if fields and not fields.get("over") else None
+        alive = f"/dcctl/{ENVIRONMENT}/runs/owner" in self.ensemble.tree
+        over = fields.get("over") or (fields.get("ended") and not alive and not fields.get("doing"))
+        return fields if fields and not over else None
 
     def broken_off(self) -> RunRecord | None:
         """The run that has the right to act and whose session is over."""
