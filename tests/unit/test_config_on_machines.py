@@ -142,6 +142,21 @@ def test_signed_writes_to_the_other_site_go_where_replication_goes_if_that_is_en
     assert not any(line.startswith("PROCUREMENT_SWIFT_CA_FILE") for line in lines)
 
 
+@pytest.mark.parametrize(("mode", "opened"), [("", True), ("required", True), ("off", False)])
+def test_patroni_may_open_the_kernels_watchdog_where_a_machine_has_one(
+    tmp_path: Path, mode: str, opened: bool
+) -> None:
+    """Without that it would go on without (automatic, the default), or lead nowhere (required)."""
+    configuration = load_file(written(tmp_path / "dcctl.yaml"))
+    chosen = f"{{% set postgresql_watchdog = '{mode}' %}}" if mode else ""
+    unit = (ROLES / "postgresql/templates/patroni.service.j2").read_text()
+    lines = rendered(configuration, chosen + unit, role="postgresql").splitlines()
+    assert ("ExecStartPre=-+/bin/chown postgres /dev/watchdog" in lines) is opened
+    patroni = (ROLES / "postgresql/templates/patroni.yml.j2").read_text().partition("\nwatchdog:")[2]
+    told = rendered(configuration, chosen + patroni, role="postgresql")
+    assert f'mode: "{mode or "automatic"}"' in told
+
+
 def rendered(configuration: Configuration, expression: str, *, role: str = "replication") -> Any:
     """As Ansible renders it with the variables of ``role``, on a machine at east."""
     loader = DataLoader()
