@@ -194,18 +194,19 @@ class Listing(Answering):
             row = {"hash": HASH, "last_modified": "2026-01-01T00:00:00.000000", "bytes": 1}
             self._answer(200, json.dumps([row | {"name": name} for name in type(self).objects]).encode())
             return
-        stamp = "1767225600.00000"
-        self._answer(200, b"1", X_Timestamp=stamp, X_Object_Body_Timestamp=stamp, Etag=HASH)
+        self._answer(200, b"1", **SHOWN)
 
     def do_HEAD(self) -> None:
-        self._answer(404)
+        there = self.path.split("?")[0].rpartition("/")[2] in type(self).objects
+        self._answer(200 if there else 404, **(SHOWN if there else {}))
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self._answer(type(self).status)
 
 
-HASH = "c4ca4238a0b923820dcc509a6f75849b"
+HASH, STAMP = "c4ca4238a0b923820dcc509a6f75849b", "1767225600.00000"
+SHOWN = {"X_Timestamp": STAMP, "X_Object_Body_Timestamp": STAMP, "Etag": HASH}
 
 
 @pytest.fixture
@@ -294,3 +295,23 @@ def test_a_cluster_that_is_away_midway_is_no_refusal(environment: Path, capsys: 
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_plan_is_written_read_and_carried_out_and_is_then_of_the_past(
+    environment: Path, two_sites: type[Listing], capsys: Any
+) -> None:
+    plan = environment / "plan.json"
+    two_sites.status = 507
+    assert typed(environment, "plan", "--save", str(plan)) == 0
+    assert "1 names would be looked at" in capsys.readouterr().out
+    (entry,) = json.loads(plan.read_text())["entries"]
+    assert (entry["name"], entry["decision"], entry["site"]) == ("o", "copy", "east")
+    assert (entry["a"], entry["b"]) == ({"hash": HASH, "stamp": STAMP}, None)
+    two_sites.status = 201
+    assert typed(environment, "apply", str(plan)) == 0
+    assert "1 copied" in capsys.readouterr().out
+    plan.write_text(plan.read_text().replace(HASH, "another"))
+    assert typed(environment, "apply", str(plan)) == 8
+    assert "1 stale" in capsys.readouterr().out
+    assert typed(environment, "plan", "--save", str(environment / "none" / "plan.json")) == 2
+    assert "write a plan" in capsys.readouterr().err

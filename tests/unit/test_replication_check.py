@@ -1,6 +1,7 @@
 """What must be true of two clusters: each row of the tables."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,6 +10,7 @@ from dcctl.domain.replication_check import (
     ContainerFacts,
     decide_cluster,
     decide_container,
+    decide_gap,
     decide_pair,
     decide_tokens,
     decide_writable,
@@ -86,3 +88,26 @@ def test_an_account_that_takes_no_writes_is_refused() -> None:
     assert decide_writable("east", "docs", None)[0].level == "ok"
     (found,) = decide_writable("east", "docs", "HTTP 405: read-only")
     assert (found.level, "HTTP 405" in found.sentence) == ("refuse", True)
+
+
+@pytest.mark.parametrize(
+    ("gap", "level", "words"),
+    [
+        (None, "warn", "the first one carries no deletes"),
+        (timedelta(days=5), "ok", "5 days"),
+        (timedelta(days=6, seconds=1), "warn", "one-sided names will wait for a person"),
+    ],
+)
+def test_a_gap_that_tombstones_may_not_outlive_is_told(gap: timedelta | None, level: str, words: str) -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    complete = now - gap if gap is not None else None
+    (found,) = decide_gap("docs", complete, now=now, trusted=timedelta(days=6))
+    assert (found.level, words in found.sentence) == (level, True)
+
+
+def test_the_size_of_a_clocks_error_is_looked_at_and_not_its_sign() -> None:
+    for skew_s, level in ((0.9, "ok"), (1.1, "warn"), (5.1, "refuse")):
+        for sign in (1, -1):
+            found = decide_cluster(replace(CLUSTER, skew_s=sign * skew_s), realm="dcctl")
+            (clock,) = [one for one in found if "clock" in one.sentence]
+            assert clock.level == level

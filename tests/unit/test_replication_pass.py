@@ -549,3 +549,25 @@ def test_a_sample_is_read_at_both_sides_and_rotten_bytes_are_told(world: World) 
     assert tally.count("damaged") == tally.sampled
     assert "damaged at west: o" in tally.reasons[0]
     assert "repair" in tally.reasons[0]
+
+
+def test_a_prefix_is_all_that_a_pass_looks_at_and_the_base_stays_as_it_was(
+    make: Callable[..., World],
+) -> None:
+    world = make(page_rows=3)
+    for name in ("a1", "a2", "in/1", "in/2", "in/3", "in/4", "z1", "z2"):
+        world.a.client_put("docs", name, b"1")
+    world.settle()
+    before = world.base.rows("docs", "", None), world.base.complete("docs")
+    for name in ("a3", "in/5", "z3"):
+        world.a.client_put("docs", name, b"1")
+    for name in ("a1", "in/1", "z1"):
+        world.b.client_delete("docs", name)
+    world.options = replace(world.options, prefix="in/")
+    assert world.step().kinds == {"copied": 1, "doomed": 1, "deleted": 1}
+    assert sorted(world.b.listing("docs")) == ["a2", "in/2", "in/3", "in/4", "in/5", "z2"]
+    assert sorted(world.a.listing("docs"))[:3] == ["a1", "a2", "a3"]
+    assert (world.base.rows("docs", "", None), world.base.complete("docs")) == before
+    world.options = replace(world.options, prefix="")
+    assert world.step().kinds == {"copied": 2, "doomed": 2, "deleted": 2}
+    world.assert_same()

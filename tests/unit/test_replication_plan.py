@@ -7,18 +7,20 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_replication_pass import World
 
+from dcctl.cli.replication_view import progress_line
 from dcctl.domain.replication import Side
 from dcctl.domain.replication_pass import Tally
 from dcctl.domain.replication_plan import Planned, Version, plan_document, read_plan
 from dcctl.engines.replication_manners import Limits, Manners, Pace, Time
 from dcctl.engines.replication_plan import apply_plan
-from dcctl.errors import Busy
+from dcctl.errors import Busy, CredentialsRefused, Rejected, TimedOut, Unreachable
 from dcctl.ports import DocumentStore
 
 
@@ -75,24 +77,65 @@ def test_what_is_no_plan_is_said_so(content: Any) -> None:
         read_plan(content)
 
 
-def test_a_container_that_asks_for_patience_does_not_slow_the_others_down() -> None:
-    async def sleep(_seconds: float) -> None:
+def test_a_container_that_asks_for_patience_gets_it_and_does_not_slow_the_others_down() -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
         await asyncio.sleep(0)
 
     clock = Time(monotonic=lambda: 0.0, sleep=sleep)
     limits = Limits(attempts=3)
     pace = Pace(limits, clock)
     busy, calm = Manners(limits, clock, pace), Manners(limits, clock, pace)
+    done: list[str] = []
 
     async def refuse() -> None:
         raise Busy("PUT", on="east:docs", saw="HTTP 498", retry_after_s=30)
 
+    async def carry() -> None:
+        done.append("carried")
+
     async def run() -> None:
         with pytest.raises(Busy):
             await busy.attempt(refuse)
+        assert slept == [30.0, 30.0], "as long as it asked for, before each new try"
+        slept.clear()
+        await calm.attempt(carry)
 
     asyncio.run(run())
+    assert (done, slept) == (["carried"], [])
     assert (busy.in_flight_limit, calm.in_flight_limit) == (limits.lowest, limits.start)
+
+
+def test_what_was_refused_is_not_tried_again_and_what_did_not_answer_is() -> None:
+    tried: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        assert 0 < seconds <= 10
+
+    manners = Manners(Limits(attempts=3), Time(monotonic=lambda: 0.0, sleep=sleep))
+
+    async def fail(error: Unreachable) -> None:
+        tried.append(type(error).__name__)
+        raise error
+
+    async def run() -> None:
+        for kind in (Unreachable, TimedOut, Rejected, CredentialsRefused):
+            with pytest.raises(kind):
+                await manners.attempt(partial(fail, kind("PUT", on="east:docs")))
+
+    asyncio.run(run())
+    assert tried == ["Unreachable"] * 3 + ["TimedOut"] * 3 + ["Rejected", "CredentialsRefused"]
+
+
+def test_what_a_person_reads_of_a_pass_under_way_has_its_rate_its_bytes_and_its_end() -> None:
+    tally = Tally("docs", rows=150, expected=1000, seconds=4.0, bytes=8000, todo=7, kinds={"copied": 50})
+    assert progress_line(tally) == (
+        "docs: 150 of about 1000 looked at, 50 carried (12/s), 7 to do on this page, 8000 bytes (2000/s),"
+        " about 17 s left"
+    )
+    assert "left" not in progress_line(Tally("docs"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""What the hot path makes of answers that are cut short, ask for patience or tell the time; without Swift."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+
+import pytest
+
+from dcctl.adapters.swift import CLOCK_MEMORY_S, Keys, SwiftStore
+from dcctl.domain.document import Answer
+from dcctl.domain.replication import Stamp
+from dcctl.errors import Busy, Unreachable
+from dcctl.testing.documents import document
+
+KEYS = Keys("realm", "key", "key")
+ROW = b'[{"name": "o", "hash": "h", "bytes": 1, "last_modified": "2026-01-01T00:00:00.000000"}]'
+
+
+def asked(
+    answer: bytes, ask: Callable[[SwiftStore], Awaitable[None]], local_s: Callable[[], float] = lambda: 0.0
+) -> None:
+    """``ask`` a cluster that answers each connection with these bytes and closes it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async def whole() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}/v1/AUTH_x"
+            async with SwiftStore("east", url, KEYS, local_clock=local_s) as store:
+                await ask(store)
+
+    asyncio.run(whole())
+
+
+def http(status: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {size}", "Connection: close", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (http("200 OK", ROW[:40]), "not a JSON list"),
+        (http("200 OK", ROW[:40], length=len(ROW)), "payload is not completed"),
+        (http("503 Service Unavailable", b""), "HTTP 503"),
+        (http("500 Internal Error", b""), "HTTP 500"),
+    ],
+)
+def test_a_listing_that_is_cut_short_is_no_listing(answer: bytes, words: str) -> None:
+    """Else what it lacks could be taken for deleted."""
+
+    async def ask(store: SwiftStore) -> None:
+        with pytest.raises(Unreachable, match=words):
+            await store.list_page("docs")
+
+    asked(answer, ask)
+
+
+def test_a_whole_listing_is_one_and_so_is_an_empty_one() -> None:
+    async def full(store: SwiftStore) -> None:
+        assert await store.list_page("docs") == ROW
+
+    async def empty(store: SwiftStore) -> None:
+        assert await store.list_page("docs") == b"[]"
+
+    asked(http("200 OK", ROW), full)
+    asked(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", empty)
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20])
+def test_an_object_that_is_cut_short_is_not_read_to_its_end(size: int) -> None:
+    async def ask(store: SwiftStore) -> None:
+        with pytest.raises(Unreachable):
+            async with store.fetch("docs", "o") as got:
+                assert got is not None
+                assert got.chunks is not None
+                async for _ in got.chunks:
+                    pass
+
+    asked(http("200 OK", b"half", "X-Timestamp: 1767225600.00000", "Etag: e", length=size), ask)
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "498 Rate Limited", "503 Unavailable"])
+@pytest.mark.parametrize(("headers", "wait_s"), [(["Retry-After: 7"], 7.0), ([], 0.0)])
+def test_a_cluster_that_asks_for_patience_says_for_how_long(
+    status: str, headers: list[str], wait_s: float
+) -> None:
+    async def ask(store: SwiftStore) -> None:
+        with pytest.raises(Busy, match=status[:3]) as caught:
+            await store.put("docs", "o", Stamp(1), document(b"1"))
+        assert caught.value.retry_after_s == wait_s
+
+    asked(http(status, b"", *headers), ask)
+
+
+def test_a_put_that_was_answered_202_was_not_applied() -> None:
+    async def ask(store: SwiftStore) -> None:
+        assert await store.put("docs", "o", Stamp(1), document(b"1")) is Answer.OLDER
+
+    asked(http("202 Accepted", b""), ask)
+
+
+def test_a_clusters_clock_is_never_thought_to_be_ahead_of_what_it_says() -> None:
+    """``Date`` is cut to seconds and read after it was sent: what can be known is a lower bound."""
+    local = [1_000_000.0]
+    truth_s = 1_767_225_600.9  # by that cluster, at our 1_000_000
+
+    async def ask(store: SwiftStore) -> None:
+        assert store.now() == Stamp(0), "before the first answer nothing is known"
+        await store.list_page("docs")
+        for later_s in (0.0, 0.5, 30.0):
+            local[0] = 1_000_000.0 + later_s
+            assert store.now().ticks <= (truth_s + later_s) * 100_000
+            assert store.now().ticks >= (truth_s + later_s - 1) * 100_000
+
+    asked(http("200 OK", b"[]", f"Date: {formatdate(int(truth_s), usegmt=True)}"), ask, lambda: local[0])
+
+
+def test_what_was_known_of_a_clock_that_was_set_back_is_forgotten() -> None:
+    local = [1_000_000.0]
+    date = [formatdate(2_000_000.0 + 3600, usegmt=True)]
+
+    class Told(SwiftStore):
+        def tell(self) -> None:
+            self._clock.saw(date[0])
+
+    store = Told("east", "http://127.0.0.1:1/v1/AUTH_x", KEYS, local_clock=lambda: local[0])
+    store.tell()
+    assert store.now() == Stamp((2_000_000 + 3600) * 100_000)
+    local[0] += CLOCK_MEMORY_S + 1
+    date[0] = formatdate(2_000_000.0 + CLOCK_MEMORY_S + 1, usegmt=True)
+    store.tell()
+    assert store.now() == Stamp(round((2_000_000 + CLOCK_MEMORY_S + 1) * 100_000))
