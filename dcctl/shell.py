@@ -139,6 +139,7 @@ def perform(
     interruption: Interruption | None = None,
     resumed: bool = False,
     asked: Callable[[], Sequence[Asked]] = tuple,
+    waits: Callable[[Wait, str], None] | None = None,
 ) -> T:
     """Drive ``work`` to its end as the run of ``journal`` and return what it returns.
 
@@ -146,7 +147,8 @@ def perform(
     ``run.started`` (no secrets), or ``run.resumed`` when the journal is gone on with; ``resume`` is the
     command that continues the run after a failure. ``interruption`` is one that the caller has entered, to
     share it with effects that last. ``asked`` is what people ask of the run; it is read between steps and
-    while waiting, and answers at once.
+    while waiting, and answers at once. ``waits`` is told what each look of a wait saw that was not enough,
+    for progress; it may be called from several threads.
 
     A step's own error is thrown into the engine first, so that its ``finally`` blocks yield their undo.
     Then this raises ``Interrupted`` when the process was asked to end, ``StepFailed`` for every other
@@ -154,7 +156,9 @@ def perform(
     the engine raised.
     """
     with contextlib.nullcontext(interruption) if interruption else Interruption() as held:
-        performance = _Performance(clock, journal, seen or (lambda _event: None), held.asked, asked)
+        performance = _Performance(
+            clock, journal, seen or (lambda _event: None), held.asked, asked, waits=waits
+        )
         return performance.run(work, about or {}, resume, resumed=resumed)
 
 
@@ -166,12 +170,15 @@ class _Performance:
         seen: Callable[[Event], None],
         asked: Callable[[], bool],
         wishes: Callable[[], Sequence[Asked]],
+        *,
+        waits: Callable[[Wait, str], None] | None,
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._seen = seen
         self._asked = asked
         self._wishes = wishes
+        self._waits = waits
         self._lock = threading.Lock()
         self._wish_lock = threading.Lock()
         self._changed = False
@@ -336,6 +343,9 @@ class _Performance:
                 return wait.instead
             if left_s <= 0:
                 raise TimedOut(f"wait {wait.limit_s:g} s for {wait.name}", on=wait.target, saw=wait.saw())
+            if self._waits is not None:
+                with contextlib.suppress(OSError):  # the screen is gone
+                    self._waits(wait, wait.saw())
             self._clock.sleep(min(wait.every_s, left_s))
         return answer
 

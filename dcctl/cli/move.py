@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from dcctl.cli.move_view import draw_moved, draw_preview, moved_document, preview_document
+from dcctl.cli.move_view import draw_against, draw_moved, draw_preview, moved_document, preview_document
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision import choose_sites, confirm
 from dcctl.cli.session import Session
@@ -153,6 +153,8 @@ def _carry_out(
     draw_preview(out, situation, decided, _expected(configuration, stage, move, decided))
     if resume is None:
         _raise_refused(session, move, decided)
+    elif isinstance(decided, Refusal):
+        draw_against(out, decided)
     words = move.order.words()
     again = f"{session.dcctl} {words}" if resume is None else f"{session.dcctl} run resume {resume}"
     confirm(f"carry out this {move.what}", yes=yes, command=f"{again} --yes")
@@ -177,6 +179,7 @@ def _carry_out(
             interruption=held,
             resumed=resume is not None,
             asked=asked_of(means.runs, journal.run),
+            waits=progress.waits,
         )
         run = journal.run
     emit(session, moved_document(moved, run), lambda out: draw_moved(out, moved, run))

@@ -93,6 +93,12 @@ def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal
         _draw_plan(out, decided, expected, situation)
 
 
+def draw_against(out: "Console", refusal: Refusal) -> None:
+    """What stands now against a run that is resumed: it is waited for, or ends the run."""
+    for reason in refusal.reasons:
+        out.print(f"against   {reason}")
+
+
 def draw_moved(out: "Console", moved: Moved, run: str) -> None:
     from rich.text import Text
 

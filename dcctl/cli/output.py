@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
     from dcctl.cli.session import Session
     from dcctl.domain.event import Event
+    from dcctl.domain.step import Wait
 
 PIPED_WIDTH = 200
 """Columns when nobody looks: wide enough that no table cell is folded or cut."""
+
+SAY_EVERY_S = 10.0
+"""Where nobody sees the picture, what is waited for is said so often."""
 
 _ENDED = {"done": ("done", "green"), "failed": ("failed", "red")}
 
@@ -74,24 +78,35 @@ def _json_value(value: object) -> object:
 
 
 class Progress:
-    """Shows what runs; ``seen=progress`` gives it the events of ``dcctl.shell.perform``.
+    """Shows what runs; ``seen=progress`` gives it the events of ``dcctl.shell.perform``, and
+    ``waits=progress.waits`` what is waited for.
 
         with Progress("provision") as progress:
-            perform(work, clock=clock, journal=journal, seen=progress)
+            perform(work, clock=clock, journal=journal, seen=progress, waits=progress.waits)
 
     ``title`` is the phase whose time is printed at the end. Safe to call from several threads.
     """
 
-    def __init__(self, title: str = "", *, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        title: str = "",
+        *,
+        stream: TextIO | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
         self._title = title
         self._console = console(stream or sys.stderr)
         self._live: Live | None = None
         self._running: dict[tuple[str, str, str], float] = {}
+        self._waiting: dict[tuple[str, str, str], tuple[float, str]] = {}
+        """What was said last of a wait: its limit, and what it saw."""
+        self._said: dict[tuple[str, str, str], float] = {}
         self._guard = threading.Lock()
-        self._began = time.monotonic()
+        self._began = self._monotonic()
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        self._began = self._monotonic()
         if self._console.is_interactive:
             from rich.live import Live
 
@@ -123,15 +138,30 @@ class Progress:
         name, target = str(event.fields.get(what, "")), str(event.fields.get("target", ""))
         with self._guard:
             if how == "started":
-                self._running[what, name, target] = time.monotonic()
+                self._running[what, name, target] = self._monotonic()
                 return
-            self._running.pop((what, name, target), None)
+            for each in (self._running, self._waiting, self._said):
+                each.pop((what, name, target), None)
         if how in _ENDED:
             word, style = _ENDED[how]
             saw = str(event.fields.get("saw", ""))
             self._line(
                 float(event.fields.get("took_s", 0)), word, target, name + (f": {saw}" if saw else ""), style
             )
+
+    def waits(self, wait: "Wait", saw: str) -> None:
+        """What ``wait`` saw that was not enough, and how long it goes on: in the picture, or a line."""
+        key, now = ("wait", wait.name, wait.target), self._monotonic()
+        with self._guard:
+            if key not in self._running:
+                return
+            self._waiting[key] = (wait.limit_s, saw)
+            began = self._running[key]
+            if self._live is not None or now - self._said.get(key, began) < SAY_EVERY_S:
+                return
+            self._said[key] = now
+        text = wait.name + _still(now - began, wait.limit_s, saw)
+        self._line(now - began, "waits", wait.target, text, "yellow")
 
     def say(self, text: str) -> None:
         """A line of its own between the others."""
@@ -140,7 +170,7 @@ class Progress:
     @contextmanager
     def phase(self, title: str) -> Iterator[None]:
         """A part whose own time is printed when it ends."""
-        began = time.monotonic()
+        began = self._monotonic()
         self.say(f"{title} …")
         try:
             yield
@@ -152,7 +182,7 @@ class Progress:
     def _ended(self, title: str, began: float, *, failed: bool) -> None:
         from rich.text import Text
 
-        took = f"{time.monotonic() - began:.1f} s"
+        took = f"{self._monotonic() - began:.1f} s"
         words = f"{title}: failed after {took}" if failed else f"{title}: done in {took}"
         self._print(Text(words, style="bold red" if failed else "bold"))
 
@@ -173,11 +203,18 @@ class Progress:
     def _picture(self) -> "Table":
         from rich.spinner import Spinner
         from rich.table import Table
+        from rich.text import Text
 
-        now = time.monotonic()
+        now = self._monotonic()
         with self._guard:
-            running = list(self._running.items())
+            running, waiting = list(self._running.items()), dict(self._waiting)
         picture = Table.grid(padding=(0, 2))
-        for (_what, name, target), began in running:
-            picture.add_row(f"{now - began:7.1f} s", Spinner("dots"), f"{target:<14}", name)
+        for key, began in running:
+            _what, name, target = key
+            text = name + (_still(now - began, *waiting[key]) if key in waiting else "")
+            picture.add_row(f"{now - began:7.1f} s", Spinner("dots"), f"{target:<14}", Text(text))
         return picture
+
+
+def _still(took_s: float, limit_s: float, saw: str) -> str:
+    return f", at most {max(0.0, limit_s - took_s):.0f} s more" + (f": {saw}" if saw else "")

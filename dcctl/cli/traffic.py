@@ -137,6 +137,7 @@ def turn(
                 interruption=held,
                 resumed=resume is not None,
                 asked=asked_of(stage.runs, journal.run),
+                waits=progress.waits,
             )
             run = journal.run
     emit(session, {"run": run, **asdict(done)}, lambda out: _told(out, done, run))

@@ -15,6 +15,7 @@ from dcctl.cli.output import Progress, emit
 from dcctl.cli.session import Session
 from dcctl.domain.event import Event
 from dcctl.domain.machine import Power
+from dcctl.domain.step import Wait
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,6 +97,37 @@ def test_a_terminal_sees_what_runs_and_not_what_has_ended() -> None:
     assert "create" in first
     assert "done" in first
     assert "create" not in second
+
+
+def waiting(limit_s: float) -> Wait:
+    return Wait("nothing stands against it", "east", limit_s, 1.0, lambda: None)
+
+
+def test_a_terminal_sees_what_is_waited_for_and_how_long() -> None:
+    stream = Terminal()
+    with Progress(stream=stream) as progress:
+        progress(event("wait.started", {"wait": "nothing stands against it", "target": "east"}))
+        progress.waits(waiting(210.0), "east-db-1 answers here")
+        progress.say("first")
+        progress(event("wait.done", {"wait": "nothing stands against it", "target": "east", "took_s": 1}))
+        progress.waits(waiting(210.0), "said too late")
+    shown = " ".join(stream.getvalue().split())
+    assert re.search(r"nothing stands against it, at most 2(10|09) s more: east-db-1 answers here", shown)
+    assert "said too late" not in shown
+
+
+def test_elsewhere_what_is_waited_for_is_a_line_now_and_then() -> None:
+    now = [100.0]
+    stream = io.StringIO()
+    with Progress(stream=stream, monotonic=lambda: now[0]) as progress:
+        progress(event("wait.started", {"wait": "nothing stands against it", "target": "east"}))
+        for second in range(25):
+            now[0] = 100.0 + second
+            progress.waits(waiting(20.0), f"look {second}")
+    assert stream.getvalue().splitlines() == [
+        "   10.0 s  waits   east            nothing stands against it, at most 10 s more: look 10",
+        "   20.0 s  waits   east            nothing stands against it, at most 0 s more: look 20",
+    ]
 
 
 def test_progress_may_be_told_by_several_threads() -> None:

@@ -90,6 +90,20 @@ def test_results_come_back_and_every_step_is_journalled_before_and_after(bench: 
     assert seen[0].fields == {"what": "test"}
 
 
+def test_what_a_look_saw_that_was_not_enough_is_told_and_not_journalled(bench: Bench) -> None:
+    looks = iter([None, None, 2])
+    saw = iter(["nobody", "somebody"])
+
+    def work() -> Work[int]:
+        found: int = yield Wait("two", "east", 10, 1, lambda: next(looks), lambda: next(saw))
+        return found
+
+    told: list[tuple[str, float, str]] = []
+    assert bench.perform(work(), waits=lambda wait, seen: told.append((wait.name, wait.limit_s, seen))) == 2
+    assert told == [("two", 10, "nobody"), ("two", 10, "somebody")]
+    assert bench.types() == ["run.started", "wait.started", "wait.done", "run.done"]
+
+
 def test_an_error_before_any_step_keeps_its_code(bench: Bench) -> None:
     def work() -> Work[None]:
         yield Wait("nothing", "east", 1, 1, fail(Unreachable("look", on="east", saw="no answer")))
