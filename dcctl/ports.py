@@ -507,7 +507,8 @@ class ReplicationBase(Protocol):
     A cache: an empty one is right too, and costs requests. Rows are texts as the listing gave them.
     """
 
-    rebuilt: bool
+    def forgot(self, container: str) -> bool:
+        """Whether it was damaged, and no pass over the container is complete since."""
 
     def digest(self, container: str, after: str, upto: str | None) -> bytes | None:
         """The digest kept for exactly this range."""
@@ -573,7 +574,8 @@ class TokenStore(DocumentStore, Protocol):
 class TokenBase(Protocol):
     """What two such clusters last agreed on, name by name."""
 
-    rebuilt: bool
+    def forgot(self, container: str) -> bool:
+        """Whether it was damaged, and no pass over the container is complete since."""
 
     def agreed_tokens(self, container: str, after: str, upto: str | None) -> Mapping[str, Agreed]:
         """By name, in ``after`` < name <= ``upto`` (None: the end)."""

@@ -277,6 +277,10 @@ class SqliteBase:
                 "insert or replace into outcome values (?, ?, ?)", (container, at.ticks, json.dumps(tally))
             )
 
+    def forgot(self, container: str) -> bool:
+        """Whether a damaged file was set aside, and no pass over the container is complete since."""
+        return self.rebuilt and self.complete(container) is None
+
     def containers(self) -> tuple[str, ...]:
         """Those of which a pass has ended."""
         return tuple(str(name) for (name,) in self._ask("select container from outcome order by 1", ()))

@@ -35,8 +35,10 @@ class ShareOfBase:
         self._base = base
         self._share = state.share
         self._worked = state.worked
-        self.rebuilt = base.rebuilt
         self.finished: tuple[Stamp, int] | None = None
+
+    def forgot(self, container: str) -> bool:  # noqa: ARG002
+        return self._base.forgot(self._share.key)
 
     def digest(self, container: str, after: str, upto: str | None) -> bytes | None:  # noqa: ARG002
         return self._base.digest(self._share.key, after, upto)

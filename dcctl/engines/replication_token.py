@@ -203,7 +203,7 @@ class TokenReplication:
             doomed=count,
             known_rows=known_rows,
             empty_sides=() if self._options.accept_empty else empty,
-            base_rebuilt=self._base.rebuilt,
+            base_rebuilt=self._base.forgot(container),
             cap=self._options.cap,
         )
         if reasons:

@@ -357,7 +357,7 @@ class Walk:
             doomed=count,
             known_rows=known_rows,
             empty_sides=() if expected else tuple(empty),
-            base_rebuilt=self._base.rebuilt,
+            base_rebuilt=self._base.forgot(self._container),
             cap=self._options.cap,
         )
         if reasons:
