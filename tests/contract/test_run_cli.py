@@ -118,6 +118,12 @@ def test_a_run_of_a_machine_that_died_is_read_and_ended_elsewhere(machine: Machi
     assert "the primary moves from east-db-1 to west-db-1" in told
     assert f"next: dcctl run resume {run}" in told
 
+    code, told, _said = machine.type("run", "watch", run)
+    assert code == 0
+    assert told.splitlines()[-1] == f"next: dcctl run resume {run}", "it has ended: nothing is waited for"
+    code, _told, said = machine.type("run", "pause", run)
+    assert (code, f"run {run} is broken off" in said) == (5, True)
+
     code, _told, said = machine.type("run", "skip", "second copy", "--reason", "seen by eye")
     assert code == 5
     assert "nobody's word replaces that; what a person may state: verification" in said

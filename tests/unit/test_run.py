@@ -1,8 +1,14 @@
 """A run's timeline, from its journal alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from dcctl.domain.run import Outcome, decide_run, name_run
+import pytest
+
+from dcctl.cli.run_view import watch_events
+from dcctl.cli.session import Session
+from dcctl.domain.event import Event
+from dcctl.domain.run import Outcome, Run, decide_run, name_run
 from dcctl.testing.clock import EPOCH, VirtualClock
 from dcctl.testing.journal import MemoryJournal
 
@@ -94,3 +100,56 @@ def test_names_sort_by_start() -> None:
     clock.sleep(1)
     assert first < name_run(clock.now(), "deploy", "0000")
     assert first == "20260101-000000-provision-ffff"
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_run_is_followed_line_by_line_until_it_ends(
+    output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = journal_of(
+        (0.0, "run.started", {"command": "switchover apply --to west"}),
+        (1, "step.started", {**STEP, "limit_s": 10}),
+        (2, "step.started", {**OTHER, "limit_s": 10}),
+        (3, "step.done", {**OTHER, "took_s": 1.0}),
+        (4, "run.paused", {"by": "bob", "because": ""}),
+        (5, "run.continued", {}),
+        (6, "step.done", {**STEP, "took_s": 5.0}),
+        (7, "run.failed", {"saw": "no answer"}),
+    ).events()
+    known = iter(range(1, len(events) + 1))
+
+    def look() -> tuple[Run, Sequence[Event]]:
+        until = next(known)
+        return decide_run("r1", events[:until], active=until < len(events)), events[:until]
+
+    found, seen = watch_events(Session(None, output), look, every_s=0.0)
+    assert (found.outcome, len(seen)) == (Outcome.FAILED, len(events))
+    said = capsys.readouterr()
+    told = (said.err if output == "json" else said.out).splitlines()
+    assert [told[0], told[-1]] == [
+        "r1  switchover apply --to west, started 2026-01-01 00:00:00 UTC",
+        "next: dcctl run resume r1",
+    ]
+    assert told[-2] == "failed after 7.0 s: no answer"
+    west, east = (
+        next(number for number, line in enumerate(told) if f"create {site}-db-1" in line)
+        for site in ("west", "east")
+    )
+    assert west < east, "each line when it has ended"
+    assert len([line for line in told if "create" in line]) == 2, "each line once"
+    assert "bob" in "".join(told[west:east])
+    assert (said.out == "") is (output == "json")
+
+
+def test_of_a_run_that_is_broken_off_while_it_is_watched_what_it_had_begun_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    events = journal_of(STARTED, (1, "step.started", {**STEP, "limit_s": 10})).events()
+    active = iter([True, False])
+    watch_events(
+        Session(None, "text"),
+        lambda: (decide_run("r1", events, active=next(active)), events),
+        every_s=0.0,
+    )
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "create east-db-1" in line]
+    assert "unknown" in line
