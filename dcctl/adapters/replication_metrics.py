@@ -38,7 +38,8 @@ class ReplicationMetrics(Collector):
         with self._guard:
             match result:
                 case Tally():
-                    self._passes[result.container] = result
+                    if not result.prefix:  # else it speaks of a part only
+                        self._passes[result.container] = result
                     for kind, count in result.kinds.items():
                         key = (result.container, kind)
                         self._done[key] = self._done.get(key, 0) + count

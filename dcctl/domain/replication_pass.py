@@ -35,11 +35,12 @@ class Tally:
     """What a pass did, by kind of outcome; bytes moved; what it could not do, in sentences.
 
     ``expected`` rows were there at the last complete pass (0: not known); ``todo`` are the names of the
-    present page that are not done yet.
+    present page that are not done yet. ``prefix``: it looked at names that begin so, and at no others.
     """
 
     container: str
     after: str = ""
+    prefix: str = ""
     rows: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     bytes: int = 0

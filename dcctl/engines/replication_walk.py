@@ -80,7 +80,7 @@ class Walk:
         self._pages = self._open_pages()
         self.began_s = replication.time.monotonic()
         self._shown_s = self.began_s
-        self.tally = Tally(container, share.after)
+        self.tally = Tally(container, share.after, self._options.prefix)
 
     def _open_pages(self) -> Pages:
         options = self._options

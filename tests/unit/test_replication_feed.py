@@ -190,7 +190,7 @@ def test_metrics_say_what_was_seen() -> None:
     tally.add("copied")
     tally.behind[Side.A] = behind(Row("o", "h", Stamp.at(NOW), 9))
     metrics.seen(tally)
-    metrics.seen(tally)
+    metrics.seen(Tally("docs", prefix="hot/", rows=1, kinds={"copied": 1}))
     metrics.seen(measure_lag("east", [0.5], [], [("docs", behind(Row("o", "h", Stamp.at(NOW), 9)))], NOW))
     value: Callable[..., float | None] = metrics.registry.get_sample_value
     assert value("dcctl_replication_objects", {"container": "docs"}) == 7

@@ -565,7 +565,8 @@ def test_a_prefix_is_all_that_a_pass_looks_at_and_the_base_stays_as_it_was(
     for name in ("a1", "in/1", "z1"):
         world.b.client_delete("docs", name)
     world.options = replace(world.options, prefix="in/")
-    assert world.step().kinds == {"copied": 1, "doomed": 1, "deleted": 1}
+    tally = world.step()
+    assert (tally.prefix, tally.kinds) == ("in/", {"copied": 1, "doomed": 1, "deleted": 1})
     assert sorted(world.b.listing("docs")) == ["a2", "in/2", "in/3", "in/4", "in/5", "z2"]
     assert sorted(world.a.listing("docs"))[:3] == ["a1", "a2", "a3"]
     assert (world.base.rows("docs", "", None), world.base.complete("docs")) == before
