@@ -1,10 +1,11 @@
 """How a move between the sites looks before it is made, and after: one screen."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dcctl.domain.expected import Expected
-from dcctl.domain.plan import Moved, Plan
+from dcctl.domain.plan import Moved, Plan, Planned, ways_back
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import OVERRIDABLE, rule_of
 
@@ -213,17 +214,24 @@ def lag_seconds(member: "MemberStatus", situation: "Situation") -> float | None:
 
 
 def _draw_plan(out: "Console", plan: Plan, expected: Expected, situation: "Situation") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     for word, sentences in (("loss", plan.loss), ("note", plan.notes)):
         for sentence in sentences:
             out.print(f"{word:<9} {sentence}")
     out.print(f"duration  {expected.sentence(plan)}")
     out.print(f"auctions  late: {expected.late_rounds(plan, situation.at)}")
+    draw_steps(out, plan.steps, expected)
+
+
+def draw_steps(out: "Console", steps: Sequence[Planned], expected: Expected) -> None:
+    """In their order, what proves each, how long it may take and took before, and the way back."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if back := ways_back(steps):
+        out.print(f"way back  {back}")
     out.print("")
     table = Table("", "step", "where", "is done when", "at most", "usually", box=None, pad_edge=False)
-    for number, step in enumerate(plan.steps, start=1):
+    for number, step in enumerate(steps, start=1):
         name = Text(step.name)
         if step.no_return:
             name.append("  <- point of no return", style="bold yellow")

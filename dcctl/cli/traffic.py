@@ -14,6 +14,7 @@ from dcctl.cli.session import Session, command_options, override_options, yes_op
 from dcctl.domain.order import Order
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.traffic import Rotation, RotationPlan
+from dcctl.domain.turn import IDLE_LIMIT_S, turn_steps
 from dcctl.errors import Refused
 from dcctl.shell import Interruption, WallClock, at_once, perform
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from dcctl.ports import Journal
 
 LOOK_LIMIT_S = 10.0
-IDLE_LIMIT_S = 60.0
 
 site_argument = click.argument("site", metavar="SITE")
 
@@ -117,7 +117,7 @@ def turn(
         if isinstance(decided, Refusal):
             command = f"{session.dcctl} status"
             raise Refused(order.what, on=order.site, reasons=decided.reasons, next_command=command)
-        _draw(console(sys.stderr if session.json else sys.stdout), decided)
+        _draw(console(sys.stderr if session.json else sys.stdout), decided, idle_limit_s)
         if decided.change:
             confirm(f"{order.what} {order.site}", yes=yes, command=f"{session.dcctl} {words} --yes")
         with (
@@ -143,7 +143,10 @@ def turn(
     emit(session, {"run": run, **asdict(done)}, lambda out: _told(out, done, run))
 
 
-def _draw(out: "Console", plan: RotationPlan) -> None:
+def _draw(out: "Console", plan: RotationPlan, idle_limit_s: float) -> None:
+    from dcctl.cli.move_view import draw_steps
+    from dcctl.domain.expected import Expected
+
     left = ", ".join(plan.left) or "none"
     if plan.change:
         out.print(f"{plan.site}: {plan.before.state} -> {plan.to}; serving afterwards: {left}")
@@ -155,6 +158,7 @@ def _draw(out: "Console", plan: RotationPlan) -> None:
         out.print(f"  overridden: {reason}  [{reason.rule}]")
     for edge in plan.dark:
         out.print(f"  {edge} does not answer: it follows when it is back")
+    draw_steps(out, turn_steps(plan, idle_limit_s=idle_limit_s), Expected())
 
 
 def _told(out: "Console", plan: RotationPlan, run: str) -> None:

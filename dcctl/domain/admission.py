@@ -180,7 +180,12 @@ def _plan(site: str, situation: Situation) -> Plan:
         notes=tuple(notes),
         steps=(
             Planned(
-                "admit", site, "its state in ZooKeeper, by compare-and-set", WRITE_LIMIT_S, no_return=True
+                "admit",
+                site,
+                "its state in ZooKeeper, by compare-and-set",
+                WRITE_LIMIT_S,
+                no_return=True,
+                way_back=f"dcctl drain {site}",
             ),
             Planned("in rotation", site, "each edge's agent shows it", APPLIED_LIMIT_S, skippable=True),
         ),

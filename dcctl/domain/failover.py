@@ -256,22 +256,33 @@ def _notes(lost: str, situation: Situation) -> tuple[str, ...]:
 def _steps(
     lost: str, survivor: str, situation: Situation, candidate: str | None, roles: tuple[str, ...]
 ) -> tuple[Planned, ...]:
+    home = f"dcctl failback apply --to {lost}"
     steps = [
         Planned("the quorum forgets the site", lost, "no session of a database there lives", FORGET_LIMIT_S),
         Planned(
-            "quarantine", lost, "its state in ZooKeeper, by compare-and-set", WRITE_LIMIT_S, no_return=True
+            "quarantine",
+            lost,
+            "its state in ZooKeeper, by compare-and-set",
+            WRITE_LIMIT_S,
+            no_return=True,
+            way_back=f"dcctl admit {lost}",
         ),
         Planned(
             "fence",
             lost,
             "power read back as off where its cloud answers; else nobody there can acknowledge",
             FENCE_LIMIT_S,
+            way_back="dcctl provision apply",
         ),
     ]
     if situation.status.database.members:
         steps += [
             Planned(
-                "primary at the survivor", survivor, f"{candidate} has the key and runs", PROMOTED_LIMIT_S
+                "primary at the survivor",
+                survivor,
+                f"{candidate} has the key and runs",
+                PROMOTED_LIMIT_S,
+                way_back=home,
             ),
             Planned(
                 "edges lead to it",
@@ -296,6 +307,7 @@ def _steps(
             f"held there under a higher epoch: {named}",
             HELD_LIMIT_S,
             skippable=True,
+            way_back=home,
         ),
         Planned(
             "verification",

@@ -1,7 +1,7 @@
 """What a decision to move something returns: the steps in order, what they cost, and from where on there
 is no way back. It is shown before it is carried out, and it is what the engine carries out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dcctl.domain.rules import Reason
@@ -22,6 +22,8 @@ class Planned:
     """The point of no return: until here nothing has moved."""
     skippable: bool = False
     """A person may state that it holds (``dcctl run skip``): nobody is promoted and nothing fenced by it."""
+    way_back: str = ""
+    """What to type to take back what it changed; empty where nothing is changed by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class Plan:
 
     def step(self, name: str) -> Planned:
         return next(step for step in self.steps if step.name == name)
+
+
+def ways_back(steps: Sequence[Planned]) -> str:
+    """What takes back the steps that change something, in a line; empty where none does."""
+    named: dict[str, list[str]] = {}
+    for step in steps:
+        if step.way_back:
+            named.setdefault(step.way_back, []).append(step.name)
+    return "; ".join(f"{', '.join(names)}: {command}" for command, names in named.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,10 +173,18 @@ def _notes(to: str, situation: Situation, *, moves: bool, roles: tuple[str, ...]
 def _steps(
     to: str, source: str, situation: Situation, candidate: str | None, roles: tuple[str, ...]
 ) -> tuple[Planned, ...]:
+    back = f"dcctl switchover apply --to {source}"
     steps = []
     if situation.status.database.members:
         steps += [
-            Planned("move the primary", source, f"{candidate} has the key", MOVE_LIMIT_S, no_return=True),
+            Planned(
+                "move the primary",
+                source,
+                f"{candidate} has the key",
+                MOVE_LIMIT_S,
+                no_return=True,
+                way_back=back,
+            ),
             Planned("primary at the target", to, f"{candidate} says so itself", MOVED_LIMIT_S),
             Planned("second copy", source, "a synchronous standby is named there and confirms", COPY_LIMIT_S),
             Planned(
@@ -195,6 +203,7 @@ def _steps(
             f"resigned until they are held there: {named}",
             HELD_LIMIT_S,
             skippable=True,
+            way_back=back if roles else "",
         ),
         Planned(
             "verification", to, "a write through each edge is acknowledged", VERIFY_LIMIT_S, skippable=True

@@ -24,16 +24,12 @@ from dcctl.domain.traffic import (
     decide_undrain,
     in_flight,
 )
+from dcctl.domain.turn import APPLIED, APPLY_LIMIT_S, CHANGE_LIMIT_S, IDLE, IDLE_LIMIT_S, WRITTEN
 from dcctl.engines.status import Ask
 from dcctl.errors import DcctlError, Refused, Unreachable
 from dcctl.ports import EdgeTraffic, Journal, Sites, Vantages
 
 LOOK_LIMIT_S: Final = 60
-CHANGE_LIMIT_S: Final = 10
-APPLY_LIMIT_S: Final = 60
-"""Until every edge that answers shows it."""
-IDLE_LIMIT_S: Final = 60
-"""Until what was in flight has ended; a client that follows a live auction is in flight all the time."""
 EVERY_S: Final = 0.5
 FRESH_FOR: Final = timedelta(seconds=15)
 """An agent that said nothing for longer than this has not said that it applied anything."""
@@ -129,7 +125,7 @@ def _changed(
             site=site, state=decided.to, reason=reason, by=means.by, at=means.now(), run=means.run
         )
         change = partial(means.sites.change_site, wanted, expected=decided.expected)
-        yield Step(f"write that it is {decided.to}", site, CHANGE_LIMIT_S, change)
+        yield Step(f"write that it is {decided.to}", site, CHANGE_LIMIT_S, change, of=WRITTEN)
     yield _applied(decided, means)
     return decided
 
@@ -152,7 +148,7 @@ def _applied(plan: RotationPlan, means: Means) -> Wait:
 
     word = "in" if plan.to is Rotation.ACTIVE else "out of"
     name = f"{' and '.join(plan.edges) or 'no edge'} to have it {word} rotation"
-    return Wait(name, plan.site, APPLY_LIMIT_S, EVERY_S, _patient(until, saw), lambda: saw[0])
+    return Wait(name, plan.site, APPLY_LIMIT_S, EVERY_S, _patient(until, saw), lambda: saw[0], of=APPLIED)
 
 
 def _idle(site: str, means: Means, limit_s: float) -> Wait:
@@ -168,7 +164,9 @@ def _idle(site: str, means: Means, limit_s: float) -> Wait:
         saw[0] = "; ".join(busy)
         return None if busy else True
 
-    return Wait("its work in flight to end", site, limit_s, EVERY_S, _patient(until, saw), lambda: saw[0])
+    return Wait(
+        "its work in flight to end", site, limit_s, EVERY_S, _patient(until, saw), lambda: saw[0], of=IDLE
+    )
 
 
 def _patient(until: Callable[[], bool | None], saw: list[str]) -> Callable[[], bool | None]:

@@ -9,18 +9,20 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from situations import NOW, World, east_lost
+from situations import NOW, World, east_lost, state
 from test_failover_engine import east_dark
 from two_sites import TwoSites
 
 from dcctl.adapters.auctions import observe_rounds
 from dcctl.cli.move_view import draw_preview, preview_document
+from dcctl.domain.admission import decide_admission
 from dcctl.domain.expected import DueRound, Expected, Rounds, decide_expected, decide_rounds
 from dcctl.domain.failover import decide_failover
 from dcctl.domain.observation import Seen
-from dcctl.domain.plan import Plan
+from dcctl.domain.plan import Plan, ways_back
 from dcctl.domain.rules import Override, Rule
-from dcctl.domain.switchover import decide_switchover
+from dcctl.domain.switchover import decide_failback, decide_switchover
+from dcctl.domain.traffic import Rotation
 from dcctl.engines.failover import failover
 from dcctl.engines.switchover import switchover
 from dcctl.errors import Rejected, TimedOut, Unreachable
@@ -73,6 +75,40 @@ def test_the_preview_is_one_screen() -> None:
     read = json.loads(json.dumps(document, default=str))
     assert read["expected"]["total_s"] == 14.2
     assert read["rules"] == {"in_the_way": [], "overridden": [], "overrides": []}
+
+
+def test_the_preview_tells_the_way_back() -> None:
+    back = World(
+        leader="west-db-1",
+        primaries=("west-db-1",),
+        synchronous=("east-db-1",),
+        confirmed=("east-db-1",),
+        states={"east": state("east", Rotation.QUARANTINED)},
+    ).look()
+    for decided, told in (
+        (
+            decide_failover("east", east_lost().look()),
+            "quarantine: dcctl admit east; fence: dcctl provision apply;"
+            " primary at the survivor, singletons: dcctl failback apply --to east",
+        ),
+        (
+            decide_switchover("west", World().look()),
+            "move the primary, singletons: dcctl switchover apply --to east",
+        ),
+        (
+            decide_failback("west", World(roles=()).look()),
+            "move the primary: dcctl switchover apply --to east",
+        ),
+        (decide_admission("east", back), "admit: dcctl drain east"),
+    ):
+        assert isinstance(decided, Plan), decided
+        assert ways_back(decided.steps) == told
+        assert all(step.way_back for step in decided.steps if step.no_return), "what cannot be aborted"
+    situation = World().look()
+    decided = decide_switchover("west", situation)
+    assert "way back  move the primary, singletons: dcctl switchover apply" in drawn(
+        situation, decided, Expected()
+    )
 
 
 def test_rules_in_the_way_and_overrides_in_force_are_on_it() -> None:

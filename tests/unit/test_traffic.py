@@ -22,6 +22,7 @@ from dcctl.domain.traffic import (
     decide_undrain,
     decide_weights,
 )
+from dcctl.domain.turn import turn_steps
 from dcctl.engines.agent import Agent, Loop, Moment
 from dcctl.engines.status import in_turn
 from dcctl.engines.traffic import Means, put_back, take_out
@@ -291,6 +292,25 @@ def test_a_drained_site_is_out_at_both_edges_and_comes_back() -> None:
     world.undrain()
     assert world.in_rotation("east") == {True}
     assert world.coordinator.states["east"].state is A
+
+
+def test_the_steps_that_are_shown_are_those_that_are_carried_out() -> None:
+    world = World()
+
+    def carried_out(since: int) -> list[str]:
+        events = world.journal.events()[since:]
+        return [event.fields["of"] for event in events if event.fields.get("of") and "started" in event.type]
+
+    for turn, way_back in ((world.drain, "dcctl undrain east"), (world.undrain, "dcctl drain east")):
+        since = len(world.journal.events())
+        steps = turn_steps(turn())
+        assert carried_out(since) == [step.name for step in steps]
+        assert [step.way_back for step in steps if step.way_back] == [way_back]
+        assert all(step.proof and step.limit_s > 0 for step in steps)
+    since = len(world.journal.events())
+    again = turn_steps(world.undrain())
+    assert carried_out(since) == ["applied"]
+    assert [step.way_back for step in again] == [""], "nothing is changed"
 
 
 def test_what_is_in_flight_is_waited_for() -> None:
