@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ SMALL_BYTES = 1 << 20
 
 
 class DirectoryTree:
-    """The regular files under ``root``; symbolic links are not followed."""
+    """The files under ``root``; symbolic links are not followed, and are not plain files."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -41,12 +42,13 @@ class DirectoryTree:
         for name, entry in entries:
             if name.endswith(b"/"):
                 yield from self._folder(entry.path, prefix + name)
-            elif entry.is_file(follow_symlinks=False):
+            else:
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # removed since: the tree is in use
                     continue
-                yield SourceFile(prefix + name, status.st_size, Stamp(status.st_mtime_ns // 10_000))
+                changed = Stamp(status.st_mtime_ns // 10_000)
+                yield SourceFile(prefix + name, status.st_size, changed, stat.S_ISREG(status.st_mode))
 
     def read(self, file: SourceFile) -> Document:
         """The file as a document; it is read once for its hash, and again when it is large."""

@@ -10,11 +10,15 @@ from dcctl.domain.replication import Row, Stamp
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file: its path below the root in bytes, its size, and its modification time as a stamp."""
+    """A file: its path below the root in bytes, its size, and its modification time as a stamp.
+
+    ``plain``: an ordinary one, and no symbolic link, socket or device.
+    """
 
     path: bytes
     size_bytes: int
     stamp: Stamp
+    plain: bool = True
 
 
 class Need(Enum):
@@ -25,6 +29,7 @@ class Need(Enum):
     LATER = "later"
     NEWER_THERE = "newer_there"
     UNREADABLE_NAME = "unreadable_name"
+    LEFT_OUT = "left_out"
 
 
 def decide_import(file: SourceFile, a: Row | None, b: Row | None, now: Stamp) -> Need:
@@ -32,12 +37,15 @@ def decide_import(file: SourceFile, a: Row | None, b: Row | None, now: Stamp) ->
 
     | file | both sides | need |
     |------|------------|------|
+    | a symbolic link, a socket, a device | | LEFT_OUT: reported, it is no file |
     | name is not UTF-8 | | UNREADABLE_NAME: reported, Swift has no such names |
     | modified in the clusters' future | | LATER |
     | same stamp and size on both | | NOTHING, and the file is not even read |
     | a side has a later stamp | | NEWER_THERE: somebody wrote the document since; left alone |
     | otherwise | | WRITE to both sides under one stamp |
     """
+    if not file.plain:
+        return Need.LEFT_OUT
     try:
         file.path.decode()
     except UnicodeDecodeError:

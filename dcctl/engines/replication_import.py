@@ -107,7 +107,7 @@ class Import:
         manifests = {"files": Manifest(), **{store.site: Manifest() for store in self._stores.values()}}
         files = self._tree.files()
         while batch := await asyncio.to_thread(_take, files):
-            for file in batch:
+            for file in (one for one in batch if one.plain):
                 document = await asyncio.to_thread(self._tree.read, file)
                 name = self._prefix + file.path.decode(errors="replace")
                 manifests["files"].add(name, document.head.hash, document.head.length_bytes)

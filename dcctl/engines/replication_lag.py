@@ -56,9 +56,11 @@ class LagMeter:
         return found
 
     def heartbeats(self, settled_s: float, now_s: float) -> Iterator[Heartbeat]:
-        """What to write about each side; nothing while a container has not been walked."""
+        """What to write about each side; nothing while a container has not been walked in one piece."""
         passes = [tally for tally in self._passes.values() if tally.container in self._containers]
         if not passes or not {tally.container for tally in passes} >= set(self._containers):
+            return
+        if any(tally.resumed for tally in passes):  # what was left before it was cut short is not known
             return
         began = min(tally.began for tally in passes if tally.began is not None)
         for side, site in self._sites.items():

@@ -211,7 +211,8 @@ class Worker:
         if base.finished is None:
             return tally, None
         began, rows = base.finished
-        worked = Worked(began, self._now(), rows, tally.pending, tally.count("undecided"), self._work.who)
+        pending = tally.pending + tally.resumed  # what was left before it was cut short is not known
+        worked = Worked(began, self._now(), rows, pending, tally.count("undecided"), self._work.who)
         return tally, worked
 
     async def _give_back(self, state: ShareState, worked: Worked | None) -> None:

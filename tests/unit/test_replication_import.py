@@ -11,7 +11,7 @@ from dcctl.domain.replication import Row, Side, Stamp
 from dcctl.domain.replication_import import Need, SourceFile, decide_import
 from dcctl.engines.replication_import import Import, Imported
 from dcctl.engines.replication_manners import Limits, Manners, Time
-from dcctl.errors import NotFound
+from dcctl.errors import NotFound, Unreachable
 from dcctl.testing.documents import MemoryStore, VirtualTime
 
 NOW = Stamp(1_800_000_000 * 100_000)
@@ -29,6 +29,7 @@ SAME = Row("a/b", "h", FILE.stamp, 3)
         (FILE, SAME._replace(stamp=NOW), SAME, Need.NEWER_THERE),
         (SourceFile(b"a", 3, NOW.plus(5)), None, None, Need.LATER),
         (SourceFile(b"\xff", 3, NOW), None, None, Need.UNREADABLE_NAME),
+        (SourceFile(b"link", 3, NOW.plus(-100), plain=False), None, None, Need.LEFT_OUT),
     ],
 )
 def test_every_row_of_the_table(file: SourceFile, a: Row | None, b: Row | None, need: Need) -> None:
@@ -88,6 +89,31 @@ def test_a_name_that_is_not_utf8_is_told_and_the_others_arrive(tmp_path: Path) -
     done, _ = pair.bring(tmp_path)
     assert done.kinds == {"unreadable_name": 1, "written": 1}
     assert not done.complete
+
+
+def test_what_is_no_file_is_told_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    pair = Pair()
+    done, certificate = pair.bring(tmp_path)
+    assert done.kinds == {"left_out": 3, "written": 1}
+    assert "'old/link': left out" in done.reasons
+    assert (done.complete, certificate["same"], certificate["files"]["count"]) == (True, True, 1)
+    assert list(pair.a.listing("docs")) == ["old/b"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_told_and_comes_with_the_next_pass(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    tree = DirectoryTree(tmp_path)
+    first = next(tree.files())
+    (tmp_path / "a").write_bytes(b"longer")
+    with pytest.raises(Unreachable, match="it changes while it is read"):
+        tree.read(first)
+    pair = Pair()
+    assert pair.bring(tmp_path)[0].kinds == {"written": 2}
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:

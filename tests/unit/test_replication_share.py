@@ -181,6 +181,52 @@ def test_a_cluster_that_is_away_leaves_the_share_for_anybody(workers: Workers) -
     workers.world.assert_same()
 
 
+def test_heartbeats_speak_of_all_shares_and_only_while_nothing_is_pending(workers: Workers) -> None:
+    east, west = workers.new("east"), workers.new("west")
+    workers.put(25)
+    began = workers.world.a.now()
+    turn(east)
+    turn(west)
+    assert west.heartbeats(["east", "west"], 10) == []
+    until_idle(east, west)
+    beats = west.heartbeats(["east", "west"], 10)
+    assert [(one.source, one.pending) for one in beats] == [("east", 0), ("west", 0)]
+    assert {one.until for one in beats} == {began.plus(-10).instant}
+    workers.world.a.client_put("docs", "o003", b"2")
+    workers.world.b.skew_s = -300  # it has to wait
+    workers.world.time.now_s += 120
+    until_idle(east, west)
+    assert east.heartbeats(["east", "west"], 10) == []
+
+
+def test_a_share_that_was_gone_on_with_leaves_the_heartbeat_to_the_next_walk(workers: Workers) -> None:
+    worker = workers.new("east")
+    workers.put(12)
+    base, world = workers.bases[0], workers.world
+    share = Share("docs")
+    base.begin(share.key, world.a.now())
+    base.agree(share.key, "", "o005", [])  # it came so far, and was killed
+    until_idle(worker)
+    assert worker.heartbeats(["east"], 10) == []
+    world.time.now_s += 120
+    until_idle(worker)
+    world.assert_same()
+    assert len(worker.heartbeats(["east"], 10)) == 1
+
+
+def test_a_share_that_another_walked_since_is_no_more_ours_to_tell_of(workers: Workers) -> None:
+    east, west = workers.new("east"), workers.new("west")
+    workers.put(5)
+    until_idle(east)
+    assert east.walked_last("docs", "")
+    workers.world.time.now_s += 120
+    until_idle(west)
+    workers.world.time.now_s += 30
+    assert turn(east) is None  # it looked
+    assert not east.walked_last("docs", "")
+    assert west.walked_last("docs", "")
+
+
 @pytest.mark.parametrize(
     ("bounds", "expected"),
     [
