@@ -35,6 +35,8 @@ from postgres import running_postgres
 CREATED = 201
 OBJECT_READ = 200
 WARM_UP_S = 3.0
+GENTLE_PER_S = 100
+"""About rclone's own pace: 50 objects a second."""
 GRACE_S = 60.0
 
 
@@ -191,6 +193,14 @@ def measure_manners(field: Field, objects: int, rate: float, seconds: float, rep
     def copying() -> list[str]:
         return dcctl(field.environment("bulk"), "once")
 
+    def limited() -> list[str]:
+        env = field.environment("bulk")
+        path = env.folder / "dcctl.yaml"
+        path.write_text(
+            path.read_text().replace("replication:", f"replication:\n  max_requests_per_s: {GENTLE_PER_S}", 1)
+        )
+        return dcctl(env, "once")
+
     def idle() -> list[str]:
         env = field.environment("app")
         once(env)
@@ -200,6 +210,7 @@ def measure_manners(field: Field, objects: int, rate: float, seconds: float, rep
         "nobody": lambda: ["sleep", "10000"],
         "dcctl follow, nothing to do": idle,
         "dcctl": copying,
+        f"dcctl, max_requests_per_s: {GENTLE_PER_S}": limited,
         "rclone sync, default": lambda: rclone,
         "rclone sync, tuned": lambda: [*rclone, *TUNED],
     }
