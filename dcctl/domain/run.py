@@ -226,10 +226,11 @@ def decide_skip(step: str, events: Sequence[Event]) -> Refusal | None:
 
 def merge_events(here: Sequence[Event], kept: Sequence[Event]) -> tuple[Event, ...]:
     """A run's events from this machine's disk and from the ensemble, which another machine may have gone on
-    writing to: the disk's, where they go on from those that are kept."""
-    if not here or tuple(here[: len(kept)]) != tuple(kept):
-        return tuple(kept)
-    return tuple(here)
+    writing to: the disk's, where all that are kept are among them. Of a drill only what acts is kept."""
+    written = {event.seq: event for event in here}
+    if all(written.get(event.seq) == event for event in kept):
+        return tuple(here)
+    return tuple(kept)
 
 
 def _timeline(events: Sequence[Event], *, unfinished: str) -> tuple[Moment, ...]:

@@ -195,5 +195,6 @@ def test_of_two_journals_the_one_that_goes_further_is_told() -> None:
     assert merge_events(events, events[:2]) == tuple(events), "its last words did not reach the ensemble"
     assert merge_events(events[:2], events) == tuple(events), "another machine went on"
     assert merge_events(events[:3], [*events[:2], other]) == (*events[:2], other), "they parted: all read one"
+    assert merge_events(events, events[1:3]) == tuple(events), "of a drill only what acts is kept"
     assert merge_events(events, ()) == tuple(events)
     assert merge_events((), events) == tuple(events)
