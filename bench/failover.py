@@ -1,6 +1,6 @@
 """How long writes stand still when a site or a database is lost, or the primary is moved: on the lab.
 
-``make bench-failover`` with the lab up and deployed, and automation automatic (``dcctl automation mode``).
+``make bench-failover`` with the lab up and deployed; automation is made automatic, or paused, meanwhile.
 A client writes 50 rows a second through both edges (the drills' own), and every acknowledged row is read back
 at the end of each run. Beside ours runs Patroni alone in the same lab, with its defaults and at its floor;
 ``traffic-off`` has clients that read tenders instead, and HAProxy beside our edges (failover_traffic.py).

@@ -27,7 +27,7 @@ from dcctl.domain.drill import WorkloadSpec
 from dcctl.domain.fault import Breakage, Kind
 from dcctl.domain.machine import Power
 from dcctl.domain.traffic import Rotation, SiteState
-from dcctl.engines.controller import change_automation
+from dcctl.engines.controller import certify, change_automation
 from dcctl.engines.switchover import switchover
 from dcctl.errors import DcctlError
 from dcctl.lab import machine
@@ -36,6 +36,7 @@ from dcctl.shell import WallClock, at_once, perform
 from dcctl.wiring import drill
 from dcctl.wiring import failover as moves
 from dcctl.wiring.automation import automations
+from dcctl.wiring.capacity import capacity
 
 CLOCK = WallClock()
 CUT_S = 170
@@ -212,6 +213,9 @@ class Lab:
         """Automatic, or nobody but Patroni acts; afterwards what people said before."""
         with automations(self.configuration) as said:
             before = said.observe()
+            for site in () if paused else self.configuration.sites:
+                found = capacity(self.configuration, site, ask=ask_within(READY_LIMIT_S))
+                said.record_certificate(certify(found, "bench", CLOCK.now()))
             mode = None if paused else Mode.AUTOMATIC
             change_automation(said, by="bench", at=CLOCK.now(), reason="bench", paused=paused, mode=mode)
         try:
