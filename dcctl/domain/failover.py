@@ -56,24 +56,26 @@ def decide_failover(lost: str, situation: Situation) -> Plan | Refusal:
 def decide_forgotten(lost: str, situation: Situation) -> tuple[str, ...]:
     """Why the quorum may still know a primary at ``lost``; empty once it cannot.
 
-    It has forgotten every database there, or the leader key is held elsewhere by one that has written
-    ``/sync`` since: what a former leader writes there on the view that it had is refused.
+    It has forgotten every database there, or the survivor leads beyond recall.
     """
-    cluster = situation.cluster.value
-    if cluster is None and situation.status.database.members:
+    if situation.cluster.value is None and situation.status.database.members:
         return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
-    if cluster is not None and cluster.leader is not None and cluster.leader == cluster.synchronous_to:
-        at = situation.places.get(cluster.leader)
-        if at == situation.other(lost):
-            return ()
+    if is_led_by_survivor(lost, situation):
+        return ()
     return tuple(f"the session of {name} has not ended yet" for name in sessions_of(situation, lost))
 
 
-def decide_rest(lost: str, situation: Situation) -> Plan:
-    """What is left of a failover whose site is back, quarantined, while the survivor leads: its proofs.
+def is_led_by_survivor(lost: str, situation: Situation) -> bool:
+    """Whether a database of the other site has the leader key and has written ``/sync`` since: what a former
+    leader writes there on the view that it had is refused."""
+    cluster = situation.cluster.value
+    if cluster is None or cluster.leader is None or cluster.leader != cluster.synchronous_to:
+        return False
+    return situation.places.get(cluster.leader) == situation.other(lost)
 
-    A role may be held at ``lost`` again: that is in force under an epoch of its own.
-    """
+
+def decide_rest(lost: str, situation: Situation) -> Plan:
+    """What is left of a failover whose site is back, quarantined, while the survivor leads: its proofs."""
     whole = _plan(lost, situation.other(lost), situation)
     before = ("the quorum forgets the site", "quarantine", "fence")
     steps = [each for each in whole.steps if each.name not in before]
@@ -91,7 +93,8 @@ def decide_database_fenced(lost: str, situation: Situation) -> tuple[str, ...]:
 
     By the quorum's word: nobody there holds the leader key, and ``/sync`` names the survivor alone, so
     that a primary over there waits for a standby that confirms to it no more: the store itself rejects
-    (docs/explanation/release.md). The sync key changes only in the quorum.
+    (docs/explanation/release.md). The sync key changes only in the quorum. Once the survivor leads and has
+    written it, whom it names over there follows the survivor: a site that is back already.
     """
     if not situation.status.database.members:
         return ()
@@ -100,7 +103,8 @@ def decide_database_fenced(lost: str, situation: Situation) -> tuple[str, ...]:
         return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
     reasons = list(decide_forgotten(lost, situation))
     led_elsewhere = bool(cluster.leader) and situation.places.get(cluster.leader or "") != lost
-    if at_lost := situation.at_place(cluster.synchronous, lost):
+    followed = is_led_by_survivor(lost, situation)
+    if not followed and (at_lost := situation.at_place(cluster.synchronous, lost)):
         reasons.append(f"{', '.join(at_lost)} at {lost} is named synchronous")
     if not led_elsewhere and not cluster.synchronous:
         reasons.append("nobody leads, and no synchronous standby is named: a single copy may be anywhere")

@@ -14,7 +14,7 @@ it down, and a database of it answers. Overtaken is over for good: should the si
 failover looks at it anew. The rest quarantines nobody and switches nothing off: it proves what was begun.
 """
 
-from dcctl.domain.failover import decide_rest, why_not_lost
+from dcctl.domain.failover import decide_rest, is_led_by_survivor, why_not_lost
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import Reason, Rule
@@ -38,17 +38,8 @@ def decide_returned(lost: str, situation: Situation, *, passed: bool) -> Plan | 
         return _over(lost, situation, f"{lost} is {state}: it is not given up")
     if (leader := _primary_at(lost, situation)) is not None:
         return _over(lost, situation, f"{leader} has the leader key and is primary: nobody was promoted")
-    return decide_rest(lost, situation) if _led_by_survivor(lost, situation) else None
-
-
-def _led_by_survivor(lost: str, situation: Situation) -> bool:
-    """What a former leader writes into ``/sync`` on the view that it had is refused once another has."""
-    cluster = situation.cluster.value
-    if not situation.status.database.members:
-        return True
-    if cluster is None or cluster.leader != cluster.synchronous_to:
-        return False
-    return situation.places.get(cluster.leader or "") == situation.other(lost)
+    led = not situation.status.database.members or is_led_by_survivor(lost, situation)
+    return decide_rest(lost, situation) if led else None
 
 
 def is_back(lost: str, situation: Situation) -> bool:

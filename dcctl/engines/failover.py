@@ -17,7 +17,7 @@ from dcctl.domain.failover import (
     decide_forgotten,
     decide_promoted,
 )
-from dcctl.domain.failover_returned import decide_returned
+from dcctl.domain.failover_returned import decide_returned, is_back
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.release import Release
@@ -80,8 +80,7 @@ def failover(lost: str, means: Means) -> Work[Moved]:
         edges = [edge for edge in means.system.edges.edges if means.places[edge] == survivor]
         written = yield write_through(means, plan.step("a write is acknowledged"), edges)
         means.note("failover.writes", site=survivor, written_by=written)
-    elsewhere_than = None if decided.back else lost
-    yield until_none(plan.step("singletons"), lambda: _why_not_held(elsewhere_than, means))
+    yield until_none(plan.step("singletons"), lambda: _why_not_held(lost, means))
     yield until_none(plan.step("verification"), lambda: means.verify(survivor))
     return (yield from _ended(plan, means, fences, written))
 
@@ -178,7 +177,7 @@ def _fence(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
         else:
             yield until_none(step, lambda: decide_database_fenced(lost, _look(means)))
             fences.append(
-                f"by the quorum's keys no database at {lost} leads or is named synchronous:"
+                f"by the quorum's keys no database at {lost} leads, nor does a standby confirm to one:"
                 " none there can acknowledge a write"
             )
         means.note("failover.fenced", site=lost, saw=fences[-1])
@@ -202,11 +201,15 @@ def _powered_off(powers: Mapping[str, Sequence[str]] | str) -> tuple[str, ...]:
     return (f"{told}; not proven: {', '.join(unproven)}" if unproven else told,)
 
 
-def _why_not_held(lost: str | None, means: Means) -> list[str]:
-    """Roles whose work is not written to be over must be in force anywhere but at the ``lost`` site."""
+def _why_not_held(lost: str, means: Means) -> list[str]:
+    """Roles whose work is not written to be over must be in force anywhere but at the ``lost`` site.
+
+    Where that is back, it may have taken up what was free: under the epoch in force, as anybody may.
+    """
     states = means.leases.observe_roles(limit_s=LOOK_LIMIT_S)
     open_ones = [each for each in states if each.lease is not None and not each.lease.released]
-    return why_roles_elsewhere(means, open_ones, not_at=lost)
+    reasons = why_roles_elsewhere(means, open_ones, not_at=lost)
+    return why_roles_elsewhere(means, open_ones) if reasons and is_back(lost, _look(means)) else reasons
 
 
 def _ended(plan: Plan, means: Means, fences: tuple[str, ...], written: Mapping[str, str]) -> Work[Moved]:

@@ -260,6 +260,19 @@ def test_a_session_that_lives_is_waited_for_and_named() -> None:
         ({"members": ("east-db-1",)}, ("the session of east-db-1 has not ended yet",)),
         ({"synchronous": ("east-db-1",)}, ("east-db-1 at east is named synchronous",)),
         (
+            {"leader": "west-db-1", "synchronous": ("east-db-1",), "members": ("east-db-1", "west-db-1")},
+            ("the session of east-db-1 has not ended yet", "east-db-1 at east is named synchronous"),
+        ),
+        (
+            {
+                "leader": "west-db-1",
+                "synchronous": ("east-db-1",),
+                "synchronous_to": "west-db-1",
+                "members": ("east-db-1", "west-db-1"),
+            },
+            (),
+        ),
+        (
             {"synchronous": ()},
             ("nobody leads, and no synchronous standby is named: a single copy may be anywhere",),
         ),

@@ -1,5 +1,6 @@
 """A failover that is resumed when its site is back: one row per case, then over two sites in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,11 +16,12 @@ from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.run import Outcome, decide_abort, decide_resume, decide_run, is_over, no_return_of
+from dcctl.domain.step import Wait
 from dcctl.domain.traffic import Rotation
 from dcctl.engines.admission import admit
 from dcctl.engines.failover import failover
 from dcctl.engines.switchover import switchover
-from dcctl.errors import Overtaken, Refused, Unreachable
+from dcctl.errors import DcctlError, Overtaken, Refused, StepFailed, Unreachable
 from dcctl.testing.journal import MemoryJournal
 
 FAILOVER = partial(failover, "east")
@@ -187,6 +189,61 @@ def test_wherever_it_was_killed_a_site_that_is_back_is_waited_for_by_nobody(dies
     if passed:
         world.perform(partial(admit, "east"))
     assert world.state("east") is Rotation.ACTIVE
+
+
+def amid(world: TwoSites, of: str, happens: Callable[[], None]) -> Callable[[Any], Any]:
+    """The failover, in which something ``happens`` just before the first wait of a step of its plan."""
+
+    def work(means: Any) -> Any:
+        inner, once = failover("east", means), [happens]
+        answer, error = None, None
+        while True:
+            try:
+                request = inner.throw(error) if error is not None else inner.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            if once and isinstance(request, Wait) and request.of == of:
+                once.pop()()
+            answer, error = None, None
+            try:
+                answer = yield request
+            except DcctlError as raised:
+                error = raised
+
+    return work
+
+
+def test_a_site_that_is_back_before_it_is_fenced_follows_and_the_run_goes_on_to_its_end() -> None:
+    world = east_dark()
+
+    def heals() -> None:
+        world.heal("east")
+        world.pass_time(30)
+        assert world.system.synchronous == "east-db-1"
+
+    since_s = world.clock.monotonic()
+    moved, _events = world.perform(amid(world, "fence", heals))
+    assert (moved.primary, world.state("east")) == ("west-db-1", Rotation.QUARANTINED)
+    assert "none there can acknowledge a write" in moved.fences[-1]
+    assert world.clock.monotonic() - since_s < 60
+
+
+def test_a_site_that_is_back_may_have_taken_up_a_role() -> None:
+    world = east_dark()
+
+    def heals() -> None:
+        world.heal("east")
+        world.pass_time(30)
+        world.lead("east-edge-1")
+
+    moved, _events = world.perform(amid(world, "singletons", heals))
+    assert moved.roles["auction"].startswith("dcctl-run@east-edge-1")
+
+
+def test_a_role_whose_holder_is_dark_is_not_held() -> None:
+    world = east_dark(contends={"east-edge-1"})
+    with pytest.raises(StepFailed, match="auction is led by east-edge-1 at east"):
+        world.perform(FAILOVER)
 
 
 def test_nobody_goes_on_with_a_run_that_was_overtaken() -> None:
