@@ -73,8 +73,12 @@ def controller(session: Session, *, name: str | None) -> None:
 def act(
     configuration: "Configuration", stage: "Stage", lost: str, made: "Controller", held: "Interruption"
 ) -> str:
-    """Give up ``lost`` as a run of its own, exactly as ``dcctl failover apply`` does; the run's name."""
+    """Give up ``lost`` as a run of its own, exactly as ``dcctl failover apply`` does; the run's name.
+
+    What people ask of it (``dcctl run pause``, ``abort``, ``skip``) is obeyed as by any run.
+    """
     from dcctl import wiring
+    from dcctl.cli.move import asked_of
     from dcctl.engines.failover import failover
     from dcctl.shell import WallClock, perform
 
@@ -98,6 +102,7 @@ def act(
             },
             resume=f"dcctl {words}",
             interruption=interruption,
+            asked=asked_of(means.runs, journal.run),
         )
         return journal.run
 

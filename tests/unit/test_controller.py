@@ -1,20 +1,30 @@
 """The controller's loop where the ensemble goes away in the middle, and where a person says to stop."""
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import pytest
 from situations import NOW, east_lost
+from test_failover_engine import east_dark
 
-from dcctl.cli.controller import stopped_by_a_person
+from dcctl.adapters.journal import read_run, runs
+from dcctl.cli.controller import act, stopped_by_a_person
+from dcctl.config.load import load_file
 from dcctl.domain.automation import Automation, LastAction, Mode
 from dcctl.domain.controller import Decision
 from dcctl.domain.failover import decide_failover
 from dcctl.domain.plan import Plan
+from dcctl.domain.run import Asked, Wish
 from dcctl.domain.situation import Situation
 from dcctl.domain.verdict import Settled
 from dcctl.engines.agent import Moment
 from dcctl.engines.controller import Controller
-from dcctl.errors import Unreachable
+from dcctl.engines.situation import Means
+from dcctl.errors import Interrupted, Unreachable
+from dcctl.ports import Journal
 from dcctl.shell import Interruption
 from dcctl.testing.automation import FakeAutomations
 from dcctl.testing.clock import EPOCH
@@ -109,3 +119,34 @@ def test_a_controller_that_is_asked_to_end_ends_its_failover_too() -> None:
     with stopped_by_a_person(held, FakeAutomations(), Mode.AUTOMATIC, look_every_s=0.01) as interruption:
         held.ask()
         assert asked_soon(interruption)
+
+
+@dataclass
+class Stage:
+    """Where somebody asks something of whatever run acts, before its first step."""
+
+    means: Means
+    asked: Asked
+
+    @contextmanager
+    def acting(self, journal: Journal, words: str) -> Iterator[Means]:
+        self.means.runs.begin(journal.run, words, limit_s=1)
+        self.means.runs.ask(journal.run, self.asked, limit_s=1)
+        yield replace(self.means, journal=journal)
+
+
+def test_what_a_person_asks_of_an_automatic_run_is_obeyed(tmp_path: Path) -> None:
+    world = east_dark()
+    configuration = load_file(Path(__file__).parent / "cases" / "config" / "good.yaml").model_copy(
+        update={"state_directory": tmp_path}
+    )
+    made = Controller(world.means(), Mode.AUTOMATIC, FakeAutomations(), lambda lost: lost)
+    made.settled = {"east": Settled(east_lost().look().verdict_of("east"), 0.0)}
+    stage = Stage(world.means(), Asked(Wish.ABORT, "bob@ops", NOW, "I am there already"))
+    with pytest.raises(Interrupted, match="bob@ops: I am there already"):
+        act(configuration, stage, "east", made, Interruption())  # type: ignore[arg-type]
+    (run,) = runs(tmp_path)
+    told = read_run(tmp_path, run)
+    assert [event.type for event in told] == ["run.started", "run.aborted"]
+    assert told[0].fields["by"] == "automation"
+    assert world.calls == [], "nothing was begun"
