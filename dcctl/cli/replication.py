@@ -99,24 +99,24 @@ def once(
 
     Killed anywhere, it may simply be run again: it goes on from the last page that was finished.
     """
-    from dcctl.engines.replication_run import replicate_once
+    from dcctl.engines.replication_run import midway, replicate_once
     from dcctl.engines.replication_token import replicate_with_tokens
     from dcctl.wiring.replication import token_stores
 
-    stage = enter_stage(session, choice)
+    stage, begun = enter_stage(session, choice), list[str]()
     emptied: frozenset[str] = frozenset()
-    if stage.settings.come_and_go and not stage.chosen:
-        carried = stage.carried()
-        emptied = carried.going
-        stage = replace(stage, containers=tuple(dict.fromkeys((*stage.containers, *carried.names))))
-        for reason in carried.held:
-            console(sys.stderr).print(f"{reason} (dcctl replication containers)")
-    options = stage.options(
-        prefix=choice.prefix, accept_empty=accept_empty, emptied=emptied, progress=_progress()
-    )
-    if max_deletes is not None:
-        options = replace(options, cap=type(options.cap)(share=0.0, at_least=max_deletes))
-    with stage.base() as base:
+    with stage.base() as base, midway(lambda: bool(begun)):
+        if stage.settings.come_and_go and not stage.chosen:
+            carried = stage.carried(begun=begun)
+            emptied = carried.going
+            stage = replace(stage, containers=tuple(dict.fromkeys((*stage.containers, *carried.names))))
+            for reason in carried.held:
+                console(sys.stderr).print(f"{reason} (dcctl replication containers)")
+        options = stage.options(
+            prefix=choice.prefix, accept_empty=accept_empty, emptied=emptied, progress=_progress()
+        )
+        if max_deletes is not None:
+            options = replace(options, cap=type(options.cap)(share=0.0, at_least=max_deletes))
         if stage.settings.tokens:
             stores = token_stores(stage.settings, WallClock())
             tallies = replicate_with_tokens(stores, base, stage.containers, options, wait_s=wait_s)

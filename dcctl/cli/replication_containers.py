@@ -30,6 +30,7 @@ def containers(
     """
     from dcctl.domain.replication_account import account_of, own_name
     from dcctl.domain.replication_containers import BOTH, RemovalCap
+    from dcctl.engines.replication_run import midway
 
     stage = enter_stage(session)
     if not stage.settings.come_and_go:
@@ -43,7 +44,9 @@ def containers(
         for owner in stage.owners(account_of(kept)).values():
             owner.ensure_container(own_name(kept), key, mark=BOTH)
     cap = RemovalCap(share=0.0, at_least=max_removals) if max_removals is not None else None
-    done = stage.carried(cap=cap, accept_empty=accept_empty, dry_run=dry_run)
+    begun = [kept] if kept is not None else []
+    with midway(lambda: bool(begun)):
+        done = stage.carried(cap=cap, accept_empty=accept_empty, dry_run=dry_run, begun=begun)
     document = done.document(stage.sites) | {"dry_run": dry_run}
 
     def draw(out: Any) -> None:

@@ -129,8 +129,11 @@ class Stage:
             found[side] = owner
         return found
 
-    def carried(self, *, cap: "RemovalCap | None" = None, **how: bool) -> "Carried":
-        """Containers that come and go, made the same on both sides now."""
+    def carried(
+        self, *, cap: "RemovalCap | None" = None, begun: list[str] | None = None, **how: bool
+    ) -> "Carried":
+        """Containers that come and go, made the same on both sides now; ``begun``: those of which something
+        was changed."""
         from dcctl.config.reference import resolve
         from dcctl.domain.replication_containers import RemovalCap
         from dcctl.engines.replication_containers import Carried, carry_containers
@@ -148,6 +151,7 @@ class Stage:
                     resolve(settings.signed.container_key),
                     cap=cap or RemovalCap(share=settings.max_deletes_percent / 100),
                     apart=(*settings.fixed(account), settings.trash, settings.conflicts, settings.heartbeat),
+                    begun=begun,
                     **how,
                 )
             finally:

@@ -17,7 +17,8 @@ from dcctl.domain.replication_containers import (
 )
 from dcctl.ports import Account
 
-NOTICED = (Need.JOIN, Need.MAKE, Need.REVIVE, Need.REMOVE, Need.WAIT)
+CHANGED = (Need.JOIN, Need.MAKE, Need.REVIVE, Need.REMOVE)
+NOTICED = (*CHANGED, Need.WAIT)
 
 
 @dataclass
@@ -73,13 +74,19 @@ def carry_containers(
     apart: Sequence[str] = (),
     accept_empty: bool = False,
     dry_run: bool = False,
+    begun: list[str] | None = None,
 ) -> Carried:
-    """Look at every container that begins with one of ``prefixes`` and is not ``apart``, on both sides."""
+    """Look at every container that begins with one of ``prefixes`` and is not ``apart``, on both sides.
+
+    ``begun`` is told the names of those of which something is changed, before it is.
+    """
     found = {side: _seen(account, prefixes, apart) for side, account in accounts.items()}
     decided, held = decide_containers(found[Side.A], found[Side.B], cap=cap, accept_empty=accept_empty)
     carried = Carried(held=held)
     names = []
     for one in decided:
+        if begun is not None and not dry_run and one.need in CHANGED:
+            begun.append(one.name)
         outcome = one if dry_run else _carry(accounts, one, key)
         if outcome.need in NOTICED:
             carried.done.append(outcome)

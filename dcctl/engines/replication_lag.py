@@ -60,8 +60,8 @@ class LagMeter:
         passes = [tally for tally in self._passes.values() if tally.container in self._containers]
         if not passes or not {tally.container for tally in passes} >= set(self._containers):
             return
-        if any(tally.resumed for tally in passes):  # what was left before it was cut short is not known
-            return
+        if any(tally.resumed or _leaves_deletes(tally) for tally in passes):
+            return  # what was left before it was cut short is not known, nor when a delete was made
         began = min(tally.began for tally in passes if tally.began is not None)
         for side, site in self._sites.items():
             behind = [one for _, one in self._behind(side)]
@@ -79,6 +79,10 @@ class LagMeter:
             for (name, _), tally in self._passes.items()
             if name in self._containers
         ]
+
+
+def _leaves_deletes(tally: Tally) -> bool:
+    return tally.pending > sum(one.objects for one in tally.behind.values())
 
 
 async def write_heartbeat(store: DocumentStore, container: str, heartbeat: Heartbeat) -> None:

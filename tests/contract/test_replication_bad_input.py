@@ -6,6 +6,7 @@ What needs one is in tests/swift: wrong keys, missing containers, quotas, disks 
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -267,34 +268,60 @@ def test_an_administrator_may_be_a_user_of_keystone(cluster: str) -> None:
 
 
 class Owned(Answering):
-    """A cluster of Swift's own login, whose owner makes containers."""
+    """A cluster of Swift's own login, whose owner makes containers; its clock is so much ahead."""
+
+    ahead_s = 0.0
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + type(self).ahead_s)
 
     def do_GET(self) -> None:
-        self._answer(200, X_Storage_Url=f"http://{self.headers['Host']}/v1/AUTH_x", X_Auth_Token="a-token")
+        info = {"swift": {"version": "2.38", "policies": [{"name": "gold"}]}, "slo": {}}
+        info["container_sync"] = {"realms": {"DOCUMENTS": {"clusters": {}}}}
+        where = f"http://{self.headers['Host']}/v1/AUTH_x"
+        self._answer(200, json.dumps(info).encode(), X_Storage_Url=where, X_Auth_Token="a-token")
 
     def do_HEAD(self) -> None:
+        if not self.path.endswith("/docs"):
+            self._answer(204, X_Account_Meta_Quota_Bytes="100", X_Account_Bytes_Used="40")
+            return
         self._answer(404)
 
 
-def test_a_cluster_that_is_away_midway_is_no_refusal(environment: Path, capsys: Any) -> None:
-    """Codes 2 to 5 promise that nothing was changed."""
+@pytest.fixture
+def owned() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Owned)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    try:
-        text = (environment / "dcctl.yaml").read_text()
-        for port in (server.server_port, 1):
-            owner = f'{{auth_url: "http://127.0.0.1:{port}/auth/v1.0", user: "a:b", password: file:key}}'
-            there = f'"http://127.0.0.1:{port}/v1/AUTH_x", plaintext: true, administrator: {owner}'
-            text = text.replace('"http://127.0.0.1:1/v1/AUTH_x", plaintext: true}', f"{there}}}", 1)
-        (environment / "dcctl.yaml").write_text(text)
-        assert typed(environment, "init") == 6
-        assert "what was done is not done twice" in capsys.readouterr().err.replace("\n", " ")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_cluster_that_is_away_midway_is_no_refusal(environment: Path, owned: str, capsys: Any) -> None:
+    """Codes 2 to 5 promise that nothing was changed."""
+    text = (environment / "dcctl.yaml").read_text()
+    for at in (owned, "http://127.0.0.1:1"):
+        owner = f'{{auth_url: "{at}/auth/v1.0", user: "a:b", password: file:key}}'
+        there = f'"{at}/v1/AUTH_x", plaintext: true, administrator: {owner}'
+        text = text.replace('"http://127.0.0.1:1/v1/AUTH_x", plaintext: true}', f"{there}}}", 1)
+    (environment / "dcctl.yaml").write_text(text)
+    assert typed(environment, "init") == 6
+    assert "what was done is not done twice" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 30.0, -30.0])
+def test_what_a_cluster_says_of_itself_and_how_far_its_clock_is(owned: str, ahead_s: float) -> None:
+    Owned.ahead_s = ahead_s
+    owner = SwiftAdministrator("east", f"{owned}/auth/v1.0", "a:b", "k", WallClock())
+    facts = owner.observe_cluster()
+    owner.close()
+    assert abs(facts.skew_s - ahead_s) < 5
+    assert (facts.version, facts.realms, facts.policies) == ("2.38", {"documents"}, ("gold",))
+    assert {"container_sync", "slo"} <= facts.capabilities
+    assert (facts.quota_bytes, facts.used_bytes) == (100, 40)
 
 
 def test_a_plan_is_written_read_and_carried_out_and_is_then_of_the_past(

@@ -111,6 +111,33 @@ def test_a_removed_container_goes_on_both_sides_once_it_is_empty_and_not_before(
     assert world.east.kept == world.west.kept == {}
 
 
+def test_who_asked_knows_what_was_begun_when_a_side_goes_away() -> None:
+    world = World()
+    world.east.kept |= {"t-1": Kept(), "t-2": Kept()}
+    accounts = {Side.A: world.east, Side.B: world.west}
+    begun: list[str] = []
+
+    def look(*, dry_run: bool = False) -> Carried:
+        return carry_containers(accounts, ("t-",), "key", cap=RemovalCap(), begun=begun, dry_run=dry_run)
+
+    look(dry_run=True)
+    assert begun == []
+
+    def away(*_args: object, **_named: object) -> bool:
+        raise Unreachable("make a container", on="west")
+
+    there = world.west.ensure_container
+    world.west.ensure_container = away  # type: ignore[method-assign]
+    with pytest.raises(Unreachable):
+        look()
+    assert begun == ["t-1"]
+    world.west.ensure_container = there  # type: ignore[method-assign]
+    look()
+    begun.clear()
+    look()
+    assert begun == [], "all was there"
+
+
 def test_one_that_was_made_again_meanwhile_stays() -> None:
     world = World()
     world.east.kept["t-1"] = Kept()

@@ -13,7 +13,7 @@ from dcctl.adapters.replication_metrics import ReplicationMetrics
 from dcctl.domain.replication import Row, Side, Stamp
 from dcctl.domain.replication_feed import Told, decide_ready
 from dcctl.domain.replication_lag import Behind, Heartbeat, decide_until, measure_lag
-from dcctl.domain.replication_pass import Tally
+from dcctl.domain.replication_pass import DeleteCap, Tally
 from dcctl.engines.replication import Replication
 from dcctl.engines.replication_lag import LagMeter, read_heartbeat, write_heartbeat
 from dcctl.engines.replication_manners import Time
@@ -186,6 +186,21 @@ def test_each_side_keeps_until_when_it_has_what_was_made_at_the_other(telling: T
     assert found is not None
     assert (found.pending, found.until < world.a.containers["docs"]["o"].body.instant) == (1, True)
     assert nothing is None
+
+
+def test_no_heartbeat_is_written_while_deletes_are_held(telling: Telling) -> None:
+    world = telling.world
+    for name in ("o", "p"):
+        world.a.client_put("docs", name, b"1")
+    world.settle()
+    world.b.client_delete("docs", "o")
+    meter = LagMeter({Side.A: "east", Side.B: "west"}, ["docs"])
+    world.options = replace(world.options, cap=DeleteCap(0.0, 0))
+    meter.passed(world.step())
+    assert list(meter.heartbeats(10, world.time())) == []
+    world.options = replace(world.options, cap=DeleteCap())
+    meter.passed(world.step())
+    assert [one.source for one in meter.heartbeats(10, world.time())] == ["east", "west"]
 
 
 def test_metrics_say_what_was_seen() -> None:
