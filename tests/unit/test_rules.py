@@ -37,7 +37,7 @@ from dcctl.domain.switchover import decide_failback, decide_switchover
 from dcctl.domain.traffic import Rotation
 from dcctl.engines.failover import failover
 from dcctl.engines.switchover import failback, switchover
-from dcctl.errors import Refused
+from dcctl.errors import Refused, TimedOut
 
 KYIV = ZoneInfo("Europe/Kyiv")
 AUCTIONS = ChangeWindow(KYIV)
@@ -202,6 +202,16 @@ def test_a_person_states_the_fence() -> None:
     assert moved.fences[-1] == "ann@laptop states that nobody at east can act: the power is cut, ticket 7"
     assert any(event.type == "rule.overridden" for event in events)
     assert moved.primary == "west-db-1"
+
+
+def test_a_stated_fence_does_not_make_the_quorum_forget() -> None:
+    """Patroni promotes nobody while the lost primary's session lives, whatever a person states."""
+    world = east_dark()
+    world.system.promote_after_s = 100_000
+    world.overrides = (Override(Rule.FENCE, "the power is cut, ticket 7", "ann@laptop"),)
+    with pytest.raises(TimedOut, match="the session of east-db-1 has not ended yet"):
+        world.perform(partial(failover, "east"))
+    assert world.calls == []
 
 
 def test_a_quarantined_site_is_no_home() -> None:
