@@ -59,6 +59,7 @@ TREE: list[tuple[errors.DcctlError, int]] = [
     (errors.Rejected("create"), 4),
     (errors.NotFound("find"), 4),
     (errors.Refused("fail over", reasons=("no quorum", "no fence")), 5),
+    (errors.Overtaken("the failover", on="east", reasons=("east is back",)), 5),
     (errors.StepFailed("deploy", run="r1", step="s1"), 6),
     (errors.LeadershipLost("lead auction", saw="cut off"), 6),
     (errors.Deviated("drill"), 7),
