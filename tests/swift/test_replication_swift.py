@@ -188,6 +188,12 @@ def test_a_wrong_key_is_one_clear_error_and_nothing_is_changed(env: Environment,
     assert "HTTP 401" in capsys.readouterr().err
     assert run(env.argv("check")) == 5
     assert "another key" in capsys.readouterr().err
+    (env.folder / "container-key").write_text(SYNC_KEY)
+    (env.folder / "realm-key").write_text("wrong")
+    assert run(env.argv("once")) == 4
+    assert "HTTP 401" in capsys.readouterr().err
+    assert run(env.argv("check")) == 5
+    assert "does not take signed writes: HTTP 401" in " ".join(capsys.readouterr().err.split())
     assert env.objects(env.pair.west) == {}
 
 

@@ -13,6 +13,7 @@ from dcctl.domain.document import Answer, Document
 from dcctl.domain.replication import Side, Stamp, row_of
 from dcctl.engines.replication_manners import Limits, Manners, Time
 from dcctl.engines.replication_move import Keep, Mover, hash_of, kept_name
+from dcctl.engines.replication_walk import MAX_FAILURES, MAX_SENTENCES
 from dcctl.errors import Unreachable
 
 
@@ -197,3 +198,33 @@ def test_a_side_that_goes_away_while_bytes_are_kept_loses_nothing(world: World) 
     assert "o" in world.a.listing("docs")
     world.a.put = real  # type: ignore[method-assign]
     assert world.step().count("deleted") == 1
+
+
+def test_a_pass_in_which_very_much_fails_ends_and_the_next_one_does_all_of_it(world: World) -> None:
+    count = MAX_FAILURES + 50
+    for number in range(count):
+        world.a.client_put("docs", f"o{number:04}", b"1")
+    world.time.now_s += 60
+    real = world.b.put
+
+    async def put(*_: object) -> Answer:
+        raise Unreachable("PUT", on="west:docs", saw="HTTP 507")
+
+    world.b.put = put  # type: ignore[method-assign]
+    with pytest.raises(Unreachable, match=r"1000 failed.*HTTP 507"):
+        world.once()
+    world.b.put = real  # type: ignore[method-assign]
+    assert world.step().kinds == {"copied": count}
+    world.assert_same()
+
+
+def test_what_failed_is_told_in_a_few_sentences(world: World) -> None:
+    for number in range(30):
+        world.a.client_put("docs", f"o{number:04}", b"1")
+
+    async def put(*_: object) -> Answer:
+        raise Unreachable("PUT", on="west:docs", saw="HTTP 507")
+
+    world.b.put = put  # type: ignore[method-assign]
+    tally = world.step()
+    assert (tally.kinds, tally.pending, len(tally.reasons)) == ({"failed": 30}, 30, MAX_SENTENCES)
