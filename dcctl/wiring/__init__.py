@@ -494,15 +494,12 @@ def file_tree(directory: Path) -> "DirectoryTree":
 
 
 def leases(configuration: Configuration, *, session_s: float) -> "ZooKeeperLeases":
-    """The environment's roles; this machine's own voter is asked first where it has one."""
+    """The environment's roles; the nearest voter is asked first."""
     import socket
 
-    from dcctl.adapters.zookeeper import PORT
-    from dcctl.config import expand
+    from dcctl.wiring.ensemble import nearest_first
 
-    voters = expand.with_role(configuration, "zookeeper")
-    nearest_first = sorted(voters, key=lambda voter: voter.name != socket.gethostname())
-    hosts = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
+    hosts = nearest_first(configuration, socket.gethostname())
     return leases_at(hosts, configuration.environment, session_s=session_s)
 
 

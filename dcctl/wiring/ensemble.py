@@ -16,20 +16,33 @@ CONNECT_LIMIT_S = 10.0
 
 
 def new_session(configuration: "Configuration", *, session_s: float = SESSION_S) -> "ZooKeeperSession":
-    """A session that is not begun yet; this machine's own voter is asked first where it has one.
+    """A session that is not begun yet, with the voters in the order of ``nearest_first``.
 
     ``DCCTL_ZOOKEEPER`` (``host:port,…``) names the ensemble, if it is not the configuration's.
     """
     from dcctl.adapters.guard import boot_clock
-    from dcctl.adapters.zookeeper import PORT, ZooKeeperSession
-    from dcctl.config import expand
+    from dcctl.adapters.zookeeper import ZooKeeperSession
 
-    voters = expand.with_role(configuration, "zookeeper")
-    own = places(configuration).get(socket.gethostname())
-    nearest_first = sorted(voters, key=lambda voter: (voter.name != socket.gethostname(), voter.place != own))
-    configured = ",".join(f"{voter.address}:{PORT}" for voter in nearest_first)
-    hosts = os.environ.get("DCCTL_ZOOKEEPER") or configured
+    hosts = os.environ.get("DCCTL_ZOOKEEPER") or nearest_first(configuration, socket.gethostname())
     return ZooKeeperSession(hosts, session_s=session_s, clock=boot_clock)
+
+
+def nearest_first(configuration: "Configuration", machine: str) -> str:
+    """The voters as ``machine`` asks them (``host:port,…``): its own, its site's, the witness's, the others.
+
+    A connection stays where it is while it holds. One that was made while the own site came back is at the
+    witness's voter then: at the other site's it would be the last to learn that that site is lost.
+    """
+    from dcctl.adapters.zookeeper import PORT
+    from dcctl.config import expand
+    from dcctl.config.schema import WITNESS_PLACE
+
+    own = places(configuration).get(machine)
+    voters = sorted(
+        expand.with_role(configuration, "zookeeper"),
+        key=lambda voter: (voter.name != machine, voter.place != own, voter.place != WITNESS_PLACE),
+    )
+    return ",".join(f"{voter.address}:{PORT}" for voter in voters)
 
 
 @contextmanager
