@@ -18,6 +18,13 @@ TRAFFIC_OFF = "traffic-off"
 TWO_PROBES_S = 2.0
 """Agents probe each site once a second (dcctl.engines.agent.PULSE_EVERY_S); two that are missed suffice."""
 RELEASED = "release the leader key of the primary"
+STEPS = {
+    "run began": "detect: two places have missed the site twice, the run begins",
+    "nothing stands against the failover": "decide: the run has looked itself",
+    RELEASED: "fence: the leader key is released",
+    "the standby becomes leader": "promote: the standby has the key",
+}
+"""Of the run, in its own words and in those of the table."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,11 @@ EXPLAINED = """
     Longest time without an acknowledged write through any edge: median, and the worst run. 50 writes a second
     through both edges, every row read back afterwards. Ours is automatic, no person and no cloud's power-off
     in it. Patroni alone is the same lab with automation paused, PostgreSQL's time-outs at their defaults, and
-    Patroni's at its own or at the floor that it allows (retry_timeout 8). The switchover of ours is made
-    through the pools, which hold their clients; Patroni's own (what `patronictl` asks for) knows none. Power:
-    the machines of the site are switched off and its cloud's API is dark with them; later they are powered on
-    through that cloud.
+    Patroni's at its own or at the floor that it allows (retry_timeout 8); what else the roles set up, it has
+    as well: the edges' checks, ZooKeeper's tick, and the quicker look at a primary that is being stopped. The
+    switchover of ours is made through the pools, which hold their clients; Patroni's own (what `patronictl`
+    asks for) knows none. Power: the machines of the site are switched off and its cloud's API is dark with
+    them; later they are powered on through that cloud.
 """
 TRAFFIC_EXPLAINED = """
     Clients that read tenders, ten times a second, through the edge that is left; bad is no 200 within 5 s, or
@@ -194,30 +202,29 @@ def _broken(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _phases(results: Sequence[Mapping[str, Any]]) -> str:
     """When each step of ours had ended, and the floor."""
-    parts = []
+    columns = {}
     for case in ("site-power-loss", "site-lost"):
-        runs = [each for each in runs_of(results, case, OURS) if each["phases"]]
-        if not runs:
-            continue
-        names = dict.fromkeys(name for each in runs for name in each["phases"])
-        ended = {name: [each["phases"][name] for each in runs if name in each["phases"]] for name in names}
-        ended["**a client's write is acknowledged**"] = [_served_s(each) for each in runs]
-        in_order = sorted(ended, key=lambda name: statistics.median(ended[name]))
-        floors = [
-            TWO_PROBES_S + _served_s(each) - each["phases"][RELEASED]
-            for each in runs
-            if RELEASED in each["phases"]
-        ]
-        lines = [f"| {CASES[case].words}, until | median | worst | runs |", "|---|---|---|---|"]
-        rows = {name: ended[name] for name in in_order}
-        if floors:
-            rows["the floor: two missed probes, promotion"] = floors
-        lines += [
-            f"| {name} | {statistics.median(seen):.2f} s | {max(seen):.2f} s | {len(seen)} |"
-            for name, seen in rows.items()
-        ]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) or "Not measured."
+        if runs := [each for each in runs_of(results, case, OURS) if RELEASED in each["phases"]]:
+            columns[f"{CASES[case].words} ({len(runs)})"] = _ended(runs)
+    if not columns:
+        return "Not measured."
+    lines = [f"| until |{''.join(f' {words} |' for words in columns)}", f"|---|{'---|' * len(columns)}"]
+    for row in dict.fromkeys(row for ended in columns.values() for row in ended):
+        seen = [ended.get(row) for ended in columns.values()]
+        cells = "".join(f" {statistics.median(each):.1f} s |" if each else " |" for each in seen)
+        lines.append(f"| {row} |{cells}")
+    return "\n".join(lines)
+
+
+def _ended(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    found = {
+        words: [each["phases"][step] for each in runs if step in each["phases"]]
+        for step, words in STEPS.items()
+    }
+    found["route: a client's write is acknowledged"] = [_served_s(each) for each in runs]
+    found["the run has proven all of it"] = [max(each["phases"].values()) for each in runs]
+    found["**the floor**"] = [TWO_PROBES_S + _served_s(each) - each["phases"][RELEASED] for each in runs]
+    return found
 
 
 def _served_s(run: Mapping[str, Any]) -> float:
