@@ -162,6 +162,7 @@ def hold(
             grace_s=grace_s,
             wait=not no_wait,
             tell=_tell,
+            why_not_here=_why_not_here(configuration, leases),
         )
         notify(READY)
         ending = _drive(holder.hold(), watched.wait, alive=lambda: notify(ALIVE))
@@ -217,6 +218,15 @@ def _leases(
     with closing(leases):
         leases.connect(limit_s=CONNECT_LIMIT_S)
         yield leases
+
+
+def _why_not_here(configuration: "Configuration | None", leases: "ZooKeeperLeases") -> "Callable[[], str]":
+    """Asked before each claim; where servers were given instead of a file, nothing is known of sites."""
+    from dcctl.wiring import traffic
+
+    if configuration is None:
+        return lambda: ""
+    return traffic.why_not_here(configuration, leases.session, socket.gethostname())
 
 
 def _mirror(

@@ -106,6 +106,14 @@ class Observation:
     """The quick probes among them, every second: what a verdict rests on."""
 
 
+def why_barred(site: str, states: Sequence["SiteState"]) -> str:
+    """Why no singleton begins at ``site`` (promise 7); empty where it may. Epochs keep it safe anyway."""
+    state = next((each for each in states if each.site == site), None)
+    if state is None or state.state is not Rotation.QUARANTINED:
+        return ""
+    return f"{site} is quarantined{f' ({state.reason})' if state.reason else ''}: dcctl admit {site}"
+
+
 def site_of(server: str, places: Mapping[str, str]) -> str | None:
     """The site that a server of an edge belongs to; ``places`` by machine name. None: not ours."""
     return places.get(server, server if server in places.values() else None)

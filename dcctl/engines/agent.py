@@ -30,6 +30,7 @@ from dcctl.domain.traffic import (
     decide_applied,
     decide_fence,
     decide_weights,
+    why_barred,
 )
 from dcctl.domain.verdict import (
     WITNESS,
@@ -161,7 +162,10 @@ class Agent:
 
     def is_eligible(self) -> bool:
         """Whether this place is to contend for the controller's role: the witness is, which the loss of no
-        site takes along, and a site's agent when the witness has not been there for a while."""
+        site takes along, and a site's agent when the witness has not been there for a while. One at a site
+        that is quarantined does not contend."""
+        if why_barred(self.place, self.states):
+            return False
         missing_s = 0.0 if self.witness_seen else self.judged_s - self.witness_since_s
         return self.place == WITNESS or missing_s > CONTEND_AFTER_S
 

@@ -63,7 +63,11 @@ Pace: TypeAlias = Generator[float, float, None]
 
 @dataclass
 class Holder:
-    """One attempt to hold ``role``. ``new_term`` makes our term of an epoch; ``tell`` gets sentences."""
+    """One attempt to hold ``role``. ``new_term`` makes our term of an epoch; ``tell`` gets sentences.
+
+    ``why_not_here`` is asked before each claim: why nobody here may lead now, whoever else does; empty where
+    one may. What it cannot find out is Unreachable, and waited for as the ensemble's silence is.
+    """
 
     role: str
     leases: Leases
@@ -74,6 +78,7 @@ class Holder:
     grace_s: float
     wait: bool = True
     tell: Callable[[str], None] = lambda _sentence: None
+    why_not_here: Callable[[], str] = lambda: ""
     _told: str = field(default="", init=False)
     _now_s: float = field(default=0.0, init=False)
 
@@ -112,6 +117,12 @@ class Holder:
                     return tried[0], _at(tried[1], state)
                 seen = look(state, seen, self._now_s)
                 in_s = free_in_s(state, seen, self._now_s)
+                if in_s == 0.0 and (barred := self.why_not_here()):
+                    if not self.wait:
+                        raise Refused(f"lead {self.role}", reasons=(barred,), next_command="dcctl status")
+                    self._say(f"waiting: {barred}")
+                    yield from self._pause(LOOK_EVERY_S)
+                    continue
                 if in_s == 0.0:
                     tried = yield from self._attempt(state)
                     renewal = self.leases.claim(state, tried[0], limit_s=LOOK_LIMIT_S)

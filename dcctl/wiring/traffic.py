@@ -49,6 +49,22 @@ def vantages_of(configuration: "Configuration", session: "ZooKeeperSession") -> 
     return ZooKeeperVantages(session, configuration.environment, limit_s=REQUEST_LIMIT_S)
 
 
+def why_not_here(
+    configuration: "Configuration", session: "ZooKeeperSession", machine: str
+) -> "Callable[[], str]":
+    """What says, whenever it is asked, why no singleton may begin on ``machine``: its site is quarantined.
+
+    It raises Unreachable.
+    """
+    from dcctl.domain.traffic import why_barred
+
+    place = places(configuration).get(machine, "")
+    if place not in configuration.sites:
+        return lambda: ""
+    kept = sites_of(configuration, session)
+    return lambda: why_barred(place, kept.observe_sites())
+
+
 @contextmanager
 def sites(configuration: "Configuration") -> "Iterator[ZooKeeperSites]":
     """``ports.Sites`` with a session of its own. Raises Unreachable when no server lets us in."""

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kazoo.client import KazooClient
@@ -18,7 +19,9 @@ from dcctl.adapters.zookeeper import (
     read_epochs,
     read_vantages,
 )
+from dcctl.config.load import load_file
 from dcctl.domain.leadership import Epoch
+from dcctl.domain.traffic import Rotation
 from dcctl.errors import Rejected, Unreachable
 from dcctl.ports import Sites, Vantages
 from dcctl.testing.contracts.traffic import (
@@ -27,6 +30,7 @@ from dcctl.testing.contracts.traffic import (
     a_state,
     an_observation,
 )
+from dcctl.wiring.traffic import why_not_here
 
 SESSION_S = 2.0
 LIMIT_S = 3.0
@@ -194,5 +198,29 @@ def test_the_epochs_of_all_roles_are_read_for_whoever_shows_them(server: Server)
         raw.close()
         found = read_epochs(session, environment, limit_s=LIMIT_S)
         assert found == {"auction": Epoch(1, 7), "controller": Epoch(2, 1)}
+    finally:
+        clients.close()
+
+
+def test_no_singleton_begins_at_a_quarantined_site(server: Server) -> None:
+    clients = Clients(server)
+    try:
+        lab = load_file(Path(__file__).parents[2] / "inventories/lab/dcctl.yaml")
+        configuration = lab.model_copy(update={"environment": clients.environment})
+        session = clients.sessions["here"]
+        at_east, at_west, at_witness = (
+            why_not_here(configuration, session, name) for name in ("east-app-1", "west-app-1", "witness-1")
+        )
+        assert (at_east(), at_west(), at_witness()) == ("", "", "")
+        sites = ZooKeeperSites(session, clients.environment, ("east", "west"), limit_s=LIMIT_S)
+        sites.change_site(a_state("east", Rotation.QUARANTINED), expected=None)
+        assert "east is quarantined" in at_east()
+        assert at_east().endswith(": dcctl admit east")
+        assert (at_west(), at_witness()) == ("", "")
+        sites.change_site(a_state("east", Rotation.DRAINED), expected=0)
+        assert at_east() == "", "who is drained is whole"
+        clients.relays["here"].frozen = True
+        with pytest.raises(Unreachable):
+            at_east()
     finally:
         clients.close()

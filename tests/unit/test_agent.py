@@ -390,6 +390,18 @@ def test_the_witness_contends_first_and_a_site_while_it_is_not_there() -> None:
     assert not world.agent.is_superseded()
 
 
+def test_at_a_quarantined_site_nobody_contends_before_it_is_admitted() -> None:
+    world = World()
+    world.run(CONTEND_AFTER_S + 3)
+    assert world.agent.is_eligible(), "there is no witness"
+    world.want("east", Rotation.QUARANTINED)
+    world.run(1)
+    assert not world.agent.is_eligible()
+    world.want("east", Rotation.ACTIVE)
+    world.run(1)
+    assert world.agent.is_eligible()
+
+
 def test_cut_off_nobody_is_eligible() -> None:
     world = World()
     world.coordinator.dark = True

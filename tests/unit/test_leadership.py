@@ -20,7 +20,7 @@ from dcctl.domain.leadership import (
     next_epoch,
 )
 from dcctl.engines.leadership import End, Ending, Holder, hand_over
-from dcctl.errors import Interrupted, LeadershipLost, Refused, TimedOut
+from dcctl.errors import Interrupted, LeadershipLost, Refused, TimedOut, Unreachable
 from dcctl.testing.clock import VirtualClock
 from dcctl.testing.leadership import FakeCommand, FakeEnsemble, FakeEpochs, FakeLeases, Stay, overlaps
 
@@ -86,6 +86,7 @@ class One:
         self.command = FakeCommand(self.clock, self.stays, **command)
         self.told: list[str] = []
         self.asked = False
+        self._pause: float | None = None
 
     def holder(
         self, *, wait: bool = True, mirror: FakeEpochs | None = None, leases: FakeLeases | None = None
@@ -105,7 +106,7 @@ class One:
     def drive(self, work: Generator[float, float, Any], *, until_s: float = float("inf")) -> Any:
         """To its end; or None once ``until_s`` has come."""
         try:
-            pause_s = self._pause if hasattr(self, "_pause") else next(work)
+            pause_s = next(work) if self._pause is None else self._pause
             while self.clock.monotonic() <= until_s:
                 self.clock.sleep(pause_s)
                 self._pause = pause_s = work.send(self.clock.monotonic())
@@ -133,6 +134,47 @@ def test_without_waiting_a_held_role_is_refused_with_the_holder() -> None:
     other.clock, other.ensemble = one.clock, one.ensemble
     with pytest.raises(Refused, match="sre@east-edge-1:1 leads auction under epoch 1000000001"):
         other.drive(other.holder(wait=False, leases=FakeLeases(one.ensemble, 10.0)).hold())
+
+
+def test_where_nobody_may_lead_nothing_is_claimed_until_one_may() -> None:
+    one = One()
+    barred = ["east is quarantined"]
+
+    def why_not_here() -> str:
+        if barred[0] == "silence":
+            raise Unreachable("read the sites", saw="no answer")
+        return barred[0]
+
+    work = replace(one.holder(), why_not_here=why_not_here).hold()
+    one.drive(work, until_s=30.0)
+    assert (one.ensemble.states, one.stays) == ({}, [])
+    assert one.told == ["waiting: east is quarantined"]
+    barred[0] = "silence"
+    one.drive(work, until_s=40.0)
+    assert (one.ensemble.states, one.stays) == ({}, [])
+    barred[0] = ""
+    one.drive(work, until_s=50.0)
+    assert len(one.stays) == 1
+    barred[0] = "east is quarantined"
+    one.drive(work, until_s=90.0)
+    assert one.stays[0].ended_s == float("inf"), "who leads is not put out by it: a failover has done that"
+
+
+def test_where_nobody_may_lead_it_is_refused_without_waiting() -> None:
+    one = One()
+    holder = replace(one.holder(wait=False), why_not_here=lambda: "east is quarantined")
+    with pytest.raises(Refused, match="east is quarantined"):
+        one.drive(holder.hold())
+    assert one.ensemble.states == {}
+
+
+def test_asked_to_end_while_barred_it_ends() -> None:
+    one = One()
+    work = replace(one.holder(), why_not_here=lambda: "east is quarantined").hold()
+    one.drive(work, until_s=3.0)
+    one.asked = True
+    with pytest.raises(Interrupted):
+        one.drive(work)
 
 
 def test_asked_to_end_the_command_has_its_grace_and_the_lease_is_renewed_meanwhile() -> None:

@@ -52,6 +52,11 @@ class ZooKeeperLeases:
         self._session.close()
 
     @property
+    def session(self) -> ZooKeeperSession:
+        """The session, for what else is asked through it."""
+        return self._session
+
+    @property
     def session_s(self) -> float:
         """What the ensemble granted. Raises Unreachable before it did."""
         return self._session.session_s
