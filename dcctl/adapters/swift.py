@@ -6,6 +6,7 @@ A request signed with a realm's key and the container's key needs no token and i
 neither headers nor body: use TLS between sites and guard the keys.
 """
 
+import asyncio
 import contextlib
 import email.utils
 import hashlib
@@ -197,9 +198,16 @@ class SwiftStore:
             "ETag": document.head.hash,
             "Content-Length": str(document.head.length_bytes),
         }
-        data = document.content if document.content is not None else document.chunks
-        async with self._ask("PUT", container, name, stamp=stamp, headers=headers, data=data) as answer:
-            return self._judge(answer, "PUT", container, name)
+        try:
+            # The session's limits are on what is read; it has none for a server that takes no more bytes.
+            async with asyncio.timeout(None) as limit:
+                data = document.content if document.chunks is None else _while_taken(document.chunks, limit)
+                async with self._ask(
+                    "PUT", container, name, stamp=stamp, headers=headers, data=data
+                ) as answer:
+                    return self._judge(answer, "PUT", container, name)
+        except TimeoutError as error:
+            raise TimedOut("PUT", on=self._at(container, name), saw="no more bytes are taken") from error
 
     async def post(self, container: str, name: str, stamp: Stamp, headers: Mapping[str, str]) -> Answer:
         async with self._ask("POST", container, name, stamp=stamp, headers=headers) as answer:
@@ -359,6 +367,14 @@ class TokenStore(SwiftStore):
             "PUT", container, name, query="multipart-manifest=put", headers=headers, data=parts
         ) as answer:
             return self._judge(answer, "PUT", container, name)
+
+
+async def _while_taken(chunks: AsyncIterator[bytes], limit: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """``chunks``, with the whole of ``limit`` for each; what comes after the last has as much."""
+    async for chunk in chunks:
+        if not limit.expired():
+            limit.reschedule(asyncio.get_running_loop().time() + SILENCE_LIMIT_S)
+        yield chunk
 
 
 def _head(answer: aiohttp.ClientResponse) -> Head:

@@ -1,15 +1,17 @@
 """What the hot path makes of answers that are cut short, ask for patience or tell the time; without Swift."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 
 import pytest
 
+from dcctl.adapters import swift
 from dcctl.adapters.swift import CLOCK_MEMORY_S, Keys, SwiftStore
-from dcctl.domain.document import Answer
+from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import Stamp
-from dcctl.errors import Busy, Unreachable
+from dcctl.errors import Busy, TimedOut, Unreachable
 from dcctl.testing.documents import document
 
 KEYS = Keys("realm", "key", "key")
@@ -138,3 +140,98 @@ def test_what_was_known_of_a_clock_that_was_set_back_is_forgotten() -> None:
     date[0] = formatdate(2_000_000.0 + CLOCK_MEMORY_S + 1, usegmt=True)
     store.tell()
     assert store.now() == Stamp(round((2_000_000 + CLOCK_MEMORY_S + 1) * 100_000))
+
+
+class Reader:
+    """A cluster that takes so many bytes of a body, and then none."""
+
+    def __init__(self, takes: int) -> None:
+        self.takes = takes
+        self.over, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(self.takes)
+        await self.over.wait()
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        self.ended.set()
+
+    def put(self, whole: Document) -> Answer:
+        async def work() -> Answer:
+            server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+            async with asyncio.timeout(60):
+                url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/AUTH_x"
+                try:
+                    async with SwiftStore("west", url, KEYS) as store:
+                        return await store.put("docs", "large", Stamp(1), whole)
+                finally:
+                    self.over.set()
+                    await self.ended.wait()
+                    server.close()
+
+        return asyncio.run(work())
+
+
+def streamed(size: int) -> Document:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(size >> 16):
+            yield bytes(1 << 16)
+
+    return Document(Head("h", Stamp(0), size), None, chunks())
+
+
+def test_a_cluster_that_takes_no_more_bytes_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its process stands still and its kernel answers: no time limit on reading ever runs out."""
+    monkeypatch.setattr(swift, "SILENCE_LIMIT_S", 0.5)
+    with pytest.raises(TimedOut, match="west:docs/large: no more bytes are taken"):
+        Reader(3 << 20).put(streamed(64 << 20))
+
+
+def test_a_large_object_may_take_as_long_as_it_moves() -> None:
+    class Limit(asyncio.Timeout):
+        def __init__(self) -> None:
+            super().__init__(None)
+            self.moved: list[float | None] = []
+
+        def reschedule(self, when: float | None) -> None:
+            self.moved.append(when)
+
+    limit = Limit()
+
+    async def work() -> float:
+        began_s = asyncio.get_running_loop().time()
+        whole = streamed(1 << 18).chunks
+        assert whole is not None
+        assert [len(one) async for one in swift._while_taken(whole, limit)] == [1 << 16] * 4
+        return began_s
+
+    began_s = asyncio.run(work())
+    assert len(limit.moved) == 4
+    assert all(when is not None and when >= began_s + swift.SILENCE_LIMIT_S for when in limit.moved)
+
+
+def test_what_is_held_in_memory_is_sent_whole() -> None:
+    content = bytes(range(256)) * 1000
+    taken: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        assert f"Content-Length: {len(content)}" in head
+        taken.append(await reader.readexactly(len(content)))
+        writer.write(http("201 Created", b""))
+        await writer.drain()
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/AUTH_x"
+            async with SwiftStore("west", url, KEYS) as store:
+                assert await store.put("docs", "o", Stamp(1), document(content)) is Answer.APPLIED
+
+    asyncio.run(work())
+    assert taken == [content]
