@@ -26,8 +26,8 @@ from dcctl.engines.replication_walk import Divide, Walk
 from dcctl.errors import DcctlError
 from dcctl.ports import DocumentStore, ReplicationBase
 
-MENDED = ("metadata", "damaged", "unreadable")
-"""Differences that no listing shows."""
+MENDED = ("metadata", "damaged", "unreadable", "orphan")
+"""Differences that no listing shows, or that a pass takes for the same."""
 
 
 class Replication:
@@ -117,7 +117,7 @@ class Replication:
         return await act(mover, Witness(None, a, b), decision, None)
 
     async def mend(self, container: str, verdict: Verdict, tally: Tally) -> None:
-        """Differences between objects whose listings agree: metadata, and bytes that rotted on one side."""
+        """Metadata, bytes that rotted on one side, and what answers on a side that does not list it."""
         manners = self.manners_of(container)
         mover = Mover(self.stores, container, self.options.keep, manners)
         found = [one for one in verdict.differences if one.kind in MENDED]

@@ -166,6 +166,26 @@ def test_a_row_that_only_looks_different_is_the_same(compared: Compared) -> None
     assert seen(compared.verify("metadata")) == {"other": ("metadata", None)}
 
 
+def test_what_answers_and_is_not_listed_is_written_once_more_and_never_over_something_newer(
+    compared: Compared,
+) -> None:
+    world = compared.world
+    compared.put("newer", "o")
+    before = world.b.containers["docs"]["o"].body
+    world.b.client_put("docs", "newer", b"2")
+    world.b.hidden |= {("docs", "newer"), ("docs", "o")}
+    world.time.now_s += 60
+    assert seen(compared.verify("metadata")) == {"newer": ("orphan", Side.B), "o": ("orphan", Side.B)}
+    tally = compared.repair("metadata")
+    assert tally.count("mended") == 1
+    assert world.b.containers["docs"]["o"].body == before.next
+    assert world.b.containers["docs"]["newer"].content == b"2"
+    world.b.hidden.clear()
+    world.settle()
+    world.assert_same()
+    assert world.a.containers["docs"]["newer"].content == b"2"
+
+
 def test_every_byte_is_read_where_it_is_asked_for(compared: Compared) -> None:
     compared.put("o", "p")
     compared.at_west("o", lambda one: replace(one, content=b"?"))
