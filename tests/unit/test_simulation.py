@@ -1,5 +1,6 @@
 """The whole system in virtual time: no seed breaches a promise, and what is broken on purpose is caught."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,16 @@ from dcctl.testing.simulation.broken import CATALOGUE, Broken
 PARTS = [range(first, first + 40) for first in range(1, 201, 40)]
 SEEDS_TO_CATCH = 80
 BY_NAME = {each.name: each for each in CATALOGUE}
+
+
+@pytest.fixture(autouse=True)
+def no_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sleeps in real time while virtual time stands still sleeps for ever."""
+
+    def sleep(seconds: float) -> None:
+        raise AssertionError(f"{seconds:g} s of real sleep")
+
+    monkeypatch.setattr(time, "sleep", sleep)
 
 
 @pytest.mark.parametrize("seeds", PARTS, ids=lambda part: f"{part.start}-{part.stop - 1}")

@@ -62,6 +62,7 @@ class ZooKeeperRuns:
         self._moved: dict[str, str] | None = None
         """The last move, as ``active`` has it; whoever begins keeps it there."""
         self._begun: dict[str, float] = {}
+        self._sleep: Callable[[float], None] = time.sleep
 
     def observe_active(self, *, limit_s: float) -> ActiveRun | None:
         return self._observe(limit_s)[0]
@@ -92,7 +93,7 @@ class ZooKeeperRuns:
             ends_s = active.free_in_s
             if active.alive or ends_s == 0 or self._clock() + ends_s > deadline_s:
                 raise Refused("start a run", reasons=(why_not,), next_command=f"dcctl run show {active.run}")
-            time.sleep(min(AGAIN_S, ends_s))
+            self._sleep(min(AGAIN_S, ends_s))
 
     def _is_kept(self, limit_s: float) -> bool:
         return self._session.read(f"{self._runs}/{self._record['run']}", limit_s) is not None

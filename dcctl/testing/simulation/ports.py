@@ -37,18 +37,6 @@ class SimRuns(ZooKeeperRuns):
         super().__init__(session, ENVIRONMENT, who=who)  # type: ignore[arg-type]
         self._sleep = session.ensemble.scheduler.sleep
 
-    def begin(self, run: str, command: str, *, limit_s: float) -> None:
-        deadline_s = self._clock() + limit_s
-        while True:
-            active = self._again(self.__active, deadline_s - self._clock())
-            if active is None or active.alive or not 0 < active.free_in_s <= deadline_s - self._clock():
-                break
-            self._sleep(min(1.0, active.free_in_s))
-        super().begin(run, command, limit_s=max(AGAIN_S, deadline_s - self._clock()))
-
-    def __active(self, limit_s: float) -> Any:
-        return self.observe_active(limit_s=limit_s)
-
     def _again(self, call: Callable[[float], Any], limit_s: float) -> Any:
         deadline_s = self._clock() + limit_s
         while True:
