@@ -11,12 +11,14 @@ import pytest
 
 from dcctl.testing.simulation import Fault, Schedule, decide_schedule, faults, recording, simulate
 from dcctl.testing.simulation.__main__ import BY_NAME
+from dcctl.testing.simulation.ensemble import ANY, Ensemble
 from dcctl.testing.simulation.moves import Held, Situation, next_changes
-from dcctl.testing.simulation.network import DATABASES
+from dcctl.testing.simulation.network import DATABASES, Network
 from dcctl.testing.simulation.ports import KEYS
-from dcctl.testing.simulation.record import Keys, Page, parse_answer
-from dcctl.testing.simulation.recording import Answer, Key, Line, Recording
-from dcctl.testing.simulation.replay import main, replay
+from dcctl.testing.simulation.record import KEPT, Keys, Page, parse_answer
+from dcctl.testing.simulation.recording import Answer, Header, Key, Line, Recording
+from dcctl.testing.simulation.replay import Verdict, main, replay
+from dcctl.testing.simulation.scheduler import Scheduler
 from dcctl.testing.simulation.session import Asked, Client, SimSession
 from dcctl.testing.simulation.world import World
 
@@ -246,6 +248,76 @@ def test_the_recorder_sees_in_zookeeper_what_the_simulation_itself_writes_down(t
         seen.header, tuple(sorted((*seen.keys, *tap.recording.answers), key=lambda each: each.s))
     )
     assert replay(both).contradictions == ()
+
+
+class Reads:
+    """A session that reads one key after the other; ``then`` happens after the read of that number."""
+
+    def __init__(self, ensemble: Ensemble, then: dict[int, Callable[[], object]]) -> None:
+        self.client = Folders(ensemble)
+        self._ensemble = ensemble
+        self._then = then
+        self._number = 0
+
+    def sent(self, _tried: str, request: Callable[[], Asked]) -> Asked:
+        return request()
+
+    def wait(self, _tried: str, asked: Asked, _limit_s: float) -> Any:
+        result = asked.carry_out(self._ensemble, 0, self._ensemble.voters[-1])
+        self._number += 1
+        self._then.get(self._number, lambda: None)()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+READS = len(KEPT) + len(DATABASES) + 2
+"""Of a look: the keys, and the two folders."""
+
+
+@pytest.mark.parametrize("read", range(1, READS + 1))
+def test_a_session_that_ends_between_two_reads_of_a_look_is_no_bare_delete(tmp_path: Path, read: int) -> None:
+    """It ends because its member was asked to hand over, as Patroni's primary does that restarts."""
+    found = _seen_of_a_hand_over(tmp_path, read, lambda ensemble: ensemble.end(ensemble.sessions[1]))
+    assert found.contradictions == ()
+    assert found.judged == {f"leader: {EAST} as primary": 1}
+
+
+@pytest.mark.parametrize("read", range(1, READS + 1))
+def test_a_bare_delete_between_two_reads_of_a_look_is_told(tmp_path: Path, read: int) -> None:
+    """Nobody of ours does that, and no member whose session lives."""
+    found = _seen_of_a_hand_over(
+        tmp_path, read, lambda ensemble: ensemble.commit(1, [("delete", f"{KEYS}/leader", ANY)])
+    )
+    (told,) = found.contradictions
+    assert "is deleted, and its session lives" in told
+
+
+def _seen_of_a_hand_over(tmp_path: Path, read: int, happens: Callable[[Ensemble], object]) -> Verdict:
+    scheduler = Scheduler(1)
+    ensemble = Ensemble(scheduler, Network(scheduler))
+    for _member in DATABASES:
+        ensemble.new_session(20.0, lambda: True)
+    asked = {"leader": EAST, "member": WEST}
+    for key, value, session in (
+        (f"members/{EAST}", {"state": "running"}, 1),
+        (f"members/{WEST}", {"state": "running"}, 2),
+        ("leader", EAST, 1),
+        ("sync", {"leader": EAST, "sync_standby": WEST}, 0),
+        ("failover", asked, 0),
+    ):
+        data = value.encode() if isinstance(value, str) else json.dumps(value).encode()
+        ensemble.commit(session, [("create", f"{KEYS}/{key}", data, session != 0, True)])
+    now_s = iter(range(100_000))
+    path = tmp_path / "seen.jsonl"
+    with recording.writing(path) as file:
+        page = Page(file, lambda: float(next(now_s)))
+        page.write(Header("simulation", "a hand-over", tuple(DATABASES), 20.0))
+        reads = Reads(ensemble, {READS + read: lambda: happens(ensemble)})
+        keys = Keys(reads, KEYS, tuple(DATABASES), page)
+        for _look in range(4):
+            keys.look()
+    return replay(recording.read(path))
 
 
 def _contents(recorded: Recording, key: str) -> list[Any]:

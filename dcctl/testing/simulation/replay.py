@@ -12,14 +12,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from dcctl.testing.simulation import recording
 from dcctl.testing.simulation.ensemble import ANY, Ensemble, Node
-from dcctl.testing.simulation.moves import JUDGED, SESSION, Held, Situation, frozen, next_changes
+from dcctl.testing.simulation.moves import JUDGED, SESSION, Change, Held, Situation, frozen, next_changes
 from dcctl.testing.simulation.network import DATABASES, Network
 from dcctl.testing.simulation.ports import KEYS
 from dcctl.testing.simulation.recording import Answer, Key, Recording
@@ -160,9 +160,12 @@ class _Moves:
             if self._session_ended(line):
                 if not self._asked():
                     return "a session ends, and the leader key with it"
-                change = (SESSION, self._now["leader"].value)
-        by = next_changes(self._situation(line)).get(change)
-        return f"{line.key}: {by}" if by else ""
+                return self._made_by((SESSION, self._now["leader"].value), self._with_its_session(line))
+        return self._made_by(change, self._situation(line))
+
+    def _made_by(self, change: Change, situation: Situation) -> str:
+        by = next_changes(situation).get(change)
+        return f"{change[0] if change[0] != SESSION else 'leader'}: {by}" if by else ""
 
     def _asked(self) -> bool:
         """Whether somebody has asked for a switchover, so that no session that ends has expired by chance."""
@@ -203,6 +206,18 @@ class _Moves:
             {name: self._roles(name, line) for name in recorded.header.members},
             {name: self._location(name, line) for name in recorded.header.members},
         )
+
+    def _with_its_session(self, line: Key) -> Situation:
+        """The situation before the leader's session ended: all its keys went at once, whichever of them was
+        seen to be gone first. A look reads them one after the other."""
+        leader = self._now["leader"]
+        own = f"members/{leader.value}"
+        lines = [each for each in self.recorded.keys if each.key == own and each.owner == leader.owner]
+        situation = self._situation(line)
+        if not lines:
+            return situation
+        held = Held(lines[-1].value, lines[-1].version, leader.owner)
+        return replace(situation, keys={**situation.keys, own: held})
 
     def _roles(self, name: str, line: Key) -> frozenset[str]:
         """What the member may have been when the key was changed, by what it said before and afterwards. Who
