@@ -34,6 +34,11 @@ class Rule(StrEnum):
         """Whether a person may override it for one run, with a reason."""
         return self in OVERRIDABLE
 
+    @property
+    def about_evidence(self) -> bool:
+        """Whether whoever overrides it puts their word in the place of what was seen of the lost site."""
+        return self in ABOUT_EVIDENCE
+
 
 OVERRIDABLE = (
     Rule.WITNESS_REQUIRED,
@@ -46,6 +51,9 @@ OVERRIDABLE = (
 )
 """FENCE: a person states that nobody at the lost site can act any more. What the store rejects by itself is
 required all the same."""
+
+ABOUT_EVIDENCE = (Rule.WITNESS_REQUIRED, Rule.NO_UNKNOWN_VERDICT, Rule.FENCE)
+"""The others weigh what a move costs, or when it may begin."""
 
 
 class Reason(str):

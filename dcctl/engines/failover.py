@@ -54,11 +54,11 @@ class _Decided:
 def failover(lost: str, means: Means) -> Work[Moved]:
     """Give up ``lost``. Raises Refused with every reason, before anything is changed.
 
-    Where a person overrides a rule, the key is not released early: what the quorum forgets by itself is then
-    part of the evidence. A site that comes back before it is given up, or is back when the run is resumed,
-    is not waited for: this raises Overtaken, or proves what was begun (``domain.failover_returned``).
+    Where a person overrides a rule about evidence, the key is not released early: what the quorum forgets by
+    itself is then part of it. A site that comes back before it is given up, or is back when the run is
+    resumed, is not waited for: this raises Overtaken, or proves what was begun (``domain.failover_returned``).
     """
-    decided = yield from _planned(lost, means, release=not means.overrides)
+    decided = yield from _planned(lost, means, release=not _takes_a_word(means))
     _note_decided(decided, means)
     if (found := decided.found) is not None:
         released = yield from release(decided.plan, found, means)
@@ -144,6 +144,11 @@ def _rest(lost: str, situation: Situation, means: Means) -> Plan | None:
         next_command = f"{means.dcctl} admit {lost}" if quarantined else f"{means.dcctl} status"
         raise Overtaken("the failover", on=lost, reasons=returned.reasons, next_command=next_command)
     return returned
+
+
+def _takes_a_word(means: Means) -> bool:
+    """Whether a person's word stands in for some of the evidence."""
+    return any(each.rule.about_evidence for each in means.overrides)
 
 
 def _allowed(found: Found | None) -> bool:

@@ -15,6 +15,7 @@ from dcctl.domain.leadership import Term
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.release import LeaderKeys, Release, decide_release, why_not_taken
+from dcctl.domain.rules import OVERRIDABLE, Override, Rule
 from dcctl.domain.traffic import Rotation
 from dcctl.engines.failover import failover
 from dcctl.errors import LeadershipLost, Refused, TimedOut
@@ -160,6 +161,29 @@ def test_the_survivor_is_primary_long_before_the_session_ends() -> None:
         told.index("failover.decided") < told.index("failover.key_released") < told.index("failover.fenced")
     )
     assert world.state("east") is Rotation.QUARANTINED
+
+
+@pytest.mark.parametrize("rule", OVERRIDABLE)
+def test_only_an_override_about_evidence_has_the_key_kept(rule: Rule) -> None:
+    """Whoever says that the survivor's headroom will do has said nothing of the lost primary."""
+    world = east_dark()
+    world.system.promote_after_s = 60
+    world.overrides = (Override(rule, "ticket 7", "ann@laptop"),)
+    port, moved, events = failover_with(world, partial(world.system._promote, "west-db-1"))
+    about_evidence = rule in (Rule.WITNESS_REQUIRED, Rule.NO_UNKNOWN_VERDICT, Rule.FENCE)
+    assert len(port.released) == (0 if about_evidence else 1)
+    assert ("failover.key_released" in [event.type for event in events]) is not about_evidence
+    assert moved.primary == "west-db-1"
+
+
+def test_an_override_about_evidence_has_the_key_kept_whatever_else_is_overridden() -> None:
+    world = east_dark()
+    world.system.promote_after_s = 60
+    world.overrides = tuple(
+        Override(rule, "ticket 7", "ann") for rule in (Rule.SURVIVOR_HAS_HEADROOM, Rule.WITNESS_REQUIRED)
+    )
+    port, _moved, _events = failover_with(world, lambda: None)
+    assert port.released == []
 
 
 def test_a_release_that_comes_to_nothing_waits_for_the_session() -> None:
