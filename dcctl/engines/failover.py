@@ -56,7 +56,7 @@ def failover(lost: str, means: Means) -> Work[Moved]:
 
     Where a person overrides a rule about evidence, the key is not released early: what the quorum forgets by
     itself is then part of it. A site that comes back before it is given up, or is back when the run is
-    resumed, is not waited for: this raises Overtaken, or proves what was begun (``domain.failover_returned``).
+    resumed, is not waited for: this raises Overtaken, or proves the rest (``domain.failover_returned``).
     """
     decided = yield from _planned(lost, means, release=not _takes_a_word(means))
     _note_decided(decided, means)
