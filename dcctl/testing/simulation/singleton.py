@@ -6,11 +6,14 @@ of ``reports`` is checked by nobody: its lease alone keeps two from doing it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dcctl.domain.leadership import EPOCH_VARIABLE, Epoch, Term
+from dcctl.domain.traffic import why_barred
 from dcctl.engines.leadership import Holder
 from dcctl.errors import DcctlError, Unreachable
+from dcctl.ports import Sites
 from dcctl.testing.simulation.database import IDLE_LIMIT_S, Entry, Outcome, Postgres
 from dcctl.testing.simulation.history import Work
 from dcctl.testing.simulation.scheduler import Killed
@@ -214,6 +217,7 @@ class Contender:
                 new_term=self._new_term,
                 asked=lambda: False,
                 grace_s=GRACE_S,
+                why_not_here=partial(self._why_not_here, self.world.variant.sites(session)),
             )
             try:
                 ending = scheduler.drive(holder.hold(), pace=PACE)
@@ -226,6 +230,9 @@ class Contender:
                 raise
             session.close()
             scheduler.sleep(scheduler.random.uniform(0.5, 2.0))
+
+    def _why_not_here(self, sites: Sites) -> str:
+        return why_barred(self.site, sites.observe_sites())
 
     def _new_term(self, epoch: Epoch) -> Term:
         clock = self.world.clock_of(f"{self.site}-edge-1")
