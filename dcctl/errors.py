@@ -17,6 +17,7 @@
       DriftFound               8   what is deployed is not what is configured
       UndoIncomplete           9   an undo left something; carries what, and how to remove it
       Interrupted            130   Ctrl-C or SIGTERM
+        Aborted              130     and the run is over: a person ended it for good (dcctl run abort)
 
 Codes 2 to 5 promise that nothing was changed. Every error says what was tried, on what, what was
 seen, and the next command to type. This module imports nothing of ours.
@@ -171,3 +172,11 @@ class Interrupted(DcctlError):
     """Ctrl-C or SIGTERM; what had been started was finished or undone."""
 
     exit_code = 130
+
+
+class Aborted(Interrupted):
+    """A person ended ``run`` for good, from wherever; ``saw`` says who, and why."""
+
+    def __init__(self, tried: str, *, run: str, on: str = "", saw: str = "") -> None:
+        self.run = run
+        super().__init__(tried, on=on, saw=saw)

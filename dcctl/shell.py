@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 from dcctl.domain.event import Event
 from dcctl.domain.run import Asked, Wish, no_return_of
 from dcctl.domain.step import Request, Step, Together, Wait, Work
-from dcctl.errors import DcctlError, Interrupted, Overtaken, StepFailed, TimedOut, UndoIncomplete
+from dcctl.errors import Aborted, DcctlError, Interrupted, Overtaken, StepFailed, TimedOut, UndoIncomplete
 from dcctl.ports import Clock, Journal
 
 T = TypeVar("T")
@@ -151,7 +151,8 @@ def perform(
     for progress; it may be called from several threads.
 
     A step's own error is thrown into the engine first, so that its ``finally`` blocks yield their undo.
-    Then this raises ``Interrupted`` when the process was asked to end, ``StepFailed`` for every other
+    Then this raises ``Interrupted`` when the process was asked to end (``Aborted``: a person ended the run,
+    and nobody goes on with it), ``StepFailed`` for every other
     error of ours once a step has begun (codes 2 to 5 promise that nothing was changed), and else what
     the engine raised.
     """
@@ -285,7 +286,12 @@ class _Performance:
         if not self._no_return:
             because = f": {abort.reason}" if abort.reason else ""
             self._aborted = True
-            raise Interrupted(f"aborted before {request.name}", on=request.target, saw=f"{abort.by}{because}")
+            raise Aborted(
+                f"aborted before {request.name}",
+                run=self._journal.run,
+                on=request.target,
+                saw=f"{abort.by}{because}",
+            )
         if not self._not_aborted:
             self._not_aborted = True
             self._note("run.not_aborted", {"by": abort.by})

@@ -1,6 +1,7 @@
 """``dcctl automation show|pause|resume|mode``: whether a failover may start without a person."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def _document(configuration: "Configuration", said: "Automations") -> dict[str, 
         "by": now.by,
         "at": now.at,
         "controller": _controller(configuration, CONTROLLER),
-        "last": {"site": last.site, "run": last.run, "at": last.at, "done": last.done} if last else None,
+        "last": {**asdict(last), "told": last.sentence()} if last else None,
         "capacity": {
             site: {"fits": each.fits, "reasons": each.reasons, "by": each.by, "at": each.at}
             if each is not None
@@ -175,8 +176,8 @@ def _draw(console: "Console", document: Mapping[str, Any]) -> None:
     table.add_row("in dcctl.yaml", str(document["configured"]))
     table.add_row("controller", document["controller"] or Text("nobody", style="yellow"))
     if (last := document["last"]) is not None:
-        told = {True: "done", False: "did not end well", None: "may not be over"}[last["done"]]
-        table.add_row("last", f"{last['site']} at {last['at']:%Y-%m-%d %H:%M:%S} UTC, {told} {last['run']}")
+        row = f"{last['site']} at {last['at']:%Y-%m-%d %H:%M:%S} UTC, {last['told']} {last['run']}"
+        table.add_row("last", Text(row, style="yellow" if last["aborted"] else ""))
     for site, each in document["capacity"].items():
         table.add_row(f"without {site}", _carries(each))
     console.print(table)

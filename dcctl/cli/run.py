@@ -157,7 +157,11 @@ def skip(session: Session, *, step: str, reason: str, name: str) -> None:
 @reason_option
 @command_options
 def abort(session: Session, *, name: str, reason: str) -> None:
-    """End a run before its point of no return, and free the way for others. Refused after it."""
+    """End a run before its point of no return, and free the way for others. Refused after it.
+
+    An automatic failover is then not begun again by itself until its site was seen up again, or until
+    `dcctl automation resume`.
+    """
     from dcctl.domain.run import Outcome, Wish, decide_abort
 
     with _known(session) as known:
@@ -169,6 +173,8 @@ def abort(session: Session, *, name: str, reason: str) -> None:
             found = _obeyed(known, wanted, lambda now: now.outcome not in (Outcome.ACTIVE, Outcome.PAUSED))
         else:
             found = _abort_broken_off(known, found, reason)
+        if found.outcome is Outcome.ABORTED:
+            _keep_aborted(known, found, reason)
     if found.outcome is not Outcome.ABORTED:
         told = f"the run is {found.outcome}" + (f": {found.saw}" if found.saw else "")
         raise Refused("abort the run", on=wanted, reasons=(told,), next_command=f"dcctl run show {wanted}")
@@ -189,6 +195,26 @@ def _abort_broken_off(known: "Known", found: "Run", reason: str) -> "Run":
         _raise_refused("abort the run", found.run, decide_abort(found, journal.events()))
         journal.append("run.aborted", {"saw": f"{who()}: {reason}"})
         return decide_run(found.run, journal.events(), active=False)
+
+
+def _keep_aborted(known: "Known", found: "Run", reason: str) -> None:
+    """For the controller, where the run was its own: whoever acts as the controller next was not there."""
+    from dcctl.domain.automation import LastAction, decide_aborted
+    from dcctl.wiring.automation import automations
+    from dcctl.wiring.runs import who
+
+    _found, events = known.again().read(found.run)
+    about = events[0].fields if events else {}
+    if about.get("by") != "automation" or found.started_at is None:
+        return
+    told = f"{who()}: {reason}"
+    ended = LastAction(str(about.get("site", "")), found.run, found.started_at, done=False, aborted=told)
+    try:
+        with automations(known.configuration) as said:
+            if (kept := decide_aborted(said.observe_last(), ended)) is not None:
+                said.record_last(kept)
+    except DcctlError as error:
+        click.echo(f"not kept for the controller ({error.sentence()}): dcctl automation pause", err=True)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What people said of automatic action, and what it rests on. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -53,13 +53,21 @@ class Automation:
 class LastAction:
     """The last automatic failover: of which ``site``, as which ``run``, begun when, and what became of it.
 
-    ``done`` is None while that is not known.
+    ``done`` is None while that is not known. ``aborted``: who ended it for good, and why; it is not begun
+    again by itself until that is taken back (``engines.controller.forget_abort``).
     """
 
     site: str
     run: str
     at: datetime
     done: bool | None = None
+    aborted: str = ""
+
+    def sentence(self) -> str:
+        """What became of it, for people."""
+        if self.aborted:
+            return f"aborted by {self.aborted}"
+        return {True: "done", False: "did not end well", None: "may not be over"}[self.done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,25 @@ def why_held_off(
         return ()
     what = "ended" if last.done else "did not end well" if last.done is False else "may not be over"
     return (f"hold-off: the automatic failover of {last.site} ({last.run}) {what}; {left_s:.0f} s are left",)
+
+
+def why_aborted(last: LastAction | None, lost: str) -> tuple[str, ...]:
+    """Why the failover of ``lost`` is not begun again by itself: a person ended the last one."""
+    if last is None or not last.aborted or last.site != lost:
+        return ()
+    told = f"the automatic failover of {lost} ({last.run}) was aborted by {last.aborted}"
+    return (f"{told}; until {lost} was seen up again, or dcctl automation resume",)
+
+
+def decide_aborted(last: LastAction | None, aborted: LastAction) -> LastAction | None:
+    """What is kept once an automatic failover was ``aborted``, where ``last`` is; None: as it is.
+
+    A later one, of whatever site, is not overwritten by the end of an earlier.
+    """
+    if last is None or last.run == aborted.run:
+        return aborted
+    begun = not last.run and last.site == aborted.site and last.at <= aborted.at
+    return replace(aborted, at=last.at) if begun else None
 
 
 def why_not_by_itself(

@@ -5,14 +5,21 @@ Invariants, which the tests try to break:
 1. What is started is the plan that a person would get, or nothing: every reason of ``decide_failover``
    stands against it too, and no rule is overridden.
 2. A person's word wins: while automation is paused, in manual mode, or while somebody's run is active,
-   nothing is started.
+   nothing is started, and what a person aborted is not started again while the same site stays lost.
 3. A site that was given up is not given up again, and nothing ever goes back by itself.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dcctl.domain.automation import Automation, LastAction, Mode, why_held_off, why_not_automatic
+from dcctl.domain.automation import (
+    Automation,
+    LastAction,
+    Mode,
+    why_aborted,
+    why_held_off,
+    why_not_automatic,
+)
 from dcctl.domain.failover import decide_failover
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
@@ -53,6 +60,7 @@ def decide_automatic(situation: Situation, standing: Standing) -> Decision:
     reasons = [
         *why_not_automatic(standing.configured, standing.automation),
         *why_not_settled(standing.settled.get(site)),
+        *why_aborted(standing.last, site),
         *why_held_off(standing.last, situation.at, situation.rules.hold_off),
     ]
     decided = decide_failover(site, situation)

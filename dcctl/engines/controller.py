@@ -16,15 +16,18 @@ from datetime import datetime, timedelta
 from dcctl.domain.automation import Automation, Certificate, LastAction, Mode
 from dcctl.domain.capacity import Capacity, Fit, Line
 from dcctl.domain.controller import Decision, Standing, decide_automatic, decide_suspects
+from dcctl.domain.failover_returned import is_back
 from dcctl.domain.situation import Situation
 from dcctl.domain.traffic import Observation
 from dcctl.domain.verdict import Settled, SiteVerdict, Vantage, Verdict, decide_settled, decide_vantage
 from dcctl.engines.agent import Loop
 from dcctl.engines.situation import Means, observe_situation
-from dcctl.errors import DcctlError, Refused, Unreachable
+from dcctl.errors import Aborted, DcctlError, Refused, Unreachable
 from dcctl.ports import Automations, Vantages
 
 LOOK_EVERY_S = 0.4
+ABORT_LOOK_EVERY_S = 5.0
+"""While all is well: whether there is an abort to forget."""
 CERTIFICATE_LASTS = timedelta(days=7)
 
 
@@ -46,6 +49,7 @@ class Controller:
     _unacted: LastAction | None = None
     """What we may have kept and did not begin: it holds off nobody, ourselves included."""
     _told: str = ""
+    _abort_look_s: float | None = None
 
     def control(self) -> Loop:
         """Look, decide and act, again and again."""
@@ -62,12 +66,17 @@ class Controller:
     def _decide(self, now_s: float) -> Decision:
         situation = self.look(now_s)
         if situation is None:
+            if self._abort_look_s is None or now_s - self._abort_look_s >= ABORT_LOOK_EVERY_S:
+                forget_abort(self.automation)  # every site is seen, and speaks
+                self._abort_look_s = now_s
             return Decision()
         for site in situation.sites:
             self.settled[site] = decide_settled(self.settled.get(site), situation.verdict_of(site), now_s)
         said, last = self.automation.observe(), self.automation.observe_last()
         if last == self._unacted:
             last = None
+        elif last is not None and last.aborted and is_back(last.site, situation):
+            last = forget_abort(self.automation)
         return decide_automatic(situation, Standing(self.configured, said, last, self.settled))
 
     def look(self, now_s: float) -> Situation | None:
@@ -107,8 +116,11 @@ class Controller:
             run = self.act(lost)
         except Refused as error:
             # Nothing was begun: what refused is looked at again.
-            self._record(before)
+            self._record(before, begun)
             self._say(f"{lost} is not given up: {error.sentence()}")
+        except Aborted as error:
+            self._record(LastAction(lost, error.run, at, done=False, aborted=error.saw))
+            self._say(f"{lost} was not given up: {error.sentence()}")
         except DcctlError as error:
             self._record(LastAction(lost, getattr(error, "run", ""), at, done=False))
             self._say(f"{lost} was not given up: {error.sentence()}")
@@ -116,9 +128,11 @@ class Controller:
             self._record(LastAction(lost, run, at, done=True))
             self._say(f"{lost} was given up in run {run}")
 
-    def _record(self, last: LastAction | None) -> None:
+    def _record(self, last: LastAction | None, begun: LastAction | None = None) -> None:
+        """``begun``: only where that is what is kept; a person may have aborted what was there before."""
         try:
-            self.automation.record_last(last)
+            if begun is None or self.automation.observe_last() == begun:
+                self.automation.record_last(last)
         except Unreachable as error:
             self._say(f"what became of it is not kept: {error.sentence()}")
 
@@ -180,6 +194,16 @@ def certify(capacity: Capacity, by: str, at: datetime) -> Certificate:
     return Certificate(capacity.lost, capacity.fits, capacity.reasons, by, at)
 
 
+def forget_abort(automations: Automations) -> LastAction | None:
+    """The last automatic failover, which may be begun again by itself even if a person aborted it."""
+    last = automations.observe_last()
+    if last is None or not last.aborted:
+        return last
+    last = replace(last, aborted="")
+    automations.record_last(last)
+    return last
+
+
 def change_automation(
     automations: Automations,
     *,
@@ -192,7 +216,8 @@ def change_automation(
 ) -> Automation:
     """Say what is said about automatic action, and keep the rest as it was.
 
-    Raises Refused when somebody else said something meanwhile.
+    Whoever lets it go on lets it begin again what a person aborted, too. Raises Refused when somebody else
+    said something meanwhile.
     """
     now = automations.observe()
     wanted = Automation(
@@ -202,4 +227,7 @@ def change_automation(
         by=by,
         at=at,
     )
-    return automations.change(wanted, expected=now.version)
+    changed = automations.change(wanted, expected=now.version)
+    if paused is False or (not changed.paused and changed.mode is Mode.AUTOMATIC):
+        forget_abort(automations)
+    return changed

@@ -94,7 +94,8 @@ class Onlooker:
             if last is None or last == self.before or last.site != lost:
                 return None
             told = {None: "is not over", False: "did not end well, and is gone on with", True: "is done"}
-            said[0] = f"its failover of {lost} ({last.run or 'no run yet'}) {told[last.done]}"
+            what = f"was {last.sentence()}" if last.aborted else told[last.done]
+            said[0] = f"its failover of {lost} ({last.run or 'no run yet'}) {what}"
             return last if last.done else None
 
         last: LastAction = yield Wait(

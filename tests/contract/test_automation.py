@@ -86,6 +86,9 @@ def test_the_last_action_and_the_certificates_are_replaced(automations: Automati
         last = LastAction("east", "20260102-a", AT, done)
         automations.record_last(last)
         assert automations.observe_last() == last
+    aborted = LastAction("east", "20260102-a", AT, done=False, aborted="ann@ops: I am there already")
+    automations.record_last(aborted)
+    assert automations.observe_last() == aborted
     automations.record_last(None)
     assert automations.observe_last() is None
     assert automations.observe() == Automation() or automations.observe().paused is False

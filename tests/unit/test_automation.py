@@ -16,6 +16,7 @@ from dcctl.domain.automation import (
     Automation,
     LastAction,
     Mode,
+    decide_aborted,
     why_held_off,
 )
 from dcctl.domain.capacity import Fit
@@ -28,6 +29,7 @@ from dcctl.domain.verdict import Settled, SiteVerdict, Verdict
 
 PAUSED = Automation(paused=True, reason="work on the network", by="ann@ops")
 ACTED = LastAction("east", "20260102-a", NOW - timedelta(seconds=30), done=True)
+ABORTED = replace(ACTED, done=False, aborted="bob@ops: I am there already")
 
 
 def standing(situation: Situation, **more: Any) -> Standing:
@@ -96,6 +98,21 @@ TABLE = (
         acts=True,
     ),
     Row(
+        "a person aborted it, however long ago",
+        standing={"last": replace(ABORTED, at=NOW - timedelta(days=2))},
+        said=("was aborted by bob@ops: I am there already",),
+    ),
+    Row(
+        "a person aborted the other site's",
+        standing={"last": replace(ABORTED, site="west", at=NOW - RETRY_AFTER)},
+        acts=True,
+    ),
+    Row(
+        "a person aborted it, and took that back",
+        standing={"last": replace(ABORTED, aborted="", at=NOW - RETRY_AFTER)},
+        acts=True,
+    ),
+    Row(
         "given up already, and the other site leads",
         {
             "states": {"east": state("east", Rotation.QUARANTINED)},
@@ -126,6 +143,28 @@ def test_row(row: Row) -> None:
         assert any(word in each for each in decided.reasons), decided.reasons
     for each in decided.reasons:
         assert any(word in each for word in row.said), f"told beside what the row names: {each}"
+
+
+@pytest.mark.parametrize(
+    ("kept", "wanted"),
+    [
+        (None, ABORTED),
+        (replace(ABORTED, aborted=""), ABORTED),  # its own, kept as failed
+        (LastAction("east", "", ABORTED.at - timedelta(seconds=1)), None),  # its own, kept as begun
+        (LastAction("east", "", ABORTED.at + timedelta(hours=1)), ...),
+        (LastAction("west", "", ABORTED.at - timedelta(hours=1)), ...),
+        (LastAction("east", "20260103-b", ABORTED.at + timedelta(hours=1), done=True), ...),
+    ],
+)
+def test_the_abort_of_an_old_run_says_nothing_of_a_later_one(kept: LastAction | None, wanted: Any) -> None:
+    decided = decide_aborted(kept, ABORTED)
+    if wanted is ...:
+        assert decided is None
+    elif wanted is None:
+        assert kept is not None
+        assert decided == replace(ABORTED, at=kept.at)
+    else:
+        assert decided == wanted
 
 
 def test_two_lost_sites_are_a_cut_around_us() -> None:

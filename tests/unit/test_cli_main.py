@@ -66,6 +66,7 @@ TREE: list[tuple[errors.DcctlError, int]] = [
     (errors.DriftFound("compare"), 8),
     (errors.UndoIncomplete("heal", left=("a rule",)), 9),
     (errors.Interrupted("deploy"), 130),
+    (errors.Aborted("deploy", run="r1"), 130),
 ]
 
 

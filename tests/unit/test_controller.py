@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from situations import NOW, east_lost
+from situations import NOW, World, east_lost
 from test_failover_engine import east_dark
 
 from dcctl.adapters.journal import read_run, runs
@@ -20,10 +21,10 @@ from dcctl.domain.plan import Plan
 from dcctl.domain.run import Asked, Wish
 from dcctl.domain.situation import Situation
 from dcctl.domain.verdict import Settled
-from dcctl.engines.agent import Moment
-from dcctl.engines.controller import Controller
+from dcctl.engines.agent import Loop, Moment
+from dcctl.engines.controller import Controller, change_automation
 from dcctl.engines.situation import Means
-from dcctl.errors import Interrupted, Unreachable
+from dcctl.errors import Aborted, Refused, Unreachable
 from dcctl.ports import Journal
 from dcctl.shell import Interruption
 from dcctl.testing.automation import FakeAutomations
@@ -93,6 +94,107 @@ def test_what_was_kept_and_not_begun_holds_nobody_off() -> None:
     assert "hold-off" in controller.decision.reasons[0]
 
 
+@dataclass
+class Onlooking(Controller):
+    """``sees`` is what there is to see; None: nobody suspects anything."""
+
+    sees: Situation | None = None
+
+    def look(self, _now_s: float) -> Situation | None:
+        return self.sees
+
+
+def aborting(said: FakeAutomations, acted: list[str], sees: Situation | None) -> tuple[Onlooking, Loop]:
+    """A controller whose runs somebody aborts, and its loop."""
+
+    def act(lost: str) -> str:
+        acted.append(lost)
+        raise Aborted("aborted before quarantine", run="run-1", on=lost, saw="bob@ops: I am there already")
+
+    made = Onlooking(None, Mode.AUTOMATIC, said, act, sees=sees)  # type: ignore[arg-type]
+    loop = made.control()
+    next(loop)
+    return made, loop
+
+
+ABORTED = LastAction("east", "run-1", NOW, done=False, aborted="bob@ops: I am there already")
+
+
+def test_what_a_person_aborted_is_not_begun_again_by_whoever_is_the_controller() -> None:
+    acted: list[str] = []
+    said, lost = FakeAutomations(), east_lost().look()
+    _made, loop = aborting(said, acted, lost)
+    loop.send(Moment(0.0, NOW))
+    assert (acted, said.last) == (["east"], ABORTED)
+    later = replace(lost, at=NOW + timedelta(days=1))
+    for made, its in (aborting(said, acted, later), aborting(said, acted, later)):
+        for second in range(100):
+            its.send(Moment(float(second), later.at))
+        assert acted == ["east"]
+        assert made.decision.reasons == (
+            "the automatic failover of east (run-1) was aborted by bob@ops: I am there already;"
+            " until east was seen up again, or dcctl automation resume",
+        )
+
+
+def test_once_the_site_was_seen_up_what_was_aborted_holds_nothing_back() -> None:
+    for well in (None, World().look()):
+        acted: list[str] = []
+        said, lost = FakeAutomations(last=ABORTED), east_lost().look()
+        later = replace(lost, at=NOW + timedelta(days=1))
+        made, loop = aborting(said, acted, later)
+        loop.send(Moment(0.0, later.at))
+        assert (acted, said.last) == ([], ABORTED)
+        made.sees = well
+        loop.send(Moment(300.0, later.at))
+        assert said.last == replace(ABORTED, aborted="")
+        made.sees = later
+        for second in range(400, 420):
+            loop.send(Moment(float(second), later.at))
+        assert acted == ["east"], "begun again, aborted again, and held back again"
+
+
+def test_while_all_is_well_it_is_asked_now_and_then_whether_something_was_aborted() -> None:
+    said = FakeAutomations()
+    _made, loop = aborting(said, [], None)
+    loop.send(Moment(0.0, NOW))
+    said.last = ABORTED  # of a run that was broken off, while its site was back already
+    loop.send(Moment(1.0, NOW))
+    assert said.last == ABORTED
+    loop.send(Moment(5.0, NOW))
+    assert said.last == replace(ABORTED, aborted="")
+
+
+def test_a_person_who_lets_automation_go_on_takes_the_abort_back() -> None:
+    for told, kept in (
+        ({"paused": True}, True),
+        ({"mode": Mode.MANUAL}, True),
+        ({"as_configured": True}, True),
+        ({"paused": False}, False),
+        ({"mode": Mode.AUTOMATIC}, False),
+    ):
+        said = FakeAutomations(last=ABORTED)
+        change_automation(said, by="ann@ops", at=NOW, reason="", **told)
+        assert said.last == (ABORTED if kept else replace(ABORTED, aborted=""))
+
+
+def test_an_abort_that_is_kept_meanwhile_is_not_overwritten_by_what_was_before() -> None:
+    """What is refused was not begun, so that what was before it is kept again."""
+    said, lost = FakeAutomations(), east_lost().look()
+    before = replace(ABORTED, aborted="", at=NOW - timedelta(days=1))
+    for told in (ABORTED, None):
+        said.last = before
+
+        def act(_lost: str, told: LastAction | None = told) -> str:
+            said.last = told or said.last
+            raise Refused("the failover", reasons=("run-1 is active",))
+
+        loop = Onlooking(None, Mode.AUTOMATIC, said, act, sees=lost).control()  # type: ignore[arg-type]
+        next(loop)
+        loop.send(Moment(0.0, NOW))
+        assert said.last == (told or before)
+
+
 def asked_soon(interruption: Interruption) -> bool:
     """Within half a second, or a minute on a busy host."""
     ends_s = time.monotonic() + 60
@@ -143,9 +245,10 @@ def test_what_a_person_asks_of_an_automatic_run_is_obeyed(tmp_path: Path) -> Non
     made = Controller(world.means(), Mode.AUTOMATIC, FakeAutomations(), lambda lost: lost)
     made.settled = {"east": Settled(east_lost().look().verdict_of("east"), 0.0)}
     stage = Stage(world.means(), Asked(Wish.ABORT, "bob@ops", NOW, "I am there already"))
-    with pytest.raises(Interrupted, match="bob@ops: I am there already"):
+    with pytest.raises(Aborted, match="bob@ops: I am there already") as aborted:
         act(configuration, stage, "east", made, Interruption())  # type: ignore[arg-type]
     (run,) = runs(tmp_path)
+    assert aborted.value.run == run
     told = read_run(tmp_path, run)
     assert [event.type for event in told] == ["run.started", "run.aborted"]
     assert told[0].fields["by"] == "automation"

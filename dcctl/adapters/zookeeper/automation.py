@@ -121,7 +121,8 @@ def _last(fields: dict[str, Any]) -> LastAction | None:
     if not fields:
         return None
     at = datetime.fromisoformat(fields["at"])
-    return LastAction(str(fields["site"]), str(fields["run"]), at, fields.get("done"))
+    aborted = str(fields.get("aborted", ""))
+    return LastAction(str(fields["site"]), str(fields["run"]), at, fields.get("done"), aborted)
 
 
 def _certificate(fields: dict[str, Any]) -> Certificate:
