@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from dcctl.domain.document import Answer, Document, Head, carried
@@ -34,6 +35,7 @@ NO_ETAG = "0" * 32
 CLOCK_MEMORY_S = 60.0
 CONNECT_LIMIT_S = 5.0
 SILENCE_LIMIT_S = 30.0
+SLOWEST_BYTES_PER_S = 4096
 BUSY = frozenset({429, 498, 503, 507})
 MEANINGS = {
     405: "the account or the cluster is read-only",
@@ -201,7 +203,11 @@ class SwiftStore:
         try:
             # The session's limits are on what is read; it has none for a server that takes no more bytes.
             async with asyncio.timeout(None) as limit:
-                data = document.content if document.chunks is None else _while_taken(document.chunks, limit)
+                data = (
+                    _held(document.content)
+                    if document.chunks is None
+                    else _Streamed(_while_taken(document.chunks, limit))
+                )
                 async with self._ask(
                     "PUT", container, name, stamp=stamp, headers=headers, data=data
                 ) as answer:
@@ -235,7 +241,7 @@ class SwiftStore:
         query: str = "",
         stamp: Stamp | None = None,
         headers: Mapping[str, str] | None = None,
-        data: bytes | AsyncIterator[bytes] | None = None,
+        data: bytes | aiohttp.Payload | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None, "used outside its context"  # noqa: S101
         folder = f"{self._folder(account_of(container))}/{own_name(container)}"
@@ -364,9 +370,43 @@ class TokenStore(SwiftStore):
         self, container: str, name: str, parts: bytes, headers: Mapping[str, str]
     ) -> Answer:
         async with self._ask(
-            "PUT", container, name, query="multipart-manifest=put", headers=headers, data=parts
+            "PUT", container, name, query="multipart-manifest=put", headers=headers, data=_held(parts)
         ) as answer:
             return self._judge(answer, "PUT", container, name)
+
+
+class _Dropped(aiohttp.Payload):
+    """A body whose connection is dropped when it is given up: closing waits until all bytes are taken."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        try:
+            await super().write_with_length(writer, content_length)
+        except BaseException:
+            if writer.transport is not None:
+                writer.transport.abort()
+            raise
+
+
+def sending_limit_s(size: int) -> float:
+    """For bytes that are held: generous, for the session's own limits are on what is read."""
+    return SILENCE_LIMIT_S + size / SLOWEST_BYTES_PER_S
+
+
+class _Streamed(_Dropped, aiohttp.AsyncIterablePayload):
+    pass
+
+
+class _Held(_Dropped, aiohttp.BytesPayload):
+    """Bytes with a limit for their being taken, by their number."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        async with asyncio.timeout(sending_limit_s(len(self._value))):
+            await super().write_with_length(writer, content_length)
+
+
+def _held(content: bytes | None) -> bytes | _Held | None:
+    """Few bytes need no limit: a socket's buffer takes them at once."""
+    return _Held(content) if content is not None and len(content) > CHUNK_BYTES else content
 
 
 async def _while_taken(chunks: AsyncIterator[bytes], limit: asyncio.Timeout) -> AsyncIterator[bytes]:

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 
 import pytest
 
 from dcctl.adapters import swift
-from dcctl.adapters.swift import CLOCK_MEMORY_S, Keys, SwiftStore
+from dcctl.adapters.swift import CLOCK_MEMORY_S, Keys, SwiftStore, Token, Tokens, TokenStore
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import Stamp
 from dcctl.errors import Busy, TimedOut, Unreachable
@@ -189,6 +190,39 @@ def test_a_cluster_that_takes_no_more_bytes_is_not_waited_for_without_end(
     monkeypatch.setattr(swift, "SILENCE_LIMIT_S", 0.5)
     with pytest.raises(TimedOut, match="west:docs/large: no more bytes are taken"):
         Reader(3 << 20).put(streamed(64 << 20))
+
+
+@pytest.mark.parametrize("size", [1 << 19, 1 << 20])
+@pytest.mark.parametrize("manifest", [False, True])
+def test_nor_is_it_with_bytes_that_are_held(
+    monkeypatch: pytest.MonkeyPatch, size: int, *, manifest: bool
+) -> None:
+    """A kernel accepts and nobody reads. Small segments: within one machine it would take it all."""
+    monkeypatch.setattr(swift, "SILENCE_LIMIT_S", 0.2)
+    monkeypatch.setattr(swift, "SLOWEST_BYTES_PER_S", 1 << 30)
+
+    async def work(url: str) -> None:
+        tokens = Tokens({url: Token(lambda: "a-token")})
+        async with asyncio.timeout(60), TokenStore("west", url, tokens) as store:
+            if manifest:
+                await store.put_manifest("docs", "large", bytes(size), {})
+            else:
+                await store.put("docs", "large", Stamp(1), document(bytes(size)))
+
+    with socket.socket() as stopped:
+        stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stopped.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen()
+        with pytest.raises(TimedOut, match="west:docs/large: no answer in time"):
+            asyncio.run(work(f"http://127.0.0.1:{stopped.getsockname()[1]}/v1/AUTH_x"))
+
+
+def test_bytes_that_are_held_have_time_by_their_number_and_few_need_no_limit() -> None:
+    assert isinstance(swift._held(bytes(1 << 16)), bytes)
+    assert isinstance(swift._held(bytes((1 << 16) + 1)), swift._Held)
+    for size in (1 << 16, 1 << 20):
+        assert swift.sending_limit_s(size) == 30 + size / 4096
 
 
 def test_a_large_object_may_take_as_long_as_it_moves() -> None:
