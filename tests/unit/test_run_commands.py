@@ -1,4 +1,4 @@
-"""``dcctl run abort`` as it is typed, of a run that acts. The registry and what
+"""``dcctl run pause``, ``resume`` and ``abort`` as they are typed, of a run that acts. The registry and what
 is said of automation are in memory, the run and the command are real."""
 
 import shutil
@@ -131,6 +131,29 @@ def acting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Acting:
 
 def typed(*words: str) -> int:
     return dcctl(["-e", str(Path.cwd()), "run", *words])
+
+
+def test_a_run_that_acts_is_paused_and_goes_on_by_command(
+    acting: Acting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acting.begin()
+    try:
+        assert typed("pause", RUN, "--reason", "one moment") == 0
+        assert f"run {RUN} is paused" in capsys.readouterr().out
+        assert acting.done == ["one"], "what was under way ended, and nothing more was begun"
+        (paused,) = [each for each in acting.registry.events[RUN] if each.type == "run.paused"]
+        assert paused.fields["because"] == ": one moment"
+        assert typed("pause", RUN) == 5
+        assert f"run {RUN} is paused" in capsys.readouterr().err
+        assert acting.done == ["one"]
+    finally:
+        acting.typed.heard.set()
+        code = typed("resume", RUN)
+        acting.end()
+    assert code == 0
+    assert f"run {RUN} goes on" in capsys.readouterr().out
+    assert (acting.done, acting.error) == (["one", "two"], None)
+    assert acting.types() == ["run.started", "run.paused", "run.continued", "run.done"]
 
 
 @pytest.mark.parametrize("by", ["automation", "bob@ops"])
