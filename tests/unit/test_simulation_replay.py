@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,28 @@ def test_each_change_of_a_failover_and_of_a_switchover_is_explained() -> None:
     moved = replay(_recorded(MOVED)).judged
     assert moved["failover: east-db-1 is asked for a switchover"] == 1
     assert moved["leader: east-db-1 as primary"] == 1, "its session ends, and the key with it"
+
+
+@pytest.mark.parametrize("first", ["leader", f"members/{EAST}"])
+def test_of_a_session_that_ended_any_key_may_be_seen_gone_first(first: str) -> None:
+    """A look reads one after the other, and takes what it saw for what was there."""
+    recorded = _recorded(MOVED)
+    ends = [
+        each
+        for each in recorded.keys
+        if each.value is None and each.s > 14.0 and each.key in ("leader", f"members/{EAST}")
+    ][:2]
+    assert len({each.key for each in ends}) == 2
+    assert len({each.zxid for each in ends}) == 1
+    seen = [
+        each if each.key == first else replace(each, s=each.s + 0.1, after_s=each.after_s - 0.1)
+        for each in sorted(ends, key=lambda each: each.key != first)
+    ]
+    lines = [each for each in recorded.lines if each not in ends]
+    lines = sorted([*seen, *lines], key=lambda each: each.s)
+    verdict = replay(Recording(recorded.header, tuple(lines)))
+    assert verdict.contradictions == ()
+    assert verdict.judged[f"leader: {EAST} as primary"] == 1
 
 
 def _recorded(schedule: Schedule) -> Recording:
@@ -271,14 +294,14 @@ class Reads:
         return result
 
 
-READS = len(KEPT) + len(DATABASES) + 2
-"""Of a look: the keys, and the two folders."""
+READS = len(KEPT) + len(DATABASES) + 4
+"""Of a look: the keys, and before and after them the two folders."""
 
 
 @pytest.mark.parametrize("read", range(1, READS + 1))
 def test_a_session_that_ends_between_two_reads_of_a_look_is_no_bare_delete(tmp_path: Path, read: int) -> None:
     """It ends because its member was asked to hand over, as Patroni's primary does that restarts."""
-    found = _seen_of_a_hand_over(tmp_path, read, lambda ensemble: ensemble.end(ensemble.sessions[1]))
+    found = _seen_of_a_hand_over(tmp_path, {read: lambda ensemble: ensemble.end(ensemble.sessions[1])})
     assert found.contradictions == ()
     assert found.judged == {f"leader: {EAST} as primary": 1}
 
@@ -287,16 +310,36 @@ def test_a_session_that_ends_between_two_reads_of_a_look_is_no_bare_delete(tmp_p
 def test_a_bare_delete_between_two_reads_of_a_look_is_told(tmp_path: Path, read: int) -> None:
     """Nobody of ours does that, and no member whose session lives."""
     found = _seen_of_a_hand_over(
-        tmp_path, read, lambda ensemble: ensemble.commit(1, [("delete", f"{KEYS}/leader", ANY)])
+        tmp_path, {read: lambda ensemble: ensemble.commit(1, [("delete", f"{KEYS}/leader", ANY)])}
     )
     (told,) = found.contradictions
     assert "is deleted, and its session lives" in told
 
 
-def _seen_of_a_hand_over(tmp_path: Path, read: int, happens: Callable[[Ensemble], object]) -> Verdict:
+@pytest.mark.parametrize("read", range(1, READS + 1))
+def test_a_key_that_was_released_and_is_taken_soon_is_no_bare_delete(tmp_path: Path, read: int) -> None:
+    """However few reads lie between: the look during which it was taken would tell the release by the wrong
+    transaction, and is taken again."""
+
+    def released(ensemble: Ensemble) -> None:
+        sync = ensemble.tree[f"{KEYS}/sync"]
+        rewritten = ("set", f"{KEYS}/sync", sync.data, sync.version)
+        ensemble.commit(3, [rewritten, ("delete", f"{KEYS}/leader", ANY)])
+
+    def taken(ensemble: Ensemble) -> None:
+        ensemble.commit(2, [("create", f"{KEYS}/leader", WEST.encode(), True, True)])
+
+    for later in range(1, READS + 1):
+        found = _seen_of_a_hand_over(tmp_path, {read: released, read + later: taken})
+        assert found.contradictions == (), later
+        assert found.judged, later
+
+
+def _seen_of_a_hand_over(tmp_path: Path, happens: dict[int, Callable[[Ensemble], object]]) -> Verdict:
+    """What ``happens`` after which read of the looks that follow the first."""
     scheduler = Scheduler(1)
     ensemble = Ensemble(scheduler, Network(scheduler))
-    for _member in DATABASES:
+    for _client in (*DATABASES, "ours"):
         ensemble.new_session(20.0, lambda: True)
     asked = {"leader": EAST, "member": WEST}
     for key, value, session in (
@@ -313,9 +356,9 @@ def _seen_of_a_hand_over(tmp_path: Path, read: int, happens: Callable[[Ensemble]
     with recording.writing(path) as file:
         page = Page(file, lambda: float(next(now_s)))
         page.write(Header("simulation", "a hand-over", tuple(DATABASES), 20.0))
-        reads = Reads(ensemble, {READS + read: lambda: happens(ensemble)})
+        reads = Reads(ensemble, {READS + read: partial(each, ensemble) for read, each in happens.items()})
         keys = Keys(reads, KEYS, tuple(DATABASES), page)
-        for _look in range(4):
+        for _look in range(5):
             keys.look()
     return replay(recording.read(path))
 

@@ -37,6 +37,8 @@ LOOK_EVERY_S = 0.08
 LOOK_LIMIT_S = 2.0
 ASK_EVERY_S = 0.3
 ASK_LIMIT_S = 1.5
+WHOLE_LOOKS = 3
+"""How often a look is taken that keys came or went during, before it is taken as it is."""
 QUIET_S = 1.0
 """A key whose content only goes on counting, or an answer that says the same, is written this often."""
 SESSION_S = 6.0
@@ -81,7 +83,7 @@ class Keys:
         """One look at everything; what changed is written down."""
         began_s = self._page.clock()
         try:
-            found = self._read()
+            found = self._read_at_once()
         except Unreachable as error:
             if error.saw != self._blind:
                 self._page.write(Blind(self._page.clock(), error.saw or error.sentence()))
@@ -92,25 +94,36 @@ class Keys:
             self._note(key)
         self._looked_s = began_s
 
-    def _read(self) -> list[Key]:
-        """Asked all at once, and the folders last: one that is gone was gone by what its folder says."""
+    def _read_at_once(self) -> list[Key]:
+        """Which keys there were at one moment: a look during which one came or went is taken again."""
+        for _attempt in range(WHOLE_LOOKS):
+            found, whole = self._read()
+            if whole:
+                break
+        return found
+
+    def _read(self) -> tuple[list[Key], bool]:
+        """Asked all at once, and the folders first and last: one that is gone was gone by what its folder
+        says, and not by what came after it. Whether no key came or went meanwhile."""
         client, session, tried = self._session.client, self._session, "read Patroni's keys"
         folders = {"": self._folder, "members/": f"{self._folder}/members"}
         paths = [f"{self._folder}/{name}" for name in self._names]
-        asked = [session.sent(tried, lambda path=path: client.get_async(path)) for path in paths]
-        listed = [session.sent(tried, lambda path=path: client.get_async(path)) for path in folders.values()]
+        before, asked, after = (
+            [session.sent(tried, lambda path=path: client.get_async(path)) for path in each]
+            for each in (folders.values(), paths, folders.values())
+        )
+        began = [self._changed(each) for each in before]
         nodes = [self._answer(each) for each in asked]
-        changed = {
-            name: (self._answer(each) or (b"", None))[1] for name, each in zip(folders, listed, strict=True)
-        }
+        ended = [self._changed(each) for each in after]
+        changed = dict(zip(folders, ended, strict=True))
         now_s = self._page.clock()
         after_s = now_s if self._looked_s is None else self._looked_s
         first = self._looked_s is None
         found = []
         for name, node in zip(self._names, nodes, strict=True):
             if node is None:
-                folder = changed["members/" if name.startswith("members/") else ""]
-                found.append(Key(now_s, after_s, name, None, zxid=getattr(folder, "pzxid", 0), first=first))
+                zxid = changed["members/" if name.startswith("members/") else ""]
+                found.append(Key(now_s, after_s, name, None, zxid=zxid, first=first))
                 continue
             data, stat = node
             value = recording.value_of(name, data)
@@ -120,7 +133,12 @@ class Keys:
                     stat.ephemeralOwner or 0, first,
                 )
             )  # fmt: skip
-        return found
+        return found, began == ended
+
+    def _changed(self, asked: Any) -> int:
+        """When a folder last got or lost a key."""
+        folder = self._answer(asked)
+        return 0 if folder is None else int(folder[1].pzxid)
 
     def _answer(self, asked: Any) -> Any:
         try:
