@@ -252,6 +252,9 @@ class DocumentStore(Protocol):
     def now(self) -> Stamp:
         """A lower bound of the cluster's clock, from the ``Date`` of its answers."""
 
+    def silent_s(self) -> float:
+        """Seconds since its last answer. For so long its clock may have been set back unseen."""
+
     async def list_page(
         self,
         container: str,

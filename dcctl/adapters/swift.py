@@ -8,12 +8,10 @@ neither headers nor body: use TLS between sites and guard the keys.
 
 import asyncio
 import contextlib
-import email.utils
 import hashlib
 import hmac
 import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,14 +23,14 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from dcctl.domain.document import Answer, Document, Head, carried
-from dcctl.domain.replication import TICKS_PER_S, Stamp
+from dcctl.domain.replication import Stamp
 from dcctl.domain.replication_account import DEFAULT, account_of, own_name
+from dcctl.domain.replication_clock import ClusterClock
 from dcctl.errors import Busy, CredentialsRefused, NotFound, Rejected, TimedOut, Unreachable
 
 SMALL_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 NO_ETAG = "0" * 32
-CLOCK_MEMORY_S = 60.0
 CONNECT_LIMIT_S = 5.0
 SILENCE_LIMIT_S = 30.0
 SLOWEST_BYTES_PER_S = 4096
@@ -72,32 +70,6 @@ class Authorization(Protocol):
         """The headers for a request whose timestamp should be ``stamp`` ("": it has none)."""
 
 
-class _Clock:
-    """A lower bound of a cluster's clock: an answer is read after it was sent; Date is cut to seconds."""
-
-    def __init__(self, local: Callable[[], float]) -> None:
-        self._local = local
-        self._behind: deque[tuple[float, float]] = deque()
-        self._date: tuple[str, float] = ("", 0.0)
-
-    def saw(self, date: str | None) -> None:
-        if date is None:
-            return
-        local = self._local()
-        if date != self._date[0]:  # as many answers in a second as there are, one to read
-            parts = email.utils.parsedate_tz(date) or (1970, 1, 1, 0, 0, 0, 0, 1, 0, 0)
-            self._date = (date, email.utils.mktime_tz(parts))
-        ahead_s = self._date[1] - local
-        while self._behind and self._behind[-1][1] <= ahead_s:
-            self._behind.pop()
-        self._behind.append((local, ahead_s))
-        while self._behind[0][0] < local - CLOCK_MEMORY_S and len(self._behind) > 1:
-            self._behind.popleft()
-
-    def now(self) -> Stamp:
-        return Stamp(round((self._local() + self._behind[0][1]) * TICKS_PER_S)) if self._behind else Stamp(0)
-
-
 class SwiftStore:
     """One cluster, by the storage URL of an account; ``accounts`` are the storage URLs of more of them, by
     name. Use as an asynchronous context manager; it owns its connections."""
@@ -110,7 +82,7 @@ class SwiftStore:
         *,
         ca_file: str | None = None,
         accounts: Mapping[str, str] | None = None,
-        local_clock: Callable[[], float] = time.time,
+        local_clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parts = urlsplit(url)
         self.site = site
@@ -120,7 +92,7 @@ class SwiftStore:
         }
         self._keys = keys
         self._ca_file = ca_file
-        self._clock = _Clock(local_clock)
+        self._local, self._clock = local_clock, ClusterClock()
         self.requests = 0
         self._session: aiohttp.ClientSession | None = None
 
@@ -143,7 +115,10 @@ class SwiftStore:
             await self._session.close()
 
     def now(self) -> Stamp:
-        return self._clock.now()
+        return self._clock.now(self._local())
+
+    def silent_s(self) -> float:
+        return self._clock.silent_s(self._local())
 
     async def list_page(
         self,
@@ -250,11 +225,12 @@ class SwiftStore:
         sent = {**(headers or {}), **self._keys.headers(method, path, text)}
         url = URL(f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}", encoded=True)
         self.requests += 1
+        asked_s = self._local()
         try:
             async with self._session.request(
                 method, url, headers=sent, data=data, allow_redirects=False
             ) as answer:
-                self._clock.saw(answer.headers.get("Date"))
+                self._clock.saw(answer.headers.get("Date"), asked_s, self._local())
                 yield answer
         except TimeoutError as error:
             raise TimedOut(method, on=self._at(container, name), saw="no answer in time") from error

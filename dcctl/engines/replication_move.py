@@ -37,6 +37,7 @@ from dcctl.errors import Unreachable
 from dcctl.ports import DocumentStore
 
 NAME_LIMIT_BYTES = 1024
+BELIEVED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Mover:
             body = document.head.body
             if body is None:
                 body = await self._body_stamp(source, row, base) if ask_first else row.stamp
+            if not await self._is_past(row.stamp, source.other, row.name):
+                return Outcome("later")
             answer = await self._put(source, row, body, document)
         if answer is not Answer.APPLIED:
             there = await dst.head(self._container, row.name)
@@ -108,7 +111,7 @@ class Mover:
         """
         dst = self._stores[source.other]
         async with self._stores[source].fetch(self._container, name) as document:
-            if document is None or document.head.stamp > dst.now():
+            if document is None or not await self._is_past(document.head.stamp, source.other, name):
                 return None
             head = document.head
             row = Row(name, head.hash, head.stamp, head.length_bytes, head.manifest)
@@ -128,6 +131,8 @@ class Mover:
         head = await src.head(self._container, row.name)
         if head is None or head.stamp.ticks != row.stamp.ticks:
             return Outcome("moved")
+        if not await self._is_past(row.stamp, source.other, row.name):
+            return Outcome("later")
         answer = await dst.post(self._container, row.name, row.stamp, head.headers)
         return Outcome("refreshed", agreed=True) if answer is Answer.APPLIED else Outcome("later")
 
@@ -155,6 +160,9 @@ class Mover:
         ]
         verdict = resolve(version_a, version_b)
         rows = {Side.A: a, Side.B: b}
+        for side, stamp in ((verdict.body_to, verdict.body_stamp), (verdict.post_to, verdict.post_stamp)):
+            if side is not None and not await self._is_past(stamp, side, a.name):
+                return Outcome("later")
         conflict = verdict.keep is not None and not rows[verdict.keep].same(base)
         if (
             conflict
@@ -205,7 +213,7 @@ class Mover:
             if document.head.stamp.ticks != row.stamp.ticks:
                 return Outcome("moved")
             stamp = row.stamp
-            if stamp > other.now():
+            if not await self._is_past(stamp, present.other, row.name):
                 return Outcome("later")
             if await other.holds(self._container, row.name, stamp):
                 stamp = min(store.now() for store in self._stores.values())
@@ -241,6 +249,13 @@ class Mover:
             return "mended" if answer is Answer.APPLIED else "later"
 
     # -- pieces
+
+    async def _is_past(self, stamp: Stamp, side: Side, name: str) -> bool:
+        """Whether a side's clock has passed ``stamp``. Asked anew after a silence: it may have been set."""
+        store = self._stores[side]
+        if store.silent_s() > BELIEVED_S:
+            await store.head(self._container, name)
+        return stamp <= store.now()
 
     async def _refused(self, row: Row, source: Side, stamp: Stamp, there: Head | None) -> Outcome:
         """Why a version was older than what the other side holds: deleted there, or newer there."""
@@ -281,7 +296,7 @@ class Mover:
         if await self.carry(name, source) is not None:
             return
         head = await self._stores[source].head(self._container, name)
-        if head is not None and head.stamp > dst.now():
+        if head is not None and not await self._is_past(head.stamp, source.other, name):
             on = f"{dst.site}:{self._container}/{name}"
             raise Unreachable("carry a segment", on=on, saw="its timestamp is in the future there: it waits")
 

@@ -79,6 +79,9 @@ class MemoryStore:
     def now(self) -> Stamp:
         return Stamp(round((self.time() + self.skew_s) * TICKS_PER_S))
 
+    def silent_s(self) -> float:
+        return 0.0
+
     # -- what clients do, with the cluster's own clock
 
     def client_put(self, container: str, name: str, content: bytes, **headers: str) -> bool:

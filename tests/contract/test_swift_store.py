@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
@@ -9,7 +10,7 @@ from email.utils import formatdate
 import pytest
 
 from dcctl.adapters import swift
-from dcctl.adapters.swift import CLOCK_MEMORY_S, Keys, SwiftStore, Token, Tokens, TokenStore
+from dcctl.adapters.swift import Keys, SwiftStore, Token, Tokens, TokenStore
 from dcctl.domain.document import Answer, Document, Head
 from dcctl.domain.replication import Stamp
 from dcctl.errors import Busy, TimedOut, Unreachable
@@ -117,30 +118,16 @@ def test_a_clusters_clock_is_never_thought_to_be_ahead_of_what_it_says() -> None
 
     async def ask(store: SwiftStore) -> None:
         assert store.now() == Stamp(0), "before the first answer nothing is known"
+        assert store.silent_s() == math.inf
         await store.list_page("docs")
+        assert store.silent_s() == 0
         for later_s in (0.0, 0.5, 30.0):
             local[0] = 1_000_000.0 + later_s
             assert store.now().ticks <= (truth_s + later_s) * 100_000
             assert store.now().ticks >= (truth_s + later_s - 1) * 100_000
+            assert store.silent_s() == later_s
 
     asked(http("200 OK", b"[]", f"Date: {formatdate(int(truth_s), usegmt=True)}"), ask, lambda: local[0])
-
-
-def test_what_was_known_of_a_clock_that_was_set_back_is_forgotten() -> None:
-    local = [1_000_000.0]
-    date = [formatdate(2_000_000.0 + 3600, usegmt=True)]
-
-    class Told(SwiftStore):
-        def tell(self) -> None:
-            self._clock.saw(date[0])
-
-    store = Told("east", "http://127.0.0.1:1/v1/AUTH_x", KEYS, local_clock=lambda: local[0])
-    store.tell()
-    assert store.now() == Stamp((2_000_000 + 3600) * 100_000)
-    local[0] += CLOCK_MEMORY_S + 1
-    date[0] = formatdate(2_000_000.0 + CLOCK_MEMORY_S + 1, usegmt=True)
-    store.tell()
-    assert store.now() == Stamp(round((2_000_000 + CLOCK_MEMORY_S + 1) * 100_000))
 
 
 class Reader:
