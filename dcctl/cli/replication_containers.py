@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from dcctl.cli.output import emit
-from dcctl.cli.replication_stage import enter_stage
+from dcctl.cli.replication_stage import Stage, enter_stage
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DriftFound, UsageError
 
@@ -28,24 +28,17 @@ def containers(
     Those that begin as `replication.containers_like` says. One that has objects is never removed: first
     their deletes are proven and carried. `once` and `follow` do this too. Ends with 8 when something is held.
     """
-    from dcctl.domain.replication_account import account_of, own_name
-    from dcctl.domain.replication_containers import BOTH, RemovalCap
+    from dcctl.domain.replication_containers import RemovalCap
     from dcctl.engines.replication_run import midway
 
     stage = enter_stage(session)
     if not stage.settings.come_and_go:
         raise UsageError("look at containers", saw="replication.containers_like is not configured")
-    if kept is not None:
-        from dcctl.config.reference import resolve
-
-        if not stage.settings.covers(kept) or kept in stage.settings.replicated():
-            raise UsageError("keep a container", on=kept, saw="it does not begin as containers_like says")
-        key = resolve(stage.settings.signed.container_key)
-        for owner in stage.owners(account_of(kept)).values():
-            owner.ensure_container(own_name(kept), key, mark=BOTH)
     cap = RemovalCap(share=0.0, at_least=max_removals) if max_removals is not None else None
-    begun = [kept] if kept is not None else []
+    begun: list[str] = []
     with midway(lambda: bool(begun)):
+        if kept is not None:
+            _keep(stage, kept, begun, dry_run=dry_run)
         done = stage.carried(cap=cap, accept_empty=accept_empty, dry_run=dry_run, begun=begun)
     document = done.document(stage.sites) | {"dry_run": dry_run}
 
@@ -63,3 +56,16 @@ def containers(
             saw="; ".join(done.held),
             next_command="dcctl replication containers --dry-run",
         )
+
+
+def _keep(stage: Stage, name: str, begun: list[str], *, dry_run: bool) -> None:
+    from dcctl.config.reference import resolve
+    from dcctl.domain.replication_account import account_of, own_name
+    from dcctl.domain.replication_containers import BOTH
+
+    if not stage.settings.covers(name) or name in stage.settings.replicated():
+        raise UsageError("keep a container", on=name, saw="it does not begin as containers_like says")
+    key = resolve(stage.settings.signed.container_key)
+    for owner in stage.owners(account_of(name)).values():
+        if not dry_run and owner.ensure_container(own_name(name), key, mark=BOTH):
+            begun.append(name)

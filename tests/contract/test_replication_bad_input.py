@@ -4,6 +4,7 @@ What needs one is in tests/swift: wrong keys, missing containers, quotas, disks 
 """
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -271,11 +272,20 @@ class Owned(Answering):
     """A cluster of Swift's own login, whose owner makes containers; its clock is so much ahead."""
 
     ahead_s = 0.0
+    takes = 201
+    listed: tuple[str, ...] = ("docs-1",)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + type(self).ahead_s)
 
+    def do_PUT(self) -> None:
+        self._answer(type(self).takes)
+
     def do_GET(self) -> None:
+        if "format=json" in self.path:
+            names = () if "marker=" in self.path else type(self).listed
+            self._answer(200, json.dumps([{"name": name} for name in names]).encode())
+            return
         info = {"swift": {"version": "2.38", "policies": [{"name": "gold"}]}, "slo": {}}
         info["container_sync"] = {"realms": {"DOCUMENTS": {"clusters": {}}}}
         where = f"http://{self.headers['Host']}/v1/AUTH_x"
@@ -288,28 +298,57 @@ class Owned(Answering):
         self._answer(404)
 
 
-@pytest.fixture
-def owned() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Owned)
+@contextlib.contextmanager
+def served(kind: type[Owned]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
-def test_a_cluster_that_is_away_midway_is_no_refusal(environment: Path, owned: str, capsys: Any) -> None:
-    """Codes 2 to 5 promise that nothing was changed."""
+@pytest.fixture
+def owned() -> Iterator[str]:
+    with served(Owned) as url:
+        yield url
+
+
+def with_owners(environment: Path, *at: str) -> None:
+    """Where the owners of both sites log in, and what comes and goes."""
     text = (environment / "dcctl.yaml").read_text()
-    for at in (owned, "http://127.0.0.1:1"):
-        owner = f'{{auth_url: "{at}/auth/v1.0", user: "a:b", password: file:key}}'
-        there = f'"{at}/v1/AUTH_x", plaintext: true, administrator: {owner}'
+    text = text.replace("  containers: [docs]\n", "  containers: [docs]\n  containers_like: [docs-]\n")
+    for url in at:
+        owner = f'{{auth_url: "{url}/auth/v1.0", user: "a:b", password: file:key}}'
+        there = f'"{url}/v1/AUTH_x", plaintext: true, administrator: {owner}'
         text = text.replace('"http://127.0.0.1:1/v1/AUTH_x", plaintext: true}', f"{there}}}", 1)
     (environment / "dcctl.yaml").write_text(text)
-    assert typed(environment, "init") == 6
+
+
+@pytest.mark.parametrize("argv", [["init"], ["containers", "--keep", "docs-1"]])
+def test_a_cluster_that_is_away_midway_is_no_refusal(
+    environment: Path, owned: str, capsys: Any, argv: list[str]
+) -> None:
+    """Codes 2 to 5 promise that nothing was changed."""
+    with_owners(environment, owned, "http://127.0.0.1:1")
+    assert typed(environment, *argv) == 6
     assert "what was done is not done twice" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("argv", [["containers"], ["once"]])
+def test_nor_is_one_that_goes_away_while_containers_are_made(
+    environment: Path, owned: str, capsys: Any, argv: list[str]
+) -> None:
+    with served(type("West", (Owned,), {"listed": (), "takes": 503})) as west:
+        with_owners(environment, owned, west)
+        assert typed(environment, *argv) == 6
+        assert "west:docs-1" in capsys.readouterr().err
+        assert typed(environment, "containers", "--keep", "docs-1", "--dry-run") == 0, "nothing is made"
+        assert "docs-1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ahead_s", [0.0, 30.0, -30.0])
