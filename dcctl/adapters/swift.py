@@ -154,7 +154,7 @@ class SwiftStore:
                 return
             self._expect(answer, "GET", f"{container}/{name}", {200})
             head = _head(answer)
-            if head.length_bytes > SMALL_BYTES:
+            if head.length_bytes > SMALL_BYTES and not head.manifest:  # its segments are to be read from it
                 yield Document(head, None, answer.content.iter_chunked(CHUNK_BYTES))
                 return
             yield Document(head, await answer.read())

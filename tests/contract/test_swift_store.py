@@ -91,6 +91,19 @@ def test_an_object_that_is_cut_short_is_not_read_to_its_end(size: int) -> None:
     asked(http("200 OK", b"half", "X-Timestamp: 1767225600.00000", "Etag: e", length=size), ask)
 
 
+def test_a_large_objects_manifest_is_held_whatever_its_size() -> None:
+    """Its segments have to be there first, and it names them. Swift allows 8 MiB."""
+    manifest = b"[" + b" " * (2 << 20) + b"]"
+
+    async def ask(store: SwiftStore) -> None:
+        async with store.fetch("docs", "o") as got:
+            assert got is not None
+            assert (got.content, got.chunks) == (manifest, None)
+
+    headers = ("X-Timestamp: 1767225600.00000", "Etag: e", "X-Static-Large-Object: True")
+    asked(http("200 OK", manifest, *headers), ask)
+
+
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "498 Rate Limited", "503 Unavailable"])
 @pytest.mark.parametrize(("headers", "wait_s"), [(["Retry-After: 7"], 7.0), ([], 0.0)])
 def test_a_cluster_that_asks_for_patience_says_for_how_long(
