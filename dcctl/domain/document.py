@@ -63,7 +63,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """An object with its bytes: ``content`` of a small one or a manifest, else ``chunks``, to be read once."""
+    """An object with its bytes: ``content`` if small or a manifest, else ``chunks``, to be read once."""
 
     head: Head
     content: bytes | None
