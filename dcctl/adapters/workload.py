@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 READ_WINDOW_ROWS = 250
 TIMELINE_DIGITS = 8
+IDLE_AT_MOST = 4
+"""Connections of one edge that are kept for the next operation. A stall opens many; kept, they would hold the
+server's slots, and others could not log in."""
 FINAL_READ_LIMIT_S = 30.0
 """A cluster that was just healed may take as long as a failover until a primary answers."""
 
@@ -294,8 +297,12 @@ class PostgresWorkload:
     def _answered(self, lane: _Lane, task: asyncio.Task[tuple[Reply, str]]) -> None:
         connection = lane.answers.pop(task)
         lane.under_way -= 1
-        if not connection.raw.closed:
+        if connection.raw.closed:
+            return
+        if len(lane.idle) < IDLE_AT_MOST:
             lane.idle.append(connection)
+        else:
+            connection.raw.pgconn.finish()
 
     async def _connection(self, lane: _Lane) -> _Connection:
         while lane.idle:

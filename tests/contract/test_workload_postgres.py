@@ -176,6 +176,32 @@ def test_time_limits_bound_every_operation_and_send_no_cancel_request(world: Pos
     assert "canceling wait" not in (world.server.folder / "log").read_text().rpartition("nobody")[2]
 
 
+def test_what_a_stall_opened_is_closed_after_it(world: PostgresWorld) -> None:
+    """Kept, the connections of a stall take the server's slots from the application."""
+
+    def ours() -> int:
+        return int(
+            world.server.query("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dcctl-drill'")
+        )
+
+    world.workload.start()
+    world.server.query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    world.server.query("SELECT pg_reload_conf()")
+    try:
+        until = time.monotonic() + 60
+        while (many := ours()) < 4 * adapter.IDLE_AT_MOST and time.monotonic() < until:
+            world.pass_time(0.1)
+    finally:
+        world.server.query("ALTER SYSTEM RESET synchronous_standby_names")
+        world.server.query("SELECT pg_reload_conf()")
+    assert many >= 4 * adapter.IDLE_AT_MOST
+    until = time.monotonic() + 60
+    while (left := ours()) > 2 * adapter.IDLE_AT_MOST and time.monotonic() < until:
+        world.pass_time(0.1)
+    assert left <= 2 * adapter.IDLE_AT_MOST
+    assert check(world.workload.stop()) == Findings(final_read=True)
+
+
 def test_more_than_may_be_under_way_is_refused_unsent(module_server: Postgres, world: PostgresWorld) -> None:
     world.workload = PostgresWorkload(
         WorkloadSpec(in_flight_at_most=3, statement_limit_s=2.0),
