@@ -72,6 +72,7 @@ def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], Renderable
         "view": lambda: observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S)),
         "automation": lambda: automation(configuration),
         "vantages": lambda: vantages_seen(configuration, limit_s=PART_LIMIT_S),
+        "last_run": lambda: last_run(configuration),
     }
     answers: dict[str, Any] = at_once(asked)
     view, told, seen = answers["view"], answers["automation"], answers["vantages"]
@@ -83,7 +84,9 @@ def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], Renderable
     decided = decide_status(configuration.environment, system.hosts, view)
     verdicts = decide_site_verdicts(decided, vantages, witness=configuration.witness is not None)
     now = datetime.now(UTC)
-    last = last_run(configuration)
+    last = answers["last_run"]
+    if isinstance(last, DcctlError):
+        raise last
     document = {
         "at": now,
         "took_s": round(time.monotonic() - began, 3),
@@ -103,28 +106,27 @@ def automation(configuration: "Configuration") -> str:
 
 
 def last_run(configuration: "Configuration") -> dict[str, Any] | None:
-    """The newest run as its journal tells it, with the verdict of its report when it has one."""
+    """The newest run of any machine, with the verdict of its report when it has one here. Where the ensemble
+    does not answer, it is the newest of this machine."""
     import json
 
-    from dcctl.adapters.journal import is_active, read_run, runs
-    from dcctl.domain.run import decide_run
+    from dcctl.wiring.runs import known
 
-    state = configuration.state_directory
-    names = runs(state)
-    if not names:
-        return None
-    active = is_active(state, names[-1])
-    try:
-        run = decide_run(names[-1], read_run(state, names[-1]), active=active)
-    except DcctlError as error:
-        return {"run": names[-1], "outcome": "unreadable", "saw": error.sentence()}
-    found: dict[str, Any] = {"run": run.run, "outcome": str(run.outcome), "command": run.command}
+    with known(configuration, limit_s=PART_LIMIT_S) as found:
+        if not (names := found.names()):
+            return None
+        newest = names[-1]
+        try:
+            run, _events = found.read(newest)
+        except DcctlError as error:
+            return {"run": newest, "outcome": "unreadable", "saw": error.sentence()}
+    last: dict[str, Any] = {"run": run.run, "outcome": str(run.outcome), "command": run.command}
     if run.started_at is not None:
-        found["ended_at"] = run.started_at + timedelta(seconds=run.took_s)
-    report = state / "runs" / run.run / "report.json"
+        last["ended_at"] = run.started_at + timedelta(seconds=run.took_s)
+    report = configuration.state_directory / "runs" / run.run / "report.json"
     if report.is_file():
-        found["verdict"] = json.loads(report.read_text())["verdict"]
-    return found
+        last["verdict"] = json.loads(report.read_text())["verdict"]
+    return last
 
 
 def watch_again(

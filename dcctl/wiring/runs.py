@@ -87,17 +87,17 @@ class Known:
 
 
 @contextmanager
-def known(configuration: "Configuration") -> Iterator[Known]:
-    """A look at all runs. An ensemble that does not answer is a finding."""
+def known(configuration: "Configuration", *, limit_s: float = LOOK_LIMIT_S) -> Iterator[Known]:
+    """A look at all runs. An ensemble that does not answer within ``limit_s`` is a finding."""
     from dcctl.adapters.zookeeper import ZooKeeperRuns
 
     session = new_session(configuration)
     try:
         try:
-            session.connect(limit_s=LOOK_LIMIT_S)
+            session.connect(limit_s=limit_s)
             runs = ZooKeeperRuns(session, configuration.environment, who=who())
-            active = runs.observe_active(limit_s=LOOK_LIMIT_S)
-            found = Known(configuration, runs, "", active, runs.observe_runs(limit_s=LOOK_LIMIT_S))
+            active = runs.observe_active(limit_s=limit_s)
+            found = Known(configuration, runs, "", active, runs.observe_runs(limit_s=limit_s))
         except DcctlError as error:
             found = Known(configuration, None, error.sentence(), None, ())
         yield found
