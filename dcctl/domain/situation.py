@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dcctl.domain.automation import CONTROLLER
 from dcctl.domain.capacity import Capacity
 from dcctl.domain.evidence import answers_of, decide_site_verdict, own_sight
 from dcctl.domain.leadership import Epoch, RoleState
@@ -174,12 +175,18 @@ def sessions_of(situation: Situation, site: str) -> tuple[str, ...]:
 
 
 def roles_of(situation: Situation, site: str) -> tuple[str, ...]:
-    """Roles that are held at ``site``, or whose holder vanished before it wrote that its work is over."""
+    """Roles that are held at ``site``, or whose holder vanished before it wrote that its work is over.
+
+    Not the controller's: agents decide where it is led (at the witness, else at a site); no move asks for it.
+    """
     return tuple(
         each.role
         for each in situation.roles.value or ()
-        if (each.term is not None and situation.places.get(each.term.host) == site)
-        or (each.term is None and each.lease is not None and not each.lease.released)
+        if each.role != CONTROLLER
+        and (
+            (each.term is not None and situation.places.get(each.term.host) == site)
+            or (each.term is None and each.lease is not None and not each.lease.released)
+        )
     )
 
 

@@ -354,7 +354,8 @@ def test_roles_whose_work_may_not_be_over_are_part_of_the_plan() -> None:
         role("replication", "west-edge-1"),
         role("old", None, released=True),
         role("vanished", None),
+        role("controller", "east-edge-1"),
     )
     plan = decide_failover("east", east_lost(roles=roles).look())
     assert isinstance(plan, Plan)
-    assert plan.roles == ("auction", "vanished")
+    assert plan.roles == ("auction", "vanished"), "where the controller is led is the agents' own affair"
