@@ -95,7 +95,8 @@ class Mover:
         if answer is not Answer.APPLIED:
             there = await dst.head(self._container, row.name)
             if there is None:
-                return Outcome("doomed", doomed=Doomed(source, row, body, None))
+                lives = await self._lives_with(row, source) if body.ticks != row.stamp.ticks else None
+                return lives or Outcome("doomed", doomed=Doomed(source, row, body, None))
             if there.hash != row.hash or there.stamp.ticks > row.stamp.ticks:
                 return Outcome("later")
         agreed = True
@@ -144,6 +145,8 @@ class Mover:
         if not held:
             proven = await self._body_stamp(present, row, base)
             held = proven != row.stamp and await other.holds(self._container, row.name, proven)
+            if held and (lives := await self._lives_with(row, present)) is not None:
+                return lives
         if not held:
             outcome = await self.copy(row, present, ask_first=proven != row.stamp, base=base)
             return replace(outcome, kind="put_back") if outcome.kind == "copied" else outcome
@@ -151,6 +154,18 @@ class Mover:
         if refused.doomed is None:
             return refused
         return replace(refused, doomed=replace(refused.doomed, last_seen=last_seen))
+
+    async def _lives_with(self, row: Row, present: Side) -> Outcome | None:
+        """What the other side has expired of, and what it has deleted, answers 404 alike. The POST that came
+        after the body tells: at its own time an expired object was there still, and takes it; a deleted one
+        was not. None: it was deleted."""
+        head = await self._stores[present].head(self._container, row.name)
+        if head is None or head.stamp.ticks != row.stamp.ticks:
+            return Outcome("moved")
+        if not await self._is_past(row.stamp, present.other, row.name):
+            return Outcome("later")
+        answer = await self._stores[present.other].post(self._container, row.name, row.stamp, head.headers)
+        return Outcome("moved") if answer is Answer.APPLIED else None
 
     async def resolve(self, a: Row, b: Row, base: Row | None) -> Outcome:
         """Order two versions as Swift would have, had both been written to one cluster."""

@@ -53,6 +53,35 @@ def kinds(document: dict[str, Any]) -> dict[str, int]:
     return dict(document["containers"][0]["kinds"])
 
 
+@pytest.mark.parametrize("newer", ["expired", "living"])
+def test_a_post_that_lifted_an_expiry_is_carried_though_the_other_side_has_expired(
+    env: Environment, dcctl: Dcctl, newer: str
+) -> None:
+    """What has expired answers 404 as what was deleted does; only the latter was. A real delete stays one.
+    ``newer``: which side has the newer body."""
+    east, west = env.pair.clusters
+    for name in ("lifted", "deleted"):
+        as_client(east, "PUT", f"{env.docs}/{name}", b"old")
+    dcctl("once")
+    for name in ("lifted", "deleted"):
+        as_client(east if newer == "expired" else west, "PUT", f"{env.docs}/{name}", b"new")
+    ends = int(time.time()) + 2
+    as_client(east, "POST", f"{env.docs}/lifted", X_Delete_At=str(ends))
+    as_client(east, "DELETE", f"{env.docs}/deleted")
+    for name in ("lifted", "deleted"):
+        as_client(west, "POST", f"{env.docs}/{name}", X_Object_Meta_K="kept")
+    assert time.time() < ends, "the expiry has to come after the POST"
+    time.sleep(ends + 0.1 - time.time())  # the world's time, nothing to wait for otherwise
+    dcctl("once")
+    dcctl("once")
+    for cluster in env.pair.clusters:
+        found = env.objects(cluster)
+        assert list(found) == ["lifted"], cluster.name
+        _hash, headers, content = found["lifted"]
+        assert (content, headers["x-object-meta-k"]) == (b"new", "kept")
+        assert "x-delete-at" not in headers
+
+
 def test_init_may_be_repeated_and_check_then_finds_nothing_to_refuse(dcctl: Dcctl) -> None:
     assert not any(one["changed"] for one in dcctl("init")["containers"])
     levels = {one["level"] for one in dcctl("check")["findings"]}
