@@ -95,8 +95,12 @@ class Mover:
         if answer is not Answer.APPLIED:
             there = await dst.head(self._container, row.name)
             if there is None:
-                lives = await self._lives_with(row, source) if body.ticks != row.stamp.ticks else None
-                return lives or Outcome("doomed", doomed=Doomed(source, row, body, None))
+                headers, posted = document.head.headers, Answer.OLDER
+                if body.ticks != row.stamp.ticks:
+                    posted = await dst.post(self._container, row.name, row.stamp, headers)
+                expired = posted is Answer.APPLIED  # there, not deleted (``_posted``)
+                doomed = Doomed(source, row, body, None)
+                return Outcome("moved") if expired else Outcome("doomed", doomed=doomed)
             if there.hash != row.hash or there.stamp.ticks > row.stamp.ticks:
                 return Outcome("later")
         agreed = True
@@ -126,16 +130,9 @@ class Mover:
 
     async def refresh(self, row: Row, source: Side, base: Row | None) -> Outcome:
         """The same bytes under a later stamp: carry the PUT if that is what it was, else the POST."""
-        src, dst = self._stores[source], self._stores[source.other]
-        if await src.holds(self._container, row.name, row.stamp):
+        if await self._stores[source].holds(self._container, row.name, row.stamp):
             return await self.copy(row, source, ask_first=False, base=base)
-        head = await src.head(self._container, row.name)
-        if head is None or head.stamp.ticks != row.stamp.ticks:
-            return Outcome("moved")
-        if not await self._is_past(row.stamp, source.other, row.name):
-            return Outcome("later")
-        answer = await dst.post(self._container, row.name, row.stamp, head.headers)
-        return Outcome("refreshed", agreed=True) if answer is Answer.APPLIED else Outcome("later")
+        return await self._posted(row, source) or Outcome("later")
 
     async def offer(self, row: Row, present: Side, base: Row | None, last_seen: Stamp | None) -> Outcome:
         """Ask the side that lacks it for a tombstone; put the object back where there is none."""
@@ -145,8 +142,8 @@ class Mover:
         if not held:
             proven = await self._body_stamp(present, row, base)
             held = proven != row.stamp and await other.holds(self._container, row.name, proven)
-            if held and (lives := await self._lives_with(row, present)) is not None:
-                return lives
+            if held and (posted := await self._posted(row, present)) is not None:
+                return Outcome("moved") if posted.agreed else posted  # it had expired there
         if not held:
             outcome = await self.copy(row, present, ask_first=proven != row.stamp, base=base)
             return replace(outcome, kind="put_back") if outcome.kind == "copied" else outcome
@@ -154,18 +151,6 @@ class Mover:
         if refused.doomed is None:
             return refused
         return replace(refused, doomed=replace(refused.doomed, last_seen=last_seen))
-
-    async def _lives_with(self, row: Row, present: Side) -> Outcome | None:
-        """What the other side has expired of, and what it has deleted, answers 404 alike. The POST that came
-        after the body tells: at its own time an expired object was there still, and takes it; a deleted one
-        was not. None: it was deleted."""
-        head = await self._stores[present].head(self._container, row.name)
-        if head is None or head.stamp.ticks != row.stamp.ticks:
-            return Outcome("moved")
-        if not await self._is_past(row.stamp, present.other, row.name):
-            return Outcome("later")
-        answer = await self._stores[present.other].post(self._container, row.name, row.stamp, head.headers)
-        return Outcome("moved") if answer is Answer.APPLIED else None
 
     async def resolve(self, a: Row, b: Row, base: Row | None) -> Outcome:
         """Order two versions as Swift would have, had both been written to one cluster."""
@@ -271,6 +256,20 @@ class Mover:
         if store.silent_s() > BELIEVED_S:
             await store.head(self._container, name)
         return stamp <= store.now()
+
+    async def _posted(self, row: Row, source: Side) -> Outcome | None:
+        """The POST that came after the body, to the other side at its own time. None: it is refused there.
+
+        It tells what has expired there from what was deleted, which both answer 404: at the time of the POST
+        an expired object was there still, and takes it; a deleted one was not.
+        """
+        head = await self._stores[source].head(self._container, row.name)
+        if head is None or head.stamp.ticks != row.stamp.ticks:
+            return Outcome("moved")
+        if not await self._is_past(row.stamp, source.other, row.name):
+            return Outcome("later")
+        answer = await self._stores[source.other].post(self._container, row.name, row.stamp, head.headers)
+        return Outcome("refreshed", agreed=True) if answer is Answer.APPLIED else None
 
     async def _refused(self, row: Row, source: Side, stamp: Stamp, there: Head | None) -> Outcome:
         """Why a version was older than what the other side holds: deleted there, or newer there."""
