@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import aiohttp
 from failover_field import Lab
@@ -132,7 +133,7 @@ async def _answers(client: aiohttp.ClientSession, url: str, limit_s: float) -> b
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
         async with client.get(url, timeout=limits) as answer:
             await answer.read()
-            return answer.status == 200  # noqa: PLR2004
+            return answer.status == HTTPStatus.OK
     return False
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 
 from dcctl.domain.expected import DueRound, Rounds
 from dcctl.errors import Rejected, Unreachable
@@ -14,7 +15,7 @@ def observe_rounds(address: str, *, get: Callable[..., tuple[int, str]], limit_s
     """What the application at ``address`` read last. Raises Unreachable; Rejected for what is not ours."""
     tried, url = "ask which auctions are due", f"http://{address}:{PORT}/auctions"
     status, text = get(url, limit_s=limit_s, tried=tried, on=address)
-    if status != 200:  # noqa: PLR2004
+    if status != HTTPStatus.OK:
         raise Unreachable(tried, on=address, saw=f"HTTP {status}")
     try:
         told = json.loads(text)

@@ -120,9 +120,9 @@ def decide_promoted(survivor: str, situation: Situation) -> tuple[str, ...]:
         return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
     if situation.places.get(cluster.leader or "") != survivor:
         return (f"the leader key is held by {cluster.leader or 'nobody'}",)
-    primaries = [each.name for each in database.members if each.role in ("primary", "former primary")]
+    primaries = database.primaries
     own = [each for each in database.members if each.name == cluster.leader and each.role == "primary"]
-    if primaries != [cluster.leader] or not own:
+    if primaries != (cluster.leader,) or not own:
         return (f"{', '.join(primaries) or 'nobody'} says that it is primary, {cluster.leader} has the key",)
     return () if own[0].state == "running" else (f"{cluster.leader} is {own[0].state}",)
 

@@ -60,9 +60,8 @@ def is_back(lost: str, situation: Situation) -> bool:
 def _primary_at(lost: str, situation: Situation) -> str | None:
     """The database of ``lost`` that has the leader key and says itself, alone, that it is primary."""
     leader = situation.cluster.value.leader if situation.cluster.value else None
-    members = situation.status.database.members
-    primaries = [each.name for each in members if each.role in ("primary", "former primary")]
-    return leader if situation.places.get(leader or "") == lost and primaries == [leader] else None
+    alone = situation.status.database.primaries == (leader,)
+    return leader if situation.places.get(leader or "") == lost and alone else None
 
 
 def _over(lost: str, situation: Situation, why: str) -> Refusal:

@@ -22,7 +22,6 @@ from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.release import Release
 from dcctl.domain.rules import Rule
-from dcctl.domain.run import no_return_of
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Work
 from dcctl.domain.traffic import Rotation
@@ -137,8 +136,7 @@ def _planned(lost: str, means: Means, *, release: bool = True) -> Work[_Decided]
 
 def _rest(lost: str, situation: Situation, means: Means) -> Plan | None:
     """What is left to prove of a run whose site is back. Raises Overtaken where that is nothing."""
-    passed = means.journal is not None and no_return_of(means.journal.events()) is not None
-    returned = decide_returned(lost, situation, passed=passed)
+    returned = decide_returned(lost, situation, passed=means.past_no_return)
     if isinstance(returned, Refusal):
         quarantined = situation.state_of(lost).state is Rotation.QUARANTINED
         next_command = f"{means.dcctl} admit {lost}" if quarantined else f"{means.dcctl} status"

@@ -11,7 +11,7 @@ from dcctl.domain.observation import Seen
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import Override, SafetyRules, noted
-from dcctl.domain.run import ActiveRun
+from dcctl.domain.run import ActiveRun, no_return_of
 from dcctl.domain.situation import (
     Documents,
     Situation,
@@ -99,6 +99,11 @@ class Means:
         """Whether the run was begun before."""
         events = self.journal.events() if self.journal is not None else ()
         return any(event.type == "run.resumed" for event in events)
+
+    @property
+    def past_no_return(self) -> bool:
+        """Whether a step of the run was begun from which there is no way back."""
+        return self.journal is not None and no_return_of(self.journal.events()) is not None
 
     def note(self, type: str, **fields: Any) -> None:
         if self.journal is not None:

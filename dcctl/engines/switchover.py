@@ -13,7 +13,6 @@ from dcctl.domain.failover import decide_edges_lead, decide_promoted, why_not_lo
 from dcctl.domain.failover_returned import is_back
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
-from dcctl.domain.run import no_return_of
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.domain.switchover import decide_copied, decide_failback, decide_switchover
@@ -66,7 +65,8 @@ def _planned_move(
 
     def decide() -> tuple[Plan | Refusal, Sequence[str]]:
         situation = observe_situation(means, losing=source, pools=True)
-        if _is_under_way(means) and not why_not_lost(source, situation):
+        # Until something has moved, a source that died is a failover of its own.
+        if means.past_no_return and not why_not_lost(source, situation):
             lost.append(f"{source} is lost")
             raise DcctlError(lost[0])
         if _was_given_up(source, situation, means):
@@ -109,11 +109,6 @@ def _planned_move(
         raise
     means.note("move.ended", what=what, site=to, survivor=to)
     return moved
-
-
-def _is_under_way(means: Means) -> bool:
-    """Whether something has moved: until then a source that died is a failover of its own."""
-    return means.journal is not None and no_return_of(means.journal.events()) is not None
 
 
 def _was_given_up(source: str, situation: Situation, means: Means) -> bool:
