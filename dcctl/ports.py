@@ -679,8 +679,8 @@ class Leases(Protocol):
 class EpochMirror(Protocol):
     """The epochs where they are checked: in the store that a leader's work changes."""
 
-    def observe(self, role: str, *, limit_s: float) -> Epoch | None:
-        """The epoch in force; None before the first."""
+    def observe(self, *, limit_s: float) -> Mapping[str, Epoch]:
+        """The epoch in force of each role; a role that never had one is not in it."""
 
     def bump(self, term: Term, *, limit_s: float) -> None:
         """Put the term's epoch in force once all work under earlier ones has ended; may be repeated.

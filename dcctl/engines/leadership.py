@@ -143,8 +143,8 @@ class Holder:
 
     def _attempt(self, state: RoleState) -> Generator[float, float, tuple[Term, Renewal]]:
         """Our term if the claim that follows succeeds, and the earliest that it can have been sent."""
-        mirrored = self.mirror.observe(self.role, limit_s=LOOK_LIMIT_S) if self.mirror else None
-        term = self.new_term(next_epoch(state.epoch, mirrored))
+        mirrored = self.mirror.observe(limit_s=LOOK_LIMIT_S) if self.mirror else {}
+        term = self.new_term(next_epoch(state.epoch, mirrored.get(self.role)))
         yield from self._pause(0.0)
         return term, Renewal(self._now_s, self.leases.session_s, 0)
 

@@ -190,17 +190,14 @@ def _not_ours(seen: Seen[ActiveRun], run: str) -> Seen[ActiveRun]:
 
 
 def _epochs(means: Means, roles: Seen[tuple[RoleState, ...]]) -> Seen[Mapping[str, Epoch]]:
-    found: dict[str, Epoch] = {}
-    for role in roles.value or ():
-        try:
-            epoch = means.epochs.observe(role.role, limit_s=LOOK_LIMIT_S)
-        except NotFound:
-            return Seen({})  # a database without the application's schema checks no epoch
-        except DcctlError as error:
-            return Seen(None, error.saw or error.sentence())
-        if epoch is not None:
-            found[role.role] = epoch
-    return Seen(found)
+    if not roles.value:
+        return Seen({})
+    try:
+        return Seen(means.epochs.observe(limit_s=LOOK_LIMIT_S))
+    except NotFound:
+        return Seen({})  # a database without the application's schema checks no epoch
+    except DcctlError as error:
+        return Seen(None, error.saw or error.sentence())
 
 
 def _seen(answer: Any) -> Seen[Any]:
@@ -353,7 +350,14 @@ def write_through(means: Means, planned: Planned, edges: Sequence[str]) -> Wait:
 def why_roles_elsewhere(
     means: Means, states: Sequence[RoleState], *, at: str | None = None, not_at: str | None = None
 ) -> list[str]:
-    """For each of the roles why it is not in force ``at`` a site, or anywhere but ``not_at``."""
+    """For each of the roles why it is not in force ``at`` a site, or anywhere but ``not_at``.
+
+    The database is asked only once all of them are led there: the way to it may lead through a dark site.
+    """
+    if misplaced := [
+        why for each in states if (why := why_not_held(each, means.places, {}, at=at, not_at=not_at))
+    ]:
+        return misplaced
     epochs = _epochs(means, Seen(tuple(states)))
     if epochs.value is None:
         return [f"the epochs in the database cannot be read: {epochs.reason}"]

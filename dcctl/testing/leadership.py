@@ -321,9 +321,9 @@ class FakeEpochs:
         self.inforce: dict[str, Epoch] = {}
         self.dark = False
 
-    def observe(self, role: str, *, limit_s: float) -> Epoch | None:  # noqa: ARG002
+    def observe(self, *, limit_s: float) -> Mapping[str, Epoch]:  # noqa: ARG002
         self._reach()
-        return self.inforce.get(role)
+        return dict(self.inforce)
 
     def bump(self, term: Term, *, limit_s: float) -> None:  # noqa: ARG002
         self._reach()

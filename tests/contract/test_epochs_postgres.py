@@ -45,12 +45,12 @@ def term(role: str, counter: int, who: str = "sre") -> Term:
 
 
 def test_the_first_bump_and_the_next(epochs: PostgresEpochs, role: str) -> None:
-    assert epochs.observe(role, limit_s=LIMIT_S) is None
+    assert role not in epochs.observe(limit_s=LIMIT_S)
     epochs.bump(term(role, 1), limit_s=LIMIT_S)
     epochs.bump(term(role, 1), limit_s=LIMIT_S)
-    assert epochs.observe(role, limit_s=LIMIT_S) == Epoch(1, 1)
+    assert epochs.observe(limit_s=LIMIT_S)[role] == Epoch(1, 1)
     epochs.bump(term(role, 5), limit_s=LIMIT_S)
-    assert epochs.observe(role, limit_s=LIMIT_S) == Epoch(1, 5)
+    assert epochs.observe(limit_s=LIMIT_S)[role] == Epoch(1, 5)
 
 
 def test_what_is_not_newer_is_refused(epochs: PostgresEpochs, role: str) -> None:
@@ -59,7 +59,7 @@ def test_what_is_not_newer_is_refused(epochs: PostgresEpochs, role: str) -> None
         epochs.bump(term(role, 4), limit_s=LIMIT_S)
     with pytest.raises(Refused, match="is not newer than"):
         epochs.bump(term(role, 5, who="another"), limit_s=LIMIT_S)
-    assert epochs.observe(role, limit_s=LIMIT_S) == Epoch(1, 5)
+    assert epochs.observe(limit_s=LIMIT_S)[role] == Epoch(1, 5)
 
 
 def test_a_bump_waits_for_the_transactions_of_the_last_holder(
@@ -70,7 +70,7 @@ def test_a_bump_waits_for_the_transactions_of_the_last_holder(
         singleton.execute("SELECT role_epoch_check(%s, %s)", (role, Epoch(1, 1).number))
         with pytest.raises(TimedOut, match="still under way"):
             epochs.bump(term(role, 2), limit_s=0.5)
-        assert epochs.observe(role, limit_s=LIMIT_S) == Epoch(1, 1)
+        assert epochs.observe(limit_s=LIMIT_S)[role] == Epoch(1, 1)
         ended_s: list[float] = []
         bump = threading.Thread(
             target=lambda: (epochs.bump(term(role, 2), limit_s=30), ended_s.append(time.monotonic()))
@@ -109,7 +109,7 @@ def test_a_bump_whose_standby_was_not_waited_for_is_no_bump(
 def test_a_database_without_the_schema_says_so(server: Postgres, role: str) -> None:
     bare = PostgresEpochs(conninfo(server).replace("dbname=postgres", "dbname=template1"), password=PASSWORD)
     with pytest.raises(NotFound, match="role_epoch"):
-        bare.observe(role, limit_s=LIMIT_S)
+        bare.observe(limit_s=LIMIT_S)
     with pytest.raises(NotFound, match="role_epoch"):
         bare.bump(term(role, 1), limit_s=LIMIT_S)
 
@@ -119,7 +119,7 @@ def test_no_database_and_a_wrong_password_are_unreachable(server: Postgres, role
     wrong = PostgresEpochs(conninfo(server), password="not-the-password")
     for epochs in (nowhere, wrong):
         with pytest.raises(Unreachable) as error:
-            epochs.observe(role, limit_s=LIMIT_S)
+            epochs.observe(limit_s=LIMIT_S)
         assert "not-the-password" not in str(error.value)
 
 

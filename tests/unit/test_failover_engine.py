@@ -1,14 +1,17 @@
 """Failover over two sites in memory: the good way, every boundary at which its operator may be killed."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
 from two_sites import Killed, TwoSites
 
+from dcctl.domain.leadership import Epoch
 from dcctl.domain.situation import Documents
 from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.engines.failover import failover
 from dcctl.errors import Overtaken, Refused, StepFailed, TimedOut
+from dcctl.testing.leadership import FakeEpochs
 
 FAILOVER = partial(failover, "east")
 
@@ -90,6 +93,26 @@ def test_a_singleton_that_nobody_takes_up_ends_the_run_saying_so() -> None:
     world.contends.add("west-edge-1")
     world.perform(FAILOVER)
     assert world.leader == "west-edge-1"
+
+
+def test_the_database_is_not_asked_for_epochs_while_a_role_is_led_at_the_lost_site() -> None:
+    """The way to it may begin at a dark edge, where every question takes its whole limit."""
+
+    class Asked(FakeEpochs):
+        times = 0
+
+        def observe(self, *, limit_s: float) -> Mapping[str, Epoch]:
+            self.times += 1
+            return super().observe(limit_s=limit_s)
+
+    world = east_dark(contends={"east-edge-1"})
+    world.epochs = Asked()
+    with pytest.raises(StepFailed):
+        world.perform(FAILOVER)
+    assert world.epochs.times == 0
+    world.contends.add("west-edge-1")
+    world.perform(FAILOVER)
+    assert world.epochs.times == 1
 
 
 def test_a_survivor_that_does_not_serve_is_no_success() -> None:

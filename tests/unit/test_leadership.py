@@ -1,6 +1,6 @@
 """The rules of leading a role, and one holder at a time through the engine."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -271,9 +271,9 @@ def test_a_dark_database_is_waited_for_without_claiming() -> None:
 
 def test_a_database_that_goes_dark_between_claim_and_bump_ends_the_term() -> None:
     class Dims(FakeEpochs):
-        def observe(self, role: str, *, limit_s: float) -> Epoch | None:
+        def observe(self, *, limit_s: float) -> Mapping[str, Epoch]:
             self.dark = False
-            found = super().observe(role, limit_s=limit_s)
+            found = super().observe(limit_s=limit_s)
             self.dark = True
             return found
 

@@ -6,6 +6,8 @@ nothing under an earlier epoch is under way and nothing will be accepted. Table 
 the schema of the application (procurement/procurement/schema.sql).
 """
 
+from collections.abc import Mapping
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -36,10 +38,10 @@ class PostgresEpochs:
         self._conninfo = conninfo
         self._password = password
 
-    def observe(self, role: str, *, limit_s: float) -> Epoch | None:
-        with self._connected("read the epoch", role, limit_s) as connection:
-            row = connection.execute("SELECT epoch FROM role_epoch WHERE role = %s", (role,)).fetchone()
-        return Epoch.of(int(row[0])) if row else None
+    def observe(self, *, limit_s: float) -> Mapping[str, Epoch]:
+        with self._connected("read the epochs", "all roles", limit_s) as connection:
+            rows = connection.execute("SELECT role, epoch FROM role_epoch").fetchall()
+        return {str(role): Epoch.of(int(number)) for role, number in rows}
 
     def bump(self, term: Term, *, limit_s: float) -> None:
         notices: list[str] = []

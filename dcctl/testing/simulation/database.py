@@ -172,6 +172,16 @@ class Postgres:
                 return number
         return None
 
+    def epochs(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for kind, about in self.wal:
+            if kind == "epoch":
+                role, number = about
+                assert isinstance(role, str)
+                assert isinstance(number, int)
+                found[role] = number
+        return found
+
 
 class SaysPrimary(Protocol):
     """What answers ``GET /primary``."""

@@ -249,10 +249,9 @@ class SimEpochs:
         assert last is not None
         raise last
 
-    def observe(self, role: str, *, limit_s: float) -> Epoch | None:
+    def observe(self, *, limit_s: float) -> Mapping[str, Epoch]:
         _edge, database = self.primary(limit_s)
-        number = database.epoch(role)
-        return None if number is None else Epoch.of(number)
+        return {role: Epoch.of(number) for role, number in database.epochs().items()}
 
     def bump(self, term: Term, *, limit_s: float) -> None:
         edge, database = self.primary(limit_s)
