@@ -38,7 +38,7 @@ from dcctl.engines.situation import (
     why_roles_elsewhere,
     write_through,
 )
-from dcctl.errors import Overtaken, Unreachable
+from dcctl.errors import CredentialsRefused, DcctlError, Overtaken, Rejected, Unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +190,16 @@ def _fence(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
 def _power_off(lost: str, means: Means) -> Mapping[str, Sequence[str]] | str:
     try:
         return means.power_off(lost)
-    except Unreachable as error:
-        return error.saw or error.sentence()
+    except DcctlError as error:  # whatever it is: that is no fence, and the stores must do
+        saw = error.saw or error.sentence()
+        silent = isinstance(error, Unreachable) and not isinstance(error, (CredentialsRefused, Rejected))
+        return f"its cloud does not answer ({saw})" if silent else saw
 
 
 def _powered_off(powers: Mapping[str, Sequence[str]] | str) -> tuple[str, ...]:
     """What the power-off came to, in sentences; not proven is no failure, and is no fence either."""
     if isinstance(powers, str):
-        return (f"no machine was powered off: its cloud does not answer ({powers})",)
+        return (f"no machine was powered off: {powers}",)
     off = [name for name, reasons in powers.items() if not reasons]
     unproven = [f"{name} ({'; '.join(reasons)})" for name, reasons in powers.items() if reasons]
     told = f"powered off and read back: {', '.join(off) or 'none'}"

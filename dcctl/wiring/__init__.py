@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dcctl.config.schema import REQUIRED_SECRETS, Configuration, OpenstackSite, VmwareSite
+from dcctl.errors import CredentialsRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -43,19 +44,27 @@ if TYPE_CHECKING:
     from dcctl.ports import Clock, DocumentStore, Fault, Machines, Reach
 
 
-def machines(configuration: Configuration, site: str) -> "AbstractContextManager[Machines]":
-    """The machines of ``site``. No call is made before one is asked for; leaving ends the session."""
+def machines(
+    configuration: Configuration, site: str, *, task_s: float | None = None
+) -> "AbstractContextManager[Machines]":
+    """The machines of ``site``. No call is made before one is asked for; leaving ends the session.
+
+    ``task_s``: how long a task of the cloud is waited for, where that is not the adapter's own limit.
+    """
     settings = configuration.sites[site]
     match settings:
         case OpenstackSite():
-            return closing(_openstack(configuration.environment, site, settings))
+            return closing(_openstack(configuration.environment, site, settings, task_s))
         case VmwareSite():
-            return closing(_vmware(configuration.environment, site, settings))
+            return closing(_vmware(configuration.environment, site, settings, task_s))
 
 
-def _openstack(environment: str, site: str, settings: OpenstackSite) -> "OpenStackMachines":
+def _openstack(
+    environment: str, site: str, settings: OpenstackSite, task_s: float | None
+) -> "OpenStackMachines":
     from dcctl.adapters import openstack
 
+    limits = openstack.Limits() if task_s is None else openstack.Limits(task_s=task_s)
     return openstack.OpenStackMachines(
         openstack.OpenStackSite(
             site=site,
@@ -63,14 +72,16 @@ def _openstack(environment: str, site: str, settings: OpenstackSite) -> "OpenSta
             network=settings.network.name,
             cloud=settings.cloud,
             clouds_file=str(settings.clouds_file) if settings.clouds_file else None,
+            limits=limits,
         )
     )
 
 
-def _vmware(environment: str, site: str, settings: VmwareSite) -> "VMwareMachines":
+def _vmware(environment: str, site: str, settings: VmwareSite, task_s: float | None) -> "VMwareMachines":
     from dcctl.adapters import vmware
     from dcctl.config.reference import resolve
 
+    limits = vmware.Limits() if task_s is None else vmware.Limits(task_s=task_s)
     return vmware.VMwareMachines(
         vmware.VMwareSite(
             site=site,
@@ -85,6 +96,7 @@ def _vmware(environment: str, site: str, settings: VmwareSite) -> "VMwareMachine
             gateway=str(settings.network.gateway),
             ca_file=str(settings.ca_file or ""),
             verify_tls=settings.verify_tls,
+            limits=limits,
         )
     )
 
@@ -285,7 +297,9 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
         hosts=tuple(
             Host(each.name, each.place, each.address, each.roles) for each in expand.machines(configuration)
         ),
-        clouds={site: partial(_servers, configuration, site, reach) for site in configuration.sites},
+        clouds={
+            site: until_refused(partial(_servers, configuration, site, reach)) for site in configuration.sites
+        },
         reach=reach,
         coordination=voters,
         database=PatroniMembers(
@@ -301,6 +315,22 @@ def system(configuration: Configuration, *, limit_s: float, fault: "Fault | None
         documents=documents_at_risk(configuration, limit_s=limit_s / 2),
         states=partial(read_states, voters.read, configuration.environment, tuple(configuration.sites)),
     )
+
+
+def until_refused(look: "Callable[[], tuple[Server, ...]]") -> "Callable[[], tuple[Server, ...]]":
+    """``look``, which asks no cloud again that has refused us once: they lock accounts that insist."""
+    refused: list[CredentialsRefused] = []
+
+    def asked() -> "tuple[Server, ...]":
+        if refused:
+            raise refused[0]
+        try:
+            return look()
+        except CredentialsRefused as error:
+            refused.append(error)
+            raise
+
+    return asked
 
 
 def _servers(configuration: Configuration, site: str, reach: "Reach") -> "tuple[Server, ...]":

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dcctl.errors import Unreachable
+from dcctl.errors import Rejected, Unreachable
 
 if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperAutomation, ZooKeeperSession
@@ -137,7 +137,7 @@ def _remembered(
 
 def _no_power(_site: str) -> dict[str, tuple[str, ...]]:
     saw = f"{socket.gethostname()} has no credentials of a cloud"
-    raise Unreachable("power off what its cloud reaches", saw=saw)
+    raise Rejected("power off what its cloud reaches", saw=saw)
 
 
 def _verify(configuration: "Configuration", place: str) -> "Callable[[str], tuple[str, ...]]":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dcctl.errors import DcctlError, Unreachable
+from dcctl.errors import Unreachable
 from dcctl.ports import Clock, Journal
 from dcctl.wiring.ensemble import new_session
 from dcctl.wiring.runs import Opened, acting, resuming, who
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperRuns, ZooKeeperSession
     from dcctl.config.replication import Replication as ReplicationSettings
     from dcctl.config.schema import Configuration
+    from dcctl.domain.machine import Server
     from dcctl.domain.probe import ProbeResult
     from dcctl.domain.situation import Documents
     from dcctl.engines.situation import Means
@@ -28,7 +29,10 @@ CONNECT_LIMIT_S = 5.0
 PART_LIMIT_S = 2.0
 LOOK_LIMIT_S = 30.0
 """One look at everything; what did not answer by then is told so."""
+CLOUD_LIMIT_S = 12.0
+"""Until a cloud that is to power machines off has let us in."""
 POWER_LIMIT_S = 75.0
+"""For all of them; none is asked for later than that, whatever the cloud was busy with before."""
 CAPACITY_LIMIT_S = 25.0
 RESUME_PATIENCE_S = 90.0
 """What an interrupted move left half done settles meanwhile: a promotion, a standby that joins."""
@@ -110,7 +114,7 @@ def stage(
             epochs=wiring.epochs(configuration),
             capacity=lambda lost: capacity.capacity(configuration, lost, ask=ask_within(CAPACITY_LIMIT_S)),
             documents=_documents(configuration, clock),
-            power_off=partial(_power_off, configuration, clock, ask_within(POWER_LIMIT_S)),
+            power_off=partial(_power_off, configuration, clock, ask_within, system.clouds),
             switch=_switch(configuration),
             pools=_pools(configuration),
             leader_key=ZooKeeperLeaderKey(
@@ -167,33 +171,24 @@ def _pools(configuration: "Configuration") -> "PgBouncerPools":
 
 
 def _power_off(
-    configuration: "Configuration", clock: Clock, ask: "Ask", site: str
+    configuration: "Configuration",
+    clock: Clock,
+    ask_within: "Callable[[float], Ask]",
+    clouds: "Mapping[str, Callable[[], tuple[Server, ...]]]",
+    site: str,
 ) -> dict[str, tuple[str, ...]]:
-    """Each machine of ``site`` off, the hard way, and why that is not proven; as long as ``ask`` waits.
-
-    A cloud that nobody can connect to is told at once: Unreachable.
-    """
     from dcctl import wiring
-    from dcctl.adapters.reach import TcpReach
     from dcctl.config import expand
-    from dcctl.domain.machine import Power, decide_power_off_proven
+    from dcctl.engines.power import power_off
 
-    if (api := wiring._api(configuration.sites[site])) is not None:
-        TcpReach(limit_s=PART_LIMIT_S).observe_port(*api)
-
-    def off(name: str) -> tuple[str, ...]:
-        # A session of its own: what one machine's cloud call waits for holds up no other.
-        with wiring.machines(configuration, site) as cloud:
-            requested_at = clock.now()
-            reading = cloud.ensure_power(name, Power.OFF)
-        return decide_power_off_proven(reading, requested_at=requested_at)
-
-    names = [each.name for each in expand.machines(configuration) if each.place == site]
-    answers = ask({name: partial(off, name) for name in names})
-    return {
-        name: (answer.saw or answer.sentence(),) if isinstance(answer, DcctlError) else answer
-        for name, answer in answers.items()
-    }
+    return power_off(
+        [each.name for each in expand.machines(configuration) if each.place == site],
+        partial(wiring.machines, configuration, site, task_s=POWER_LIMIT_S),
+        look=clouds[site],
+        look_within=ask_within(CLOUD_LIMIT_S),
+        ask=ask_within(POWER_LIMIT_S),
+        now=clock.now,
+    )
 
 
 def _verify(configuration: "Configuration") -> "Callable[[str], tuple[str, ...]]":

@@ -18,7 +18,7 @@ from dcctl.domain.step import Work
 from dcctl.domain.traffic import EdgeApplied, Observation, Rotation, SiteState
 from dcctl.engines.situation import Means
 from dcctl.engines.status import System, in_turn
-from dcctl.errors import Unreachable
+from dcctl.errors import DcctlError, Unreachable
 from dcctl.shell import perform
 from dcctl.testing.clock import VirtualClock
 from dcctl.testing.journal import MemoryJournal
@@ -67,6 +67,8 @@ class TwoSites:
     api_answers: bool = False
     unproven: tuple[str, ...] = ()
     """Machines whose power cannot be proven off."""
+    no_power: DcctlError | None = None
+    """Why no machine can be powered off at all."""
     contends: set[str] = field(default_factory=lambda: {"east-edge-1", "west-edge-1"})
     """Who would lead the auction."""
     faster: str | None = None
@@ -164,6 +166,8 @@ class TwoSites:
         return servers
 
     def _power_off(self, site: str) -> dict[str, tuple[str, ...]]:
+        if self.no_power is not None:
+            raise self.no_power
         if self.system.is_cut(site) and not self.api_answers:
             raise Unreachable("connect", on=site, saw="no answer within 2 s")
         assert self.state(site) is Rotation.QUARANTINED, "powered off before it was out of rotation"
