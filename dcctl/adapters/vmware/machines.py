@@ -12,7 +12,7 @@ from dcctl.adapters.vmware import specs
 from dcctl.adapters.vmware.inventory import Host, Inventory, Machine
 from dcctl.adapters.vmware.session import Limits, Session, place
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
-from dcctl.errors import NotFound, Refused, Rejected
+from dcctl.errors import NotFound, Refused, Rejected, TimedOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +239,28 @@ class VMwareMachines:
             tried, lambda: ref.RelocateVM_Task(spec=where), on=on, limit_s=self._of.limits.clone_s
         )
 
-    def _configure(self, tried: str, ref: vim.VirtualMachine, change: vim.vm.ConfigSpec, *, on: str) -> None:
-        self._session.finish(tried, lambda: ref.ReconfigVM_Task(spec=change), on=on)
+    def _configure(
+        self,
+        tried: str,
+        ref: vim.VirtualMachine,
+        change: vim.vm.ConfigSpec,
+        *,
+        on: str,
+        limit_s: float | None = None,
+    ) -> None:
+        self._session.finish(tried, lambda: ref.ReconfigVM_Task(spec=change), on=on, limit_s=limit_s)
 
-    def _set_options(self, tried: str, ref: vim.VirtualMachine, values: dict[str, str], *, on: str) -> None:
-        self._configure(tried, ref, vim.vm.ConfigSpec(extraConfig=specs.options(values)), on=on)
+    def _set_options(
+        self,
+        tried: str,
+        ref: vim.VirtualMachine,
+        values: dict[str, str],
+        *,
+        on: str,
+        limit_s: float | None = None,
+    ) -> None:
+        change = vim.vm.ConfigSpec(extraConfig=specs.options(values))
+        self._configure(tried, ref, change, on=on, limit_s=limit_s)
 
     def _destroy(self, machine: Machine) -> None:
         tried = "delete the server"
@@ -278,19 +295,20 @@ class VMwareMachines:
     def _forbid_restart(self, machine: Machine) -> None:
         """Take the machine out of vSphere HA, and remember what was set.
 
-        Where we may not, power goes off all the same; then the reading says that a restart is possible, and
-        proves nothing.
+        Where we may not, or the cluster does not come to it, power goes off all the same; then the reading
+        says that a restart is possible, and proves nothing.
         """
         tried = "forbid automatic restart"
         restart = self._inventory.restart(machine.ref, tried, on=machine.name)
         if restart is None or not restart.enabled or restart.priority == "disabled":
             return
         change = specs.restart_override(machine.ref, "disabled", exists=restart.override is not None)
-        with contextlib.suppress(Rejected):
+        limit_s = self._of.limits.forbid_s
+        with contextlib.suppress(Rejected, TimedOut):
             if specs.RESTART_PRIORITY not in machine.options:
                 was = {specs.RESTART_PRIORITY: restart.override or "default"}
-                self._set_options(tried, machine.ref, was, on=machine.name)
-            self._configure_cluster(tried, change, on=machine.name)
+                self._set_options(tried, machine.ref, was, on=machine.name, limit_s=limit_s)
+            self._configure_cluster(tried, change, on=machine.name, limit_s=limit_s)
 
     def _allow_restart(self, machine: Machine) -> None:
         """Give back to vSphere HA what ``_forbid_restart`` took."""
@@ -305,8 +323,13 @@ class VMwareMachines:
             self._configure_cluster(tried, change, on=machine.name)
         self._set_options(tried, machine.ref, {specs.RESTART_PRIORITY: ""}, on=machine.name)
 
-    def _configure_cluster(self, tried: str, change: vim.cluster.ConfigSpecEx, *, on: str) -> None:
+    def _configure_cluster(
+        self, tried: str, change: vim.cluster.ConfigSpecEx, *, on: str, limit_s: float | None = None
+    ) -> None:
         cluster = self._inventory.places().cluster
         self._session.finish(
-            tried, lambda: cluster.ReconfigureComputeResource_Task(spec=change, modify=True), on=on
+            tried,
+            lambda: cluster.ReconfigureComputeResource_Task(spec=change, modify=True),
+            on=on,
+            limit_s=limit_s,
         )

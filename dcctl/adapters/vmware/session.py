@@ -35,6 +35,8 @@ class Limits:
     connect_s: float = 2.5
     answer_s: float = 20.0
     task_s: float = 120.0
+    forbid_s: float = 25.0
+    """For each of two tasks that forbid an automatic restart, before the power is cut all the same."""
     clone_s: float = 900.0
 
 
