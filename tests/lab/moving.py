@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from guests import inside
 from stack import Stack
 
 from dcctl import wiring
@@ -15,6 +16,7 @@ from dcctl.config.load import load
 from dcctl.domain.drill import WorkloadSpec
 from dcctl.domain.fault import Breakage, Kind
 from dcctl.lab.fault import LabFault
+from dcctl.lab.paths import BACKBONE, PLACES
 from dcctl.shell import WallClock
 
 PATIENCE_S = 240.0
@@ -23,8 +25,8 @@ DARK_FOR_S = 280.0
 """Then the site comes back by itself, whatever becomes of us."""
 
 
-def wait_for(true: Callable[[], object]) -> None:
-    ends = time.monotonic() + PATIENCE_S
+def wait_for(true: Callable[[], object], *, limit_s: float = PATIENCE_S) -> None:
+    ends = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < ends, "it did not come about"
         time.sleep(0.5)
@@ -66,6 +68,36 @@ def writing(stack: Stack, run: str) -> Iterator[Callable[[], Any]]:
         client.drop()
 
 
+UNREACHABLE = """
+add table inet dcctl_unreachable
+delete table inet dcctl_unreachable
+table inet dcctl_unreachable {{
+    set places {{ type ifname; flags timeout; elements = {{ "{bridge}" timeout {seconds}s }} }}
+    chain forward {{
+        type filter hook forward priority 1; policy accept;
+        iifname @places ip saddr & 0.0.0.255 != 0.0.0.5 drop
+        oifname @places ip daddr & 0.0.0.255 != 0.0.0.5 drop
+    }}
+}}
+"""
+"""All of a site but its cloud's API (``paths.API_ADDRESSES``); it ends by itself, as a cut does."""
+
+
+@contextlib.contextmanager
+def unreachable(site: str, *, for_s: int) -> Iterator[None]:
+    """The machines of ``site`` run and hear each other, and nobody else; its cloud answers all the same."""
+    _in_backbone(UNREACHABLE.format(bridge=PLACES[site].bridge, seconds=for_s))
+    try:
+        yield
+    finally:
+        _in_backbone("delete table inet dcctl_unreachable\n")
+
+
+def _in_backbone(rules: str) -> None:
+    argv = inside(BACKBONE, "nft", "-f", "-")
+    subprocess.run(argv, input=rules, text=True, capture_output=True, timeout=30, check=True)
+
+
 @contextlib.contextmanager
 def dark(site: str, *, for_s: float = DARK_FOR_S) -> Iterator[float]:
     """``site`` and everything in it, its cloud too; since when, in seconds of the epoch."""
@@ -95,7 +127,13 @@ def rotation(stack: Stack) -> dict[str, str]:
 
 def admitted(stack: Stack, site: str) -> bool:
     """Refused (5) until it has caught up, which a person would see in the reasons; 6: it is gone on with."""
-    argv = [sys.executable, "-m", "dcctl.cli.main", "-e", str(stack.folder), "admit", site, "--yes"]
+    return carried_out(stack, "admit", site) is not None
+
+
+def carried_out(stack: Stack, *order: str) -> dict[str, Any] | None:
+    """What the move came to; None where it was refused (5), or stopped (6) and is gone on with."""
+    argv = [sys.executable, "-m", "dcctl.cli.main", "-e", str(stack.folder), *order, "--yes", "-o", "json"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode in (0, 5, 6), f"{done.stdout}{done.stderr}"
-    return done.returncode == 0
+    moved: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
+    return moved

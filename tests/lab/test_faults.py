@@ -4,29 +4,51 @@ By the drills that travel with dcctl, and by operators who are killed after ever
 it takes half an hour, and `make test` has no room for that: `make test-faults`.
 """
 
+import contextlib
+import fcntl
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moving import admitted, asked, automatic, dark, rotation, steady, wait_for, whole, writing
+from moving import (
+    admitted,
+    asked,
+    automatic,
+    carried_out,
+    dark,
+    rotation,
+    steady,
+    unreachable,
+    wait_for,
+    whole,
+    writing,
+)
 from operators import REFUSED, Operators
 from stack import Stack, joined, opened
 from test_drill import OF_TIME, LabWorld
 
+from dcctl import wiring
+from dcctl.adapters.journal import read_run
+from dcctl.config import expand
 from dcctl.config.load import load
 from dcctl.domain.history import History, check
 from dcctl.domain.history_primary import check_primary
-from dcctl.lab import network
+from dcctl.domain.machine import decide_power_off_proven
+from dcctl.lab import machine, network, operator
 from dcctl.lab.fault import LabFault
+from dcctl.lab.paths import LOCKS
 from dcctl.testing.contracts.fault import FaultContract
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2400)]
 
 DARK_FOR_S = 1800.0
+RETURN_LIMIT_S = 900.0
+"""Until a site whose machines were all off is admitted: they boot side by side, and catch up."""
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +180,112 @@ def test_a_failover_and_the_way_home_whose_operators_are_killed_after_every_step
     print(f"run {run.run}: killed after {operators.died_after}")
     assert len(operators.died_after) >= 5
     assert place_of(stack, "primary") == home
+    assert set(rotation(stack).values()) == {"active"}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("site", ["east", "west"])
+def test_power_off_by_a_cloud_that_answers_is_the_fence_of_a_site_that_nobody_reaches(
+    stack: Stack, site: str
+) -> None:
+    names = machines_at(stack, site)
+    bring_home(stack, site)
+    with writing(stack, f"power_off_{site}") as history:
+        with unreachable(site, for_s=int(DARK_FOR_S)):
+            asked_at = datetime.now(UTC)
+            moved = given_up(stack, site)
+            assert moved["fences"][0] == f"powered off and read back: {', '.join(names)}"
+            assert noted(stack, moved["run"], "failover.power") == [moved["fences"][0]]
+            check_off_by_its_cloud(stack, site, since=asked_at)
+            assert [each for each in names if is_running(each)] == []
+            check_given_up(stack, site)
+        powered_on_and_home(stack, site, moved)
+        assert [each for each in names if not is_running(each)] == []
+        check_history(history())
+
+
+@pytest.mark.faults
+def test_power_off_that_does_not_come_about_is_told_and_is_no_fence(stack: Stack) -> None:
+    """The hypervisor does not do what Nova asks of it: the machine with the primary runs on, cut off."""
+    names, runs_on = machines_at(stack, "east"), "east-db-1"
+    bring_home(stack, "east")
+    with writing(stack, "power_off_refused") as history:
+        with unreachable("east", for_s=int(DARK_FOR_S)):
+            with stuck(runs_on):
+                moved = given_up(stack, "east")
+            off, unproven = moved["fences"][0].split("; not proven: ")
+            others = [each for each in names if each != runs_on]
+            assert off == f"powered off and read back: {', '.join(others)}"
+            assert unproven.startswith(f"{runs_on} (")
+            assert [each for each in names if is_running(each)] == [runs_on]
+            assert noted(stack, moved["run"], "failover.fenced") == [moved["fences"][1]]
+            check_given_up(stack, "east")
+        powered_on_and_home(stack, "east", moved)
+        check_history(history())
+
+
+def bring_home(stack: Stack, site: str) -> None:
+    if place_of(stack, "primary") != site:
+        wait_for(lambda: carried_out(stack, "switchover", "apply", "--to", site))
+        wait_for(lambda: steady(stack))
+
+
+def machines_at(stack: Stack, site: str) -> list[str]:
+    return [each.name for each in expand.machines(load(str(stack.folder))) if each.place == site]
+
+
+def is_running(name: str) -> bool:
+    """By the processes of the hypervisor's own."""
+    return machine.init_of(operator.find(name).id) is not None
+
+
+def given_up(stack: Stack, site: str) -> dict[str, Any]:
+    """What the failover came to: refused until those who look have missed the site often enough."""
+    assert {each for each in machines_at(stack, site) if not is_running(each)} == set()
+    moved: list[dict[str, Any]] = []
+
+    def begun() -> bool:
+        moved.extend(filter(None, [carried_out(stack, "failover", "apply", "--lost", site)]))
+        return bool(moved)
+
+    wait_for(begun)
+    return moved[0]
+
+
+def check_off_by_its_cloud(stack: Stack, site: str, *, since: datetime) -> None:
+    """As the cloud shows it to anybody who asks, once more."""
+    with wiring.machines(load(str(stack.folder)), site) as cloud:
+        for name in machines_at(stack, site):
+            assert decide_power_off_proven(cloud.observe_power(name), requested_at=since) == ()
+
+
+def check_given_up(stack: Stack, site: str) -> None:
+    assert place_of(stack, "primary") != site
+    assert rotation(stack)[site] == "quarantined"
+
+
+def noted(stack: Stack, run: str, type: str) -> list[str]:
+    events = read_run(load(str(stack.folder)).state_directory, run)
+    return [str(each.fields["saw"]) for each in events if each.type == type]
+
+
+@contextlib.contextmanager
+def stuck(name: str) -> Iterator[None]:
+    """Whatever is asked of the machine's power waits, and in the end is not done."""
+    with (LOCKS / operator.find(name).id).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def powered_on_and_home(stack: Stack, site: str, moved: dict[str, Any]) -> None:
+    """By the way back that the plan names, and then as after any failover."""
+    (way_back,) = [each["way_back"] for each in moved["plan"]["steps"] if each["name"] == "fence"]
+    assert way_back == "dcctl provision apply"
+    stack.dcctl(*way_back.split()[1:], "--yes")
+    wait_for(lambda: admitted(stack, site), limit_s=RETURN_LIMIT_S)
+    wait_for(lambda: whole(stack))
+    wait_for(lambda: carried_out(stack, "failback", "apply", "--to", site))
+    assert place_of(stack, "primary") == site
     assert set(rotation(stack).values()) == {"active"}
 
 
