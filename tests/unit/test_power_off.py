@@ -1,7 +1,7 @@
 """Machines of a site that is given up, off through its cloud: what is proven, told, and not tried twice."""
 
 import contextlib
-import threading
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from dcctl import wiring
 from dcctl.domain.machine import Power, PowerReading, ServerSpec, Size
 from dcctl.engines.failover import failover
 from dcctl.engines.power import power_off
+from dcctl.engines.status import Ask
 from dcctl.errors import (
     ConfigurationError,
     CredentialsRefused,
@@ -46,14 +47,16 @@ def cloud_with_machines() -> FakeCloud:
     return cloud
 
 
-def off(machines: Any, *, limit_s: float = 30.0) -> dict[str, tuple[str, ...]]:
-    within = partial(at_once, limit_s=limit_s)
+WITHIN = partial(at_once, limit_s=30.0)
+
+
+def off(machines: FakeMachines, *, ask: Ask = WITHIN) -> dict[str, tuple[str, ...]]:
     return power_off(
         NAMES,
         lambda: contextlib.nullcontext(machines),
         look=machines.observe_servers,
-        look_within=within,
-        ask=within,
+        look_within=WITHIN,
+        ask=ask,
         now=WallClock().now,
     )
 
@@ -100,26 +103,14 @@ def test_a_cloud_that_calls_a_machine_off_while_its_task_is_pending_proves_nothi
     assert told == {name: (f"{name} has a task pending",) for name in NAMES}
 
 
-class SlowMachines(FakeMachines):
-    """Never says what became of the database's machine."""
+def test_a_machine_of_which_the_cloud_says_nothing_in_time_is_not_proven() -> None:
+    late = TimedOut("look", on="east-db-1", saw="no answer within 75 s")
 
-    released = threading.Event()
+    def all_but_one(asked: Mapping[str, Callable[[], Any]]) -> Mapping[str, Any]:
+        return {name: late if name == "east-db-1" else ask() for name, ask in asked.items()}
 
-    def ensure_power(self, name: str, power: Power) -> PowerReading:
-        if name == "east-db-1":
-            self.released.wait(30)
-        return super().ensure_power(name, power)
-
-
-def test_a_machine_of_which_the_cloud_says_nothing_holds_up_no_other() -> None:
-    machines = SlowMachines(cloud_with_machines(), "test")
-    try:
-        assert off(machines, limit_s=0.3) == {
-            "east-app-1": (),
-            "east-db-1": ("no answer within 0.3 s",),
-        }
-    finally:
-        machines.released.set()
+    told = off(FakeMachines(cloud_with_machines(), "test"), ask=all_but_one)
+    assert told == {"east-app-1": (), "east-db-1": ("no answer within 75 s",)}
 
 
 def test_a_wrong_password_is_tried_once_and_not_for_every_machine() -> None:
@@ -130,10 +121,9 @@ def test_a_wrong_password_is_tried_once_and_not_for_every_machine() -> None:
         return contextlib.nullcontext(FakeMachines(cloud_with_machines(), "test"))
 
     wrong = FakeMachines(cloud_with_machines(), "test", password_is_right=False)
-    within = partial(at_once, limit_s=30.0)
     with pytest.raises(CredentialsRefused):
         power_off(
-            NAMES, begun, look=wrong.observe_servers, look_within=within, ask=within, now=WallClock().now
+            NAMES, begun, look=wrong.observe_servers, look_within=WITHIN, ask=WITHIN, now=WallClock().now
         )
     assert logins == []
 
