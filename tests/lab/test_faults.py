@@ -39,7 +39,7 @@ from dcctl.config.load import load
 from dcctl.domain.history import History, check
 from dcctl.domain.history_primary import check_primary
 from dcctl.domain.machine import decide_power_off_proven
-from dcctl.lab import machine, network, operator
+from dcctl.lab import machine, network, operator, vcenter
 from dcctl.lab.fault import LabFault
 from dcctl.lab.paths import LOCKS
 from dcctl.testing.contracts.fault import FaultContract
@@ -205,22 +205,24 @@ def test_power_off_by_a_cloud_that_answers_is_the_fence_of_a_site_that_nobody_re
 
 
 @pytest.mark.faults
-def test_power_off_that_does_not_come_about_is_told_and_is_no_fence(stack: Stack) -> None:
-    """The hypervisor does not do what Nova asks of it: the machine with the primary runs on, cut off."""
-    names, runs_on = machines_at(stack, "east"), "east-db-1"
-    bring_home(stack, "east")
-    with writing(stack, "power_off_refused") as history:
-        with unreachable("east", for_s=int(DARK_FOR_S)):
-            with stuck(runs_on):
-                moved = given_up(stack, "east")
+@pytest.mark.parametrize("site", ["east", "west"])
+def test_power_off_that_is_not_proven_is_told_and_is_no_fence(stack: Stack, site: str) -> None:
+    """The machine with the primary runs on, cut off: in the east its hypervisor does not do what Nova asks of
+    it, in the west vCenter hears nothing of the host that it is on."""
+    names = machines_at(stack, site)
+    bring_home(stack, site)
+    with writing(stack, f"power_on_{site}") as history:
+        with unreachable(site, for_s=int(DARK_FOR_S)):
+            with {"east": stuck, "west": unheard}[site](stack, f"{site}-db-1") as run_on:
+                moved = given_up(stack, site)
             off, unproven = moved["fences"][0].split("; not proven: ")
-            others = [each for each in names if each != runs_on]
-            assert off == f"powered off and read back: {', '.join(others)}"
-            assert unproven.startswith(f"{runs_on} (")
-            assert [each for each in names if is_running(each)] == [runs_on]
+            others = [each for each in names if each not in run_on]
+            assert off == f"powered off and read back: {', '.join(others) or 'none'}"
+            assert [each for each in names if f"{each} (" in unproven] == run_on
+            assert [each for each in names if is_running(each)] == run_on
             assert noted(stack, moved["run"], "failover.fenced") == [moved["fences"][1]]
-            check_given_up(stack, "east")
-        powered_on_and_home(stack, "east", moved)
+            check_given_up(stack, site)
+        powered_on_and_home(stack, site, moved)
         check_history(history())
 
 
@@ -270,11 +272,27 @@ def noted(stack: Stack, run: str, type: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def stuck(name: str) -> Iterator[None]:
+def stuck(_stack: Stack, name: str) -> Iterator[list[str]]:
     """Whatever is asked of the machine's power waits, and in the end is not done."""
     with (LOCKS / operator.find(name).id).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield [name]
+
+
+@contextlib.contextmanager
+def unheard(stack: Stack, name: str) -> Iterator[list[str]]:
+    """vCenter has lost the host that the machine is on, with all that is on it, which runs on."""
+    with wiring.machines(load(str(stack.folder)), "west") as cloud:
+        hosts = {each.name: each.hypervisor for each in cloud.observe_servers()}
+        file = vcenter.STATE / "lost" / hosts[name]
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        try:
+            wait_for(lambda: not cloud.observe_power(name).hypervisor_connected)
+            yield [each for each in machines_at(stack, "west") if hosts[each] == hosts[name]]
+        finally:
+            file.unlink()
+            wait_for(lambda: cloud.observe_power(name).hypervisor_connected)
 
 
 def powered_on_and_home(stack: Stack, site: str, moved: dict[str, Any]) -> None:
