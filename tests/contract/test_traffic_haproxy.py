@@ -180,8 +180,9 @@ def test_a_websocket_is_carried(world: HaproxyWorld) -> None:
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nhello"
         )
         answer = b"".join(iter(lambda: line.recv(4096), b""))
-    assert answer.startswith(b"HTTP/1.1 101 ")
-    assert answer.endswith(b"hello")
+    seen = (answer, world.applications["east-app-1"].asked, world.server("auction", "east-app-1"))
+    assert answer.startswith(b"HTTP/1.1 101 "), seen
+    assert answer.endswith(b"hello"), seen
 
 
 def test_an_edge_that_refuses_the_command_says_why(world: HaproxyWorld) -> None:
