@@ -295,6 +295,18 @@ def test_a_fenced_machine_is_out_of_high_availability_until_it_is_started(
     assert restart_priorities(si) == {}
 
 
+def test_a_machine_that_could_not_be_put_off_keeps_its_restart(
+    world: World, vcenter: Vcenter, si: vim.ServiceInstance
+) -> None:
+    server = world.machines.ensure_server(world.spec("one"))
+    with vcenter.lose(server.hypervisor):
+        wait_until(lambda: world.machines.observe_power("one").power is Power.UNKNOWN)
+        with pytest.raises(Rejected, match="Unable to communicate"):
+            world.machines.ensure_power("one", Power.OFF)
+        assert restart_priorities(si) == {}
+    assert world.machines.observe_power("one").automatic_restart is True
+
+
 def test_what_an_operator_had_set_comes_back(world: World, si: vim.ServiceInstance) -> None:
     world.machines.ensure_server(world.spec("one"))
     (cluster,) = find_all(si, vim.ClusterComputeResource)

@@ -12,7 +12,7 @@ from dcctl.adapters.vmware import specs
 from dcctl.adapters.vmware.inventory import Host, Inventory, Machine
 from dcctl.adapters.vmware.session import Limits, Session, place
 from dcctl.domain.machine import Hypervisor, Power, PowerReading, Server, ServerSpec
-from dcctl.errors import NotFound, Refused, Rejected, TimedOut
+from dcctl.errors import DcctlError, NotFound, Refused, Rejected, TimedOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,7 @@ class VMwareMachines:
             case Power.ON:
                 self._power_on(machine)
             case Power.OFF:
-                self._forbid_restart(machine)
-                self._set_power(tried, machine, Power.OFF, machine.ref.PowerOffVM_Task)
+                self._fence(tried, machine)
             case Power.SUSPENDED:
                 self._set_power(tried, machine, Power.SUSPENDED, machine.ref.SuspendVM_Task)
             case Power.UNKNOWN:
@@ -291,6 +290,16 @@ class VMwareMachines:
         now = self._inventory.reading(machine.ref, machine.name, tried).power
         if now is not power:
             raise Rejected(tried, on=self._at(machine.name), saw=f"it reads {now} after the task succeeded")
+
+    def _fence(self, tried: str, machine: Machine) -> None:
+        """Power off, and never on again by itself. One that vCenter would not put off keeps its restart."""
+        self._forbid_restart(machine)
+        try:
+            self._set_power(tried, machine, Power.OFF, machine.ref.PowerOffVM_Task)
+        except Rejected:
+            with contextlib.suppress(DcctlError):  # why it is not off matters more
+                self._allow_restart(self._the(tried, machine.name))
+            raise
 
     def _forbid_restart(self, machine: Machine) -> None:
         """Take the machine out of vSphere HA, and remember what was set.
