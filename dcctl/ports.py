@@ -38,7 +38,7 @@ from dcctl.domain.replication_pause import Pause
 from dcctl.domain.replication_share import ContainerWork, Share, ShareState, Worked
 from dcctl.domain.replication_token import Agreed
 from dcctl.domain.rules import LastMove
-from dcctl.domain.run import ActiveRun, Asked, Wish
+from dcctl.domain.run import ActiveRun, Asked, Ordered, Wish
 from dcctl.domain.traffic import EdgeServer, Observation, SiteState
 
 
@@ -129,6 +129,9 @@ class Runs(Protocol):
 
     def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:
         """What is kept of a run, in order; empty where nothing is."""
+
+    def observe_ordered(self, run: str, *, limit_s: float) -> Ordered | None:
+        """Who took the right for a run, and for which command; None where nothing is kept of it."""
 
     def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:
         """The names of the runs that are kept, sorted."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from dcctl.domain.event import Event, sentence
@@ -15,11 +15,20 @@ def name_run(started_at: datetime, what: str, token: str) -> str:
     return f"{started_at:%Y%m%d-%H%M%S}-{what}-{token}"
 
 
+def begun_at(run: str) -> datetime | None:
+    """When a run began, by its name; None for a name that was given otherwise."""
+    try:
+        return datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 class Outcome(StrEnum):
     """How a run ended. BROKEN_OFF: its process ended without a word (a crash, SIGKILL, a power cut).
 
     PAUSED: it is active, and begins nothing until it is resumed. OVERTAKEN: what it was for is gone (the site
-    that it was to give up came back), and nobody goes on with it.
+    that it was to give up came back), and nobody goes on with it. UNKNOWN: its own journal is on another
+    machine's disk, and what is kept for all tells no end.
     """
 
     ACTIVE = "active"
@@ -30,6 +39,7 @@ class Outcome(StrEnum):
     ABORTED = "aborted"
     OVERTAKEN = "overtaken"
     BROKEN_OFF = "broken off"
+    UNKNOWN = "not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +67,21 @@ class ActiveRun:
                 f"run {self.run} was broken off while it did: {', '.join(self.doing)};"
                 f" that may go on for {self.free_in_s:.0f} s more"
             )
+        told = f"run {self.run} was broken off: {self.command}, by {self.who}"
+        if read_order(self.command) is None:
+            return f"{told}; it blocks nobody: dcctl run show {self.run}"
         return (
-            f"run {self.run} was broken off: {self.command}, by {self.who};"
-            f" dcctl run resume {self.run} goes on with it, dcctl run abort {self.run} ends it"
+            f"{told}; dcctl run resume {self.run} goes on with it,"
+            f" dcctl run abort {self.run} --reason TEXT ends it"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Who took the right to act for a run, and for which command; kept beside its events."""
+
+    who: str
+    command: str
 
 
 class Wish(StrEnum):
@@ -119,23 +140,36 @@ class Moment:
     name: str
     target: str
     saw: str
+    limit_s: float | None = None
+    """How long a step or a wait may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as its journal tells it. ``command`` is what was asked for."""
+    """A run as its journal tells it. ``command`` is what was asked for, ``by`` who began its last life.
+
+    ``missing``: so many of its events are not here, but on the disk of the machine where it was begun.
+    """
 
     run: str
     command: str
     outcome: Outcome
     started_at: datetime | None
-    """None when the process ended before it wrote a word."""
+    """None when the process ended before it wrote a word, and its name does not say."""
     took_s: float
     """From the first event to the last."""
     saw: str
     timeline: tuple[Moment, ...]
+    by: str = ""
+    missing: int = 0
+    lives_since: datetime | None = None
+    """When it was begun, or resumed last."""
+    last_word_at: datetime | None = None
+    doing: tuple[Moment, ...] = ()
+    """What it does now; of a run that was broken off, what it had begun and may have done or not."""
 
 
+GOING_ON = (Outcome.ACTIVE, Outcome.PAUSED)
 ENDS = {
     "run.done": Outcome.DONE,
     "run.failed": Outcome.FAILED,
@@ -144,29 +178,86 @@ ENDS = {
     "run.overtaken": Outcome.OVERTAKEN,
 }
 """The last word of a run's life, and how it ended by that."""
-_TOLD = ("run.resumed", "run.paused", "run.continued", "run.stated", "run.not_aborted", "run.aborted")
+_TOLD = (
+    "run.resumed",
+    "run.paused",
+    "run.continued",
+    "run.stated",
+    "run.not_aborted",
+    "run.aborted",
+)
 """Events of a run that stand in its timeline; its start and its end are told apart."""
 
 
-def decide_run(run: str, events: Sequence[Event], *, active: bool) -> Run:
-    """The run that ``events`` tell of; ``active``: its process still lives."""
+def decide_run(run: str, events: Sequence[Event], *, active: bool, ordered: Ordered | None = None) -> Run:
+    """The run that ``events`` tell of; ``active``: its process still lives.
+
+    ``ordered`` is what else is kept of a run whose journal is not on this machine. A drill, a deploy and
+    whatever else is no move keeps its journal on its own disk, and tells the others of it at its end.
+    """
     lives = [number for number, event in enumerate(events) if event.type == "run.resumed"]
     since = events[lives[-1] if lives else 0 :]
-    ends = [event for event in since if event.type in ENDS]
-    stops = [event.type for event in since if event.type in ("run.paused", "run.continued")]
-    acting = Outcome.PAUSED if stops[-1:] == ["run.paused"] else Outcome.ACTIVE
-    unended = acting if active else Outcome.BROKEN_OFF
-    outcome = ENDS[ends[-1].type] if ends else unended
-    going_on = outcome in (Outcome.ACTIVE, Outcome.PAUSED)
+    begun = [event for event in events if event.type in ("run.started", "run.resumed")]
+    command = str(events[0].fields.get("command", "")) if events else ""
+    began_at = events[0].at if events else None
+    outcome, saw = _ended(since, active=active)
+    if ordered is not None and not begun:
+        command, began_at = ordered.command, begun_at(run) or began_at
+        if outcome is Outcome.BROKEN_OFF and read_order(command) is None:
+            outcome = Outcome.UNKNOWN
+            saw = f"how it ended is in its journal alone, where {ordered.who} began it"
+    unfinished = "running" if outcome in GOING_ON else "unknown"
+    timeline = _timeline(events, began_at, unfinished=unfinished) if began_at is not None else ()
     return Run(
         run=run,
-        command=str(events[0].fields.get("command", "")) if events else "",
+        command=command,
         outcome=outcome,
-        started_at=events[0].at if events else None,
-        took_s=(events[-1].at - events[0].at).total_seconds() if events else 0.0,
-        saw=str(ends[-1].fields.get("saw", "")) if ends else "",
-        timeline=_timeline(events, unfinished="running" if going_on else "unknown"),
+        started_at=began_at,
+        took_s=(events[-1].at - began_at).total_seconds() if events and began_at is not None else 0.0,
+        saw=saw,
+        timeline=timeline,
+        by=_begun_by(begun, ordered),
+        lives_since=since[0].at if lives else began_at,
+        last_word_at=events[-1].at if events else None,
+        doing=_doing(timeline, outcome),
+        missing=events[-1].seq - len(events) if events and ordered is not None else 0,
     )
+
+
+def _ended(since: Sequence[Event], *, active: bool) -> tuple[Outcome, str]:
+    """How the last life of a run ended, and what was seen then."""
+    ends = [event for event in since if event.type in ENDS]
+    if ends:
+        return ENDS[ends[-1].type], str(ends[-1].fields.get("saw", ""))
+    if not active:
+        return Outcome.BROKEN_OFF, ""
+    stops = [event.type for event in since if event.type in ("run.paused", "run.continued")]
+    return (Outcome.PAUSED if stops[-1:] == ["run.paused"] else Outcome.ACTIVE), ""
+
+
+def _doing(timeline: Sequence[Moment], outcome: Outcome) -> tuple[Moment, ...]:
+    """What was begun in the last life and did not end."""
+    open_state = "unknown" if outcome is Outcome.BROKEN_OFF else "running"
+    resumed = [n for n, each in enumerate(timeline) if each.kind == "run" and each.name.startswith("RESUMED")]
+    return tuple(each for each in timeline[resumed[-1] if resumed else 0 :] if each.state == open_state)
+
+
+def _begun_by(begun: Sequence[Event], ordered: Ordered | None) -> str:
+    told = str(begun[-1].fields.get("by", "")) if begun else ""
+    who = ordered.who if ordered is not None else ""
+    return f"{told} ({who})" if told and who and told != who else told or who
+
+
+def next_command(found: Run, dcctl: str = "dcctl") -> str:
+    """What to type about a run that goes on, or that can be gone on with; empty where there is nothing."""
+    if found.outcome is Outcome.ACTIVE:
+        return f"{dcctl} run watch {found.run}"
+    stopped = (Outcome.BROKEN_OFF, Outcome.FAILED, Outcome.INTERRUPTED)
+    if found.outcome is Outcome.PAUSED or (found.outcome in stopped and read_order(found.command)):
+        return f"{dcctl} run resume {found.run}"
+    if found.outcome is Outcome.BROKEN_OFF and found.command.startswith("drill run"):
+        return f"{dcctl} drill restore"
+    return ""
 
 
 def decide_resume(found: Run, events: Sequence[Event]) -> Refusal | None:
@@ -177,6 +268,8 @@ def decide_resume(found: Run, events: Sequence[Event]) -> Refusal | None:
         return Refusal((f"run {found.run} was aborted: begin a new one",))
     if found.outcome is Outcome.OVERTAKEN:
         return Refusal((f"run {found.run} is over: {found.saw}",))
+    if found.outcome is Outcome.UNKNOWN:
+        return Refusal((f"run {found.run} ({found.command}): {found.saw}",))
     if events and read_order(found.command) is None:
         told = f"dcctl {found.command}" if not found.command.startswith("dcctl") else found.command
         return Refusal((f"{found.command} is no move between sites: type it again ({told})",))
@@ -192,6 +285,8 @@ def decide_abort(found: Run, events: Sequence[Event]) -> Refusal | None:
     """Why a run cannot be given up any more."""
     if found.outcome in (Outcome.DONE, Outcome.ABORTED, Outcome.OVERTAKEN):
         return Refusal((f"run {found.run} is {found.outcome} already",))
+    if (why_not := why_not_asked(found)) is not None:
+        return why_not
     if (passed := no_return_of(events)) is not None:
         step, target = passed.fields.get("step"), passed.fields.get("target")
         return Refusal(
@@ -203,6 +298,16 @@ def decide_abort(found: Run, events: Sequence[Event]) -> Refusal | None:
     undone = sum(event.type == "undo.done" for event in events)
     if sum(event.type == "undo.written" for event in events) > undone:
         return Refusal(("what it broke is not mended: dcctl drill restore does that",))
+    return None
+
+
+def why_not_asked(found: Run) -> Refusal | None:
+    """Why nothing can be asked of a run from afar: only moves between the sites listen."""
+    if found.outcome is Outcome.UNKNOWN:
+        return Refusal((f"run {found.run} ({found.command}): {found.saw}",))
+    if found.outcome in GOING_ON and found.command and read_order(found.command) is None:
+        by = f", by {found.by}" if found.by else ""
+        return Refusal((f"{found.command} is no move between sites: Ctrl-C where it was begun ends it{by}",))
     return None
 
 
@@ -233,7 +338,7 @@ def merge_events(here: Sequence[Event], kept: Sequence[Event]) -> tuple[Event, .
     return tuple(kept)
 
 
-def _timeline(events: Sequence[Event], *, unfinished: str) -> tuple[Moment, ...]:
+def _timeline(events: Sequence[Event], began_at: datetime, *, unfinished: str) -> tuple[Moment, ...]:
     """A step or wait takes the place of its start; one that never ended stays ``unfinished``."""
     moments: list[Moment] = []
     open_at: dict[tuple[str, str, str], int] = {}
@@ -248,8 +353,10 @@ def _timeline(events: Sequence[Event], *, unfinished: str) -> tuple[Moment, ...]
             open_at.clear()
         name = str(event.fields.get(kind, event.type))
         target = str(event.fields.get("target", ""))
-        offset_s = (event.at - events[0].at).total_seconds()
-        moment = Moment(offset_s, None, unfinished, kind, name, target, str(event.fields.get("saw", "")))
+        offset_s = (event.at - began_at).total_seconds()
+        limit_s = event.fields.get("limit_s")
+        saw = str(event.fields.get("saw", ""))
+        moment = Moment(offset_s, None, unfinished, kind, name, target, saw, limit_s)
         key = (kind, name, target)
         if kind not in ("step", "wait"):
             told = sentence(event)

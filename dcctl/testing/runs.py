@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dcctl.domain.event import Event
 from dcctl.domain.rules import LastMove
-from dcctl.domain.run import ENDS, ActiveRun, Asked, Wish, decide_begin
+from dcctl.domain.run import ENDS, ActiveRun, Asked, Ordered, Wish, decide_begin
 from dcctl.errors import LeadershipLost, NotFound, Refused, Unreachable
 from dcctl.testing.clock import VirtualClock
 
@@ -23,6 +23,7 @@ class FakeRegistry:
     """Whether the last word of the run that acts is kept."""
     changed_s: float = 0.0
     events: dict[str, list[Event]] = field(default_factory=dict)
+    ordered: dict[str, Ordered] = field(default_factory=dict)
     moved: LastMove | None = None
     asked: dict[str, list[Asked]] = field(default_factory=dict)
     dark: bool = False
@@ -80,6 +81,7 @@ class FakeRuns:
         registry.active = ActiveRun(run, registry.epoch, self._who, command, alive=True)
         registry.owner, registry.begun, registry.ended = self, {}, False
         registry.events.setdefault(run, [])
+        registry.ordered[run] = Ordered(self._who, command)
         self._change()
 
     def append(self, event: Event, *, limit_s: float) -> None:  # noqa: ARG002
@@ -114,7 +116,11 @@ class FakeRuns:
 
     def events(self, run: str, *, limit_s: float) -> tuple[Event, ...]:  # noqa: ARG002
         self._reach()
-        return tuple(self._registry.events.get(run, ()))
+        return tuple(sorted(self._registry.events.get(run, ()), key=lambda event: event.seq))
+
+    def observe_ordered(self, run: str, *, limit_s: float) -> Ordered | None:  # noqa: ARG002
+        self._reach()
+        return self._registry.ordered.get(run)
 
     def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:  # noqa: ARG002
         self._reach()
@@ -129,6 +135,7 @@ class FakeRuns:
             raise Refused("forget a run", on=run, reasons=("it is the one that acts",))
         registry.events.pop(run, None)
         registry.asked.pop(run, None)
+        registry.ordered.pop(run, None)
         return True
 
     def observe_asked(self, run: str, *, limit_s: float) -> tuple[Asked, ...]:  # noqa: ARG002

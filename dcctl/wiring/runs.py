@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dcctl.domain.event import Event
-from dcctl.domain.run import ActiveRun, Run, decide_run, is_over, merge_events
+from dcctl.domain.run import ActiveRun, Ordered, Run, decide_run, is_over, merge_events
 from dcctl.errors import DcctlError
 from dcctl.ports import Clock, Journal, Runs
 from dcctl.wiring.ensemble import new_session
@@ -23,6 +23,7 @@ BEGIN_LIMIT_S = 150.0
 APPEND_LIMIT_S = 20.0
 """An ensemble that elects another leader is waited for."""
 END_LIMIT_S = 2.0
+TELL_LIMIT_S = 2.0
 FORGET_LIMIT_S = 2.0
 FORGET_AT_MOST = 5
 """At the end of one run, which must not take long: there are never more than a few."""
@@ -76,14 +77,12 @@ class Known:
         )
         here = read_run(state, run) if run in runs(state) else ()
         kept: tuple[Event, ...] = ()
+        ordered: Ordered | None = None
         if self.kept is not None and run in self.elsewhere:
             kept = self.kept.events(run, limit_s=LOOK_LIMIT_S)
+            ordered = self.kept.observe_ordered(run, limit_s=LOOK_LIMIT_S)
         events = merge_events(here, kept)
-        found = decide_run(run, events, active=active)
-        if not events and self.active is not None and self.active.run == run:
-            # Its process ended between taking the right and its first word.
-            return Run(run, self.active.command, found.outcome, None, 0.0, "", ()), events
-        return found, events
+        return decide_run(run, events, active=active, ordered=ordered), events
 
 
 @contextmanager
@@ -131,7 +130,12 @@ def acting(
     from dcctl.adapters.zookeeper import SharedJournal
 
     with _right_to_act(runs, journal.run, command, BEGIN_LIMIT_S if limit_s is None else limit_s):
-        yield SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
+        shared = SharedJournal(journal, runs, limit_s=APPEND_LIMIT_S)
+        try:
+            yield shared
+        finally:
+            with suppress(DcctlError):  # then others know of it what acted, and on whose machine the rest is
+                shared.tell(limit_s=TELL_LIMIT_S)
         if keep is not None:
             with suppress(DcctlError):  # the next one does it
                 forget(runs, keep)

@@ -1,15 +1,20 @@
 """Which runs the ensemble keeps: the last ones, and whatever can still be gone on with."""
 
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dcctl.domain.event import Event
-from dcctl.domain.run import decide_run, is_over
+from dcctl.domain.run import Outcome, Run, begun_at, decide_abort, decide_resume, decide_run, is_over
 from dcctl.errors import LeadershipLost
 from dcctl.testing.clock import EPOCH, VirtualClock
+from dcctl.testing.journal import MemoryJournal
 from dcctl.testing.runs import FakeRegistry, FakeRuns
-from dcctl.wiring.runs import FORGET_AT_MOST, forget
+from dcctl.wiring.runs import FORGET_AT_MOST, Known, acting, forget
 
 DONE, FAILED = "run.done", "run.failed"
 STATES = {
@@ -77,3 +82,92 @@ def test_whoever_may_not_act_forgets_nothing() -> None:
     with pytest.raises(LeadershipLost):
         forget(world.runs, keep=10)
     assert len(world.kept()) == 13
+
+
+DRILL = "20260102-030405-drill-aaaa"
+STORY = (
+    ("run.started", {"command": "drill run site-cut"}),
+    ("undo.written", {"undo": "mend", "target": "cut east"}),
+    ("step.started", {"step": "cut east", "target": "east", "limit_s": 60.0}),
+    ("drill.fault", {"site": "east", "what": "east is cut off"}),
+    ("step.done", {"step": "cut east", "target": "east", "took_s": 0.1}),
+)
+HEALED = (("undo.done", {"undo": "mend", "target": "cut east"}), ("run.done", {}))
+
+
+@dataclass
+class Elsewhere:
+    """A machine that has the drill's journal, and one that reads what the ensemble keeps of it."""
+
+    state: Path
+    registry: FakeRegistry = field(default_factory=lambda: FakeRegistry(VirtualClock()))
+
+    def drill(self, *told: tuple[str, dict[str, Any]]) -> None:
+        """The drill holds the right to act, and keeps its own journal on its disk alone."""
+        runs: Any = FakeRuns(self.registry, who="ann@laptop")
+        journal = MemoryJournal(DRILL, now=self.registry.clock.now)
+        with acting(runs, journal, "drill run site-cut") as shared:
+            for type, fields in told:
+                journal.append(type, fields)
+                if type == "drill.fault":
+                    shared.append("failover.decided", {"site": "east", "survivor": "west", "primary": "x"})
+
+    def read(self) -> tuple[Run, list[str]]:
+        runs: Any = FakeRuns(self.registry)
+        configuration: Any = SimpleNamespace(state_directory=self.state)
+        active = runs.observe_active(limit_s=1)
+        found, events = Known(configuration, runs, "", active, runs.observe_runs(limit_s=1)).read(DRILL)
+        return found, [each.type for each in events]
+
+
+def test_a_drill_that_is_over_is_told_to_every_machine_but_for_its_steps(tmp_path: Path) -> None:
+    world = Elsewhere(tmp_path)
+    world.drill(*STORY, *HEALED)
+    found, types = world.read()
+    assert (found.outcome, found.command, found.by) == (Outcome.DONE, "drill run site-cut", "ann@laptop")
+    assert types == [
+        "run.started",
+        "undo.written",
+        "drill.fault",
+        "failover.decided",
+        "undo.done",
+        "run.done",
+    ]
+    assert found.missing == 2, "its steps are in its own journal"
+    assert world.registry.begun == {}, "nothing of it is taken for under way"
+
+
+def test_of_a_drill_without_a_last_word_no_other_machine_says_how_it_ended(tmp_path: Path) -> None:
+    world = Elsewhere(tmp_path)
+    world.drill(*STORY)
+    found, types = world.read()
+    assert (found.outcome, types) == (Outcome.UNKNOWN, ["failover.decided"])
+    assert "where ann@laptop began it" in found.saw
+    for refused in (decide_resume(found, ()), decide_abort(found, ())):
+        assert refused is not None
+        assert "where ann@laptop began it" in refused.reasons[0], "its undo is there, and nowhere else"
+
+
+def test_of_a_drill_that_acts_every_machine_knows_who_and_what(tmp_path: Path) -> None:
+    world = Elsewhere(tmp_path)
+    FakeRuns(world.registry, who="ann@laptop").begin(DRILL, "drill run site-cut", limit_s=1)
+    found, types = world.read()
+    assert (found.outcome, found.command, found.by) == (Outcome.ACTIVE, "drill run site-cut", "ann@laptop")
+    assert (types, found.started_at) == ([], begun_at(DRILL))
+    refused = decide_abort(found, ())
+    assert refused is not None
+    assert refused.reasons == (
+        "drill run site-cut is no move between sites: Ctrl-C where it was begun ends it, by ann@laptop",
+    )
+
+
+def test_an_ensemble_that_does_not_answer_holds_up_no_end(tmp_path: Path) -> None:
+    world = Elsewhere(tmp_path)
+    runs: Any = FakeRuns(world.registry, who="ann@laptop")
+    journal = MemoryJournal(DRILL, now=world.registry.clock.now)
+    with acting(runs, journal, "drill run site-cut"):
+        for type, fields in (*STORY, *HEALED):
+            journal.append(type, fields)
+        world.registry.dark = True
+    world.registry.dark = False
+    assert world.registry.events[DRILL] == []

@@ -32,7 +32,7 @@ from dcctl.adapters.zookeeper.leases import ANY_VERSION, CONFLICTS
 from dcctl.adapters.zookeeper.session import ZooKeeperSession
 from dcctl.domain.event import Event
 from dcctl.domain.rules import LastMove
-from dcctl.domain.run import ENDS, ActiveRun, Asked, Wish, decide_begin
+from dcctl.domain.run import ENDS, ActiveRun, Asked, Ordered, Wish, decide_begin
 from dcctl.errors import LeadershipLost, NotFound, Refused, Rejected, TimedOut, Unreachable
 from dcctl.ports import Journal, Runs
 
@@ -40,6 +40,9 @@ ATTEMPT_S = 3.0
 """For one request; a call tries until its own limit, as an ensemble that elects its leader answers nobody."""
 AGAIN_S = 0.3
 EVENTS_VERSION = 0
+TOLD = ("run.", "drill.", "undo.", "rule.", "deploy.failed")
+"""Events by which other machines know what a run was whose journal is on its own disk: not its steps, of
+which there may be hundreds, and which have begun and ended by then."""
 
 
 class ZooKeeperRuns:
@@ -126,6 +129,11 @@ class ZooKeeperRuns:
         ]
         found = (self._session.wait(f"read {folder}", each, limit_s) for each in asked)
         return tuple(_event(answer) for answer in found)
+
+    def observe_ordered(self, run: str, *, limit_s: float) -> Ordered | None:
+        answer = self._session.read(f"{self._runs}/{run}", limit_s)
+        record = _fields(answer[0]) if answer is not None else {}
+        return Ordered(str(record["who"]), str(record["command"])) if "command" in record else None
 
     def observe_runs(self, *, limit_s: float) -> tuple[str, ...]:
         return tuple(name for name in self._children(self._runs, limit_s) if name not in ("active", "owner"))
@@ -344,7 +352,8 @@ class ZooKeeperRuns:
 class SharedJournal:
     """``ports.Journal`` of the run that has the right to act: on our disk, then in the ensemble.
 
-    ``append`` raises where the right was lost, so that nothing is begun any more.
+    ``append`` raises where the right was lost, so that nothing is begun any more. What acts with the right
+    and keeps its own journal on this disk alone (a drill, a deploy) is told of at its end: see ``tell``.
     """
 
     def __init__(self, journal: Journal, runs: Runs, *, limit_s: float) -> None:
@@ -353,12 +362,26 @@ class SharedJournal:
         self._runs = runs
         self._limit_s = limit_s
         self._lock = threading.Lock()
+        self._kept: set[int] = set()
 
     def append(self, type: str, fields: Mapping[str, Any]) -> Event:
         with self._lock:
             event = self._journal.append(type, fields)
             self._runs.append(event, limit_s=self._limit_s)
+            self._kept.add(event.seq)
             return event
+
+    def tell(self, *, limit_s: float) -> None:
+        """Keep for every machine what this run wrote past us, but for its steps, once it is over. Raises
+        what ``append`` does; ``limit_s`` is for each event."""
+        with self._lock:
+            events = self._journal.events()
+            if not events or events[-1].type not in ENDS:
+                return
+            for event in events:
+                if event.seq not in self._kept and event.type.startswith(TOLD):
+                    self._runs.append(event, limit_s=limit_s)
+                    self._kept.add(event.seq)
 
     def events(self) -> tuple[Event, ...]:
         return self._journal.events()

@@ -67,6 +67,20 @@ class RunsContract:
             world.here.append(each, limit_s=LIMIT_S)
         assert world.there.events("20260102-a", limit_s=LIMIT_S) == tuple(told)
 
+    def test_what_is_told_later_stands_where_it_was_written(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "drill run site-cut", limit_s=LIMIT_S)
+        for number in (9, 1, 30):
+            world.here.append(event("20260102-a", number, "drill.fault"), limit_s=LIMIT_S)
+        assert [each.seq for each in world.there.events("20260102-a", limit_s=LIMIT_S)] == [1, 9, 30]
+
+    def test_who_began_a_run_and_for_what_is_there_for_everybody(self, world: RunsWorld) -> None:
+        world.here.begin("20260102-a", "drill run site-cut", limit_s=LIMIT_S)
+        world.here.end(limit_s=LIMIT_S)
+        ordered = world.there.observe_ordered("20260102-a", limit_s=LIMIT_S)
+        assert ordered is not None
+        assert (bool(ordered.who), ordered.command) == (True, "drill run site-cut")
+        assert world.there.observe_ordered("20260102-b", limit_s=LIMIT_S) is None
+
     def test_what_was_begun_and_not_ended_is_known(self, world: RunsWorld) -> None:
         world.here.begin("20260102-a", "one", limit_s=LIMIT_S)
         world.here.append(step("20260102-a", 1, "started"), limit_s=LIMIT_S)
