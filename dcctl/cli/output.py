@@ -67,6 +67,16 @@ def console(stream: TextIO) -> "Console":
     )
 
 
+def span(seconds: float) -> str:
+    """A time for people, in its two largest units: ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 1 h``."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((number for number, (amount, _unit) in enumerate(units) if amount), len(units) - 1)
+    return " ".join(f"{amount} {unit}" for amount, unit in units[first : first + 2] if amount) or "0 s"
+
+
 def _json_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcctl.cli.output import emit
+from dcctl.cli.output import emit, span
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DcctlError
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from dcctl.config.schema import Configuration
+    from dcctl.domain.last_run import LastRun
     from dcctl.domain.observation import AtRisk, Seen
+    from dcctl.domain.run import ActiveRun
     from dcctl.domain.status import DatabaseStatus, MachineStatus, SiteStatus, Status
     from dcctl.domain.verdict import SiteVerdict
 
@@ -49,13 +51,15 @@ def status(session: Session, *, watch: float | None) -> None:
     """
     configuration = session.configuration()
     if watch is None:
-        document, screen = look(configuration)
+        document, screen = look(configuration, dcctl=session.dcctl)
         emit(session, document, lambda console: console.print(screen))
     else:
-        watch_again(session, watch, lambda: look(configuration))
+        watch_again(session, watch, lambda: look(configuration, dcctl=session.dcctl))
 
 
-def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], RenderableType]":
+def look(
+    configuration: "Configuration", *, dcctl: str = "dcctl"
+) -> "tuple[Mapping[str, Any], RenderableType]":
     """One look, as JSON values and as a screen."""
     from dcctl import wiring
     from dcctl.cli.fault import find_fault
@@ -72,28 +76,28 @@ def look(configuration: "Configuration") -> "tuple[Mapping[str, Any], Renderable
         "view": lambda: observe(system, lambda questions: at_once(questions, limit_s=LOOK_LIMIT_S)),
         "automation": lambda: automation(configuration),
         "vantages": lambda: vantages_seen(configuration, limit_s=PART_LIMIT_S),
-        "last_run": lambda: last_run(configuration),
+        "runs": lambda: last_run(configuration, dcctl=dcctl),
     }
     answers: dict[str, Any] = at_once(asked)
-    view, told, seen = answers["view"], answers["automation"], answers["vantages"]
-    if isinstance(view, DcctlError):
-        raise view
+    view, told, seen, runs = (answers[each] for each in asked)
+    for each in (view, runs):
+        if isinstance(each, DcctlError):
+            raise each
     if isinstance(told, DcctlError):
         told = f"not known: {told.saw or told.sentence()}"
+    last, active = runs
     vantages = Seen(None, seen.saw or seen.sentence()) if isinstance(seen, DcctlError) else Seen(seen)
+    view = replace(view, vantages=vantages, active_run=active)
     decided = decide_status(configuration.environment, system.hosts, view)
     verdicts = decide_site_verdicts(decided, vantages, witness=configuration.witness is not None)
     now = datetime.now(UTC)
-    last = answers["last_run"]
-    if isinstance(last, DcctlError):
-        raise last
     document = {
         "at": now,
         "took_s": round(time.monotonic() - began, 3),
         **asdict(decided),
         "verdicts": [asdict(each) for each in verdicts],
         "automation": told,
-        "last_run": last,
+        "last_run": asdict(last) if last is not None else None,
     }
     return document, draw(decided, now, last, told, verdicts)
 
@@ -105,28 +109,26 @@ def automation(configuration: "Configuration") -> str:
     return said(configuration, limit_s=PART_LIMIT_S).sentence(configured_mode(configuration))
 
 
-def last_run(configuration: "Configuration") -> dict[str, Any] | None:
-    """The newest run of any machine, with the verdict of its report when it has one here. Where the ensemble
-    does not answer, it is the newest of this machine."""
+def last_run(
+    configuration: "Configuration", *, dcctl: str = "dcctl"
+) -> "tuple[LastRun | None, ActiveRun | None]":
+    """The run that has the right to act, or else the newest of any machine, and the former by itself. Where
+    the ensemble does not answer, it is the newest of this machine."""
     import json
 
+    from dcctl.domain.last_run import LastRun, choose_last, decide_last_run
     from dcctl.wiring.runs import known
 
     with known(configuration, limit_s=PART_LIMIT_S) as found:
-        if not (names := found.names()):
-            return None
-        newest = names[-1]
+        if (chosen := choose_last(found.names(), found.active)) is None:
+            return None, None
         try:
-            run, _events = found.read(newest)
+            run, _events = found.read(chosen)
         except DcctlError as error:
-            return {"run": newest, "outcome": "unreadable", "saw": error.sentence()}
-    last: dict[str, Any] = {"run": run.run, "outcome": str(run.outcome), "command": run.command}
-    if run.started_at is not None:
-        last["ended_at"] = run.started_at + timedelta(seconds=run.took_s)
+            return LastRun(chosen, "unreadable", saw=error.sentence()), found.active
     report = configuration.state_directory / "runs" / run.run / "report.json"
-    if report.is_file():
-        last["verdict"] = json.loads(report.read_text())["verdict"]
-    return last
+    verdict = str(json.loads(report.read_text())["verdict"]) if report.is_file() else ""
+    return decide_last_run(run, datetime.now(UTC), dcctl=dcctl, verdict=verdict), found.active
 
 
 def watch_again(
@@ -154,7 +156,7 @@ def watch_again(
 def draw(
     status: "Status",
     now: datetime,
-    last: Mapping[str, Any] | None,
+    last: "LastRun | None",
     automation: str = "",
     verdicts: "Sequence[SiteVerdict]" = (),
 ) -> "RenderableType":
@@ -290,26 +292,43 @@ def _site(site: "SiteStatus", verdict: "SiteVerdict | None") -> "Text":
     return text
 
 
-def _last_run(last: Mapping[str, Any] | None, now: datetime) -> "Text":
+def _last_run(last: "LastRun | None", now: datetime) -> "Text":
     from rich.text import Text
 
     if last is None:
         return Text("none", style=QUIET)
-    text = Text(f"{last['run']}  ")
-    told = str(last.get("verdict") or last["outcome"])
-    style = {"done": GOOD, "held": GOOD, "active": DOUBT, "interrupted": DOUBT}.get(told, BAD)
-    text.append(told, style=style)
-    if "ended_at" in last:
-        text.append(f", {_ago(now - last['ended_at'])}", style=QUIET)
-    return text
+    told = last.verdict or last.outcome
+    style = {"done": GOOD, "held": GOOD, "active": DOUBT, "interrupted": DOUBT, "not known": DOUBT}
+    lines = [Text(f"{last.run}  ").append(told, style=style.get(told, BAD)).append(_when(last, now))]
+    if told in ("done", "held"):
+        return lines[0]
+    by = f", by {last.by}" if last.by else ""
+    lines.append(Text(f"  {last.command}{by}" if last.command else "  its command is not known"))
+    for each in last.doing:
+        if each.for_s is None:
+            lines.append(Text(f"  it had begun (done or not): {each.name}, on {each.target}", style=DOUBT))
+        else:
+            most = f" of at most {span(each.limit_s)}" if each.limit_s is not None else ""
+            lines.append(Text(f"  now for {span(each.for_s)}{most}: {each.name}, on {each.target}"))
+    if last.saw:
+        lines.append(Text(f"  {last.saw}"))
+    if last.next_command:
+        lines.append(Text(f"  next: {last.next_command}", style="bold"))
+    return _lines(lines)
 
 
-def _ago(passed: Any) -> str:
-    seconds = max(0, int(passed.total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+def _when(last: "LastRun", now: datetime) -> str:
+    """For how long it goes on, or how long ago it ended."""
+    if last.started_at is None or last.took_s is None:
+        return ""
+    if last.goes_on:
+        if last.resumed_at is not None:
+            return f" for {span(last.took_s)}, since it was resumed at {last.resumed_at:%H:%M:%S} UTC"
+        return f" for {span(last.took_s)}, since {last.started_at:%H:%M:%S} UTC"
+    if last.ended_at is None:
+        return f", begun {span((now - last.started_at).total_seconds())} ago"
+    word = "in" if last.outcome == "done" else "after"
+    return f" {word} {span(last.took_s)}, {span((now - last.ended_at).total_seconds())} ago"
 
 
 def _machines(status: "Status") -> "RenderableType":

@@ -334,14 +334,24 @@ def _agents(seen: Examined) -> Iterator[Finding]:
     if seen.vantages.value is None:
         yield Finding("agents", Readiness.UNKNOWN, seen.vantages.reason, f"{seen.dcctl} probe zookeeper")
         return
-    heard = {each.vantage for each in seen.vantages.value if abs(seen.at - each.at) <= SILENT_AFTER}
-    silent = [name for name in seen.agents if name not in heard]
+    last = {each.vantage: each.at for each in seen.vantages.value}
+    silent = [n for n in seen.agents if n not in last or abs(seen.at - last[n]) > SILENT_AFTER]
     if not silent:
-        yield _ok("agents", f"{len(heard)} published what they see just now")
+        yield _ok("agents", f"{len(seen.agents)} published what they see just now")
         return
-    at_witness = any(seen.agents[name] == WITNESS for name in silent)
-    readiness = Readiness.NOT_READY if at_witness else Readiness.ATTENTION
-    yield Finding("agents", readiness, f"silent: {', '.join(silent)}", mend)
+    told = ", ".join(f"{name} ({_last_word(last.get(name), seen.at)})" for name in silent)
+    if any(seen.agents[name] == WITNESS for name in silent):
+        evidence = f"silent: {told}; without the witness's word no site is given up"
+        yield Finding("agents", Readiness.NOT_READY, evidence, mend)
+    else:
+        yield Finding("agents", Readiness.ATTENTION, f"silent: {told}", mend)
+
+
+def _last_word(at: datetime | None, now: datetime) -> str:
+    if at is None:
+        return "has published nothing"
+    ahead_s = (at - now).total_seconds()
+    return f"its clock is {ahead_s:.0f} s ahead" if ahead_s > 0 else f"published last {-ahead_s:.0f} s ago"
 
 
 def _runs(seen: Examined) -> Iterator[Finding]:

@@ -11,7 +11,9 @@ from typing import Generic, TypeVar
 
 from dcctl.domain.fault import InForce
 from dcctl.domain.machine import Server
+from dcctl.domain.run import ActiveRun
 from dcctl.domain.traffic import SiteState
+from dcctl.domain.verdict import Vantage
 
 T = TypeVar("T")
 
@@ -142,3 +144,7 @@ class View:
     """None where no documents are replicated."""
     states: Seen[tuple[SiteState, ...]] = field(default_factory=lambda: Seen(None, "not asked"))
     """What is wanted of each site, as the ensemble has it."""
+    vantages: Seen[tuple[Vantage, ...]] | None = None
+    """What the agents published last; None where nobody is asked."""
+    active_run: ActiveRun | None = None
+    """The run that has the right to act, where there is one and somebody asked."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dcctl.domain.fault import Kind
+from dcctl.domain.lookout import Lookout, decide_lookout
 from dcctl.domain.machine import Power, Server
 from dcctl.domain.observation import (
     AtRisk,
@@ -19,6 +20,7 @@ from dcctl.domain.observation import (
     VoterMode,
     VoterReport,
 )
+from dcctl.domain.order import read_order
 from dcctl.domain.traffic import Rotation, SiteState
 
 UNREACHABLE = "unreachable"
@@ -167,6 +169,7 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
     quorum_needed = len(voters) // 2 + 1
     database = decide_database(view.databases, view.cluster, places)
     edges = tuple(_edge(name, places, answer) for name, answer in view.edges.items())
+    lookout = _lookout(machines, hosts, view) if quorum >= quorum_needed else Lookout()
     return Status(
         environment=environment,
         sites=sites,
@@ -179,13 +182,16 @@ def decide_status(environment: str, machines: Sequence[Host], view: View) -> Sta
         problems=(
             *_database_problems(database),
             *_quorum_problems(voters, quorum, quorum_needed),
+            *lookout.problems,
+            *_run_problems(view),
             *_edge_problems(edges, database),
             *_site_problems(sites),
-            *_machine_problems(hosts, sites),
+            *_machine_problems(hosts, sites, told=lookout.dark),
             *(
                 f"{each.breakage.sentence()}, on purpose; it ends by itself in {each.ends_in_s:.0f} s"
                 for each in view.breakages
-                if each.breakage.kind is not Kind.CUT  # a site's is told with the site
+                # a site's cut is told with the site; the witness has no cloud, and no line of its own
+                if each.breakage.kind is not Kind.CUT or each.breakage.target not in view.clouds
             ),
         ),
         documents=view.documents,
@@ -355,10 +361,29 @@ def _quorum_problems(voters: Sequence[VoterStatus], quorum: int, needed: int) ->
         return []
     names = ", ".join(out)
     if quorum < needed:
-        return [f"ZooKeeper has no quorum ({quorum} of {len(voters)}, {needed} needed): {names} out"]
+        told = f"ZooKeeper has no quorum ({quorum} of {len(voters)}, {needed} needed): {names} out"
+        return [f"{told}: nothing is moved or given up until it is back: dcctl probe zookeeper"]
     spare = quorum - needed
     left = "one more loss ends the quorum" if spare == 0 else f"{spare} more may be lost"
-    return [f"ZooKeeper voter {names} is out ({quorum} of {len(voters)}): {left}"]
+    what = "voter" if len(out) == 1 else "voters"
+    verb = "is" if len(out) == 1 else "are"
+    holds = f"{quorum} of {len(voters)}, the quorum holds"
+    return [f"ZooKeeper {what} {names} {verb} out ({holds}): {left}: dcctl probe zookeeper"]
+
+
+def _lookout(machines: Sequence[Host], hosts: Sequence[MachineStatus], view: View) -> Lookout:
+    """How the agents look, where somebody asked. Without a quorum nobody is heard, and that is told."""
+    if view.vantages is None:
+        return Lookout()
+    agents = {each.name: each.place for each in machines if "agent" in each.roles}
+    return decide_lookout(agents, view.vantages, frozenset(each.name for each in hosts if each.reachable))
+
+
+def _run_problems(view: View) -> list[str]:
+    """A move that was broken off: it may be half done, and another is not begun before it is over."""
+    active = view.active_run
+    stands = active is not None and not active.alive and read_order(active.command) is not None
+    return [active.sentence()] if active is not None and stands else []
 
 
 def _edge_problems(edges: Sequence[EdgeStatus], database: DatabaseStatus) -> list[str]:
@@ -393,8 +418,10 @@ def _site_problems(sites: Sequence[SiteStatus]) -> list[str]:
     return problems
 
 
-def _machine_problems(machines: Sequence[MachineStatus], sites: Sequence[SiteStatus]) -> list[str]:
-    """Machines that a silent API does not explain already."""
+def _machine_problems(
+    machines: Sequence[MachineStatus], sites: Sequence[SiteStatus], *, told: frozenset[str]
+) -> list[str]:
+    """Machines that a silent API does not explain already, and that were not ``told`` of."""
     dark = {site.name for site in sites if not site.answers}
     problems = []
     for machine in machines:
@@ -402,6 +429,6 @@ def _machine_problems(machines: Sequence[MachineStatus], sites: Sequence[SiteSta
             problems.append(f"machine {machine.name} does not exist at {machine.place}")
         elif machine.power in (Power.OFF, Power.SUSPENDED):
             problems.append(f"machine {machine.name} is {machine.power} ({machine.cloud})")
-        elif not machine.reachable and machine.place not in dark:
+        elif not machine.reachable and machine.place not in dark and machine.name not in told:
             problems.append(f"machine {machine.name} is not reachable over SSH: {machine.reason}")
     return problems

@@ -19,8 +19,10 @@ from dcctl.domain.observation import (
     VoterMode,
     VoterReport,
 )
+from dcctl.domain.run import ActiveRun
 from dcctl.domain.status import Host, Status, decide_status
 from dcctl.domain.traffic import Rotation, SiteState
+from dcctl.domain.verdict import Vantage
 from dcctl.engines.status import System, in_turn, observe
 from dcctl.errors import ConfigurationError, TimedOut, Unreachable
 from dcctl.shell import at_once
@@ -128,11 +130,13 @@ def test_a_system_that_is_well_needs_no_attention() -> None:
         ),
         (
             changed(voters={"witness-1": SILENT}),
-            "ZooKeeper voter witness-1 is out (2 of 3): one more loss ends the quorum",
+            "ZooKeeper voter witness-1 is out (2 of 3, the quorum holds): one more loss ends the quorum:"
+            " dcctl probe zookeeper",
         ),
         (
             changed(voters={"witness-1": SILENT, "west-db-1": Seen(VoterReport(VoterMode.NOT_SERVING))}),
-            "ZooKeeper has no quorum (1 of 3, 2 needed): west-db-1, witness-1 out",
+            "ZooKeeper has no quorum (1 of 3, 2 needed): west-db-1, witness-1 out: nothing is moved or given"
+            " up until it is back: dcctl probe zookeeper",
         ),
         (changed(edges={"east-edge-1": SILENT}), "edge east-edge-1 does not answer: no answer within 1 s"),
         (
@@ -251,6 +255,142 @@ def test_what_is_broken_on_purpose_is_said_last() -> None:
     assert decide_status("test", HOSTS, broken).problems[-1] == (
         "machine west-db-1 stands still, its network card too, on purpose; it ends by itself in 60 s"
     )
+
+
+def test_a_witness_that_is_cut_off_on_purpose_is_told_as_a_site_is() -> None:
+    """It has no cloud, and no line of its own to be told with."""
+    cut = InForce(Breakage(Kind.CUT, "witness"), 61.7)
+    assert status_of(replace(WELL, breakages=(cut,))).problems == (
+        "witness is cut off the network with everything in it, on purpose; it ends by itself in 62 s",
+    )
+
+
+AGENTS = tuple(
+    replace(host, roles=("base", "agent")) if host.name.endswith(("edge-1", "witness-1")) else host
+    for host in HOSTS
+)
+LOOK = (
+    Vantage("east-edge-1", "east", 1.0, {}),
+    Vantage("west-edge-1", "west", 1.0, {}),
+    Vantage("witness-1", "witness", 1.0, {}),
+)
+WITHOUT_IT = (
+    "no site is given up without its word, not by automation, nor by a person (rule no-unknown-verdict)"
+)
+
+
+def aged(name: str, age_s: float) -> tuple[Vantage, ...]:
+    return tuple(replace(each, age_s=age_s) if each.name == name else each for each in LOOK)
+
+
+def without(name: str) -> tuple[Vantage, ...]:
+    return tuple(each for each in LOOK if each.name != name)
+
+
+DARK_WITNESS = changed(voters={"witness-1": SILENT}, reachable={"witness-1": SILENT})
+
+
+@pytest.mark.parametrize(
+    ("view", "vantages", "told"),
+    [
+        (WELL, Seen(LOOK), ()),
+        (
+            WELL,
+            Seen(aged("witness-1", 40.0)),
+            (
+                f"the witness is silent (witness-1 published last 40 s ago): {WITHOUT_IT}:"
+                " dcctl deploy agent --limit witness-1",
+            ),
+        ),
+        (
+            WELL,
+            Seen(aged("witness-1", -40.0)),
+            (
+                f"the witness is silent (witness-1 has a clock that is 40 s ahead of ours): {WITHOUT_IT}:"
+                " dcctl deploy agent --limit witness-1",
+            ),
+        ),
+        (
+            DARK_WITNESS,
+            Seen(without("witness-1")),
+            (
+                "ZooKeeper voter witness-1 is out (2 of 3, the quorum holds): one more loss ends the quorum:"
+                " dcctl probe zookeeper",
+                "the witness is silent (witness-1 has published nothing, and nothing of it answers here):"
+                f" {WITHOUT_IT}: dcctl probe witness-1",
+            ),
+        ),
+        (
+            changed(reachable={"witness-1": SILENT}),
+            Seen(LOOK),
+            ("machine witness-1 is not reachable over SSH: no answer within 1 s",),
+        ),
+        (
+            WELL,
+            Seen(aged("east-edge-1", 16.0)),
+            (
+                "nobody looks from east (east-edge-1 published last 16 s ago): were west lost, it would not"
+                " be given up by itself: dcctl deploy agent --limit east-edge-1",
+            ),
+        ),
+        (
+            changed(reachable={"east-edge-1": SILENT}, edges={"east-edge-1": SILENT}),
+            Seen(without("east-edge-1")),
+            (
+                "edge east-edge-1 does not answer: no answer within 1 s",
+                "machine east-edge-1 is not reachable over SSH: no answer within 1 s",
+            ),
+        ),
+        (WELL, Seen(None, "no quorum"), ("what the agents see is not known: no quorum",)),
+        (
+            changed(voters={"witness-1": SILENT, "west-db-1": SILENT}),
+            Seen(None, "no quorum"),
+            (
+                "ZooKeeper has no quorum (1 of 3, 2 needed): west-db-1, witness-1 out: nothing is moved or"
+                " given up until it is back: dcctl probe zookeeper",
+            ),
+        ),
+    ],
+)
+def test_who_does_not_look_any_more_is_told_with_what_cannot_be_decided(
+    view: View, vantages: Seen[tuple[Vantage, ...]], told: tuple[str, ...]
+) -> None:
+    assert decide_status("test", AGENTS, replace(view, vantages=vantages)).problems == told
+
+
+def test_of_two_agents_at_a_site_one_that_is_silent_leaves_the_other_looking() -> None:
+    second = Host("east-edge-2", "east", "192.0.2.6", ("base", "agent"))
+    view = changed(
+        reachable={"east-edge-2": Seen(0.001)},
+        clouds={"east": Seen((*(WELL.clouds["east"].value or ()), server("east-edge-2")))},
+    )
+    assert decide_status("test", (*AGENTS, second), replace(view, vantages=Seen(LOOK))).problems == (
+        "an agent at east is silent (east-edge-2 has published nothing); east-edge-1 still looks from there:"
+        " dcctl deploy agent --limit east-edge-2",
+    )
+
+
+def test_where_nobody_was_asked_what_the_agents_see_nothing_is_said_of_them() -> None:
+    assert decide_status("test", AGENTS, WELL).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "alive", "told"),
+    [
+        ("switchover apply --to west", True, ""),
+        (
+            "switchover apply --to west",
+            False,
+            "run r1 was broken off: switchover apply --to west, by ann@laptop; dcctl run resume r1 goes on"
+            " with it, dcctl run abort r1 --reason TEXT ends it",
+        ),
+        ("drill run site-cut", False, ""),
+    ],
+)
+def test_a_move_that_was_broken_off_needs_attention(command: str, alive: bool, told: str) -> None:
+    active = ActiveRun("r1", 1, "ann@laptop", command, alive=alive)
+    problems = status_of(replace(WELL, active_run=active)).problems
+    assert problems == ((told,) if told else ())
 
 
 def test_a_look_does_not_hide_a_wrong_configuration() -> None:
