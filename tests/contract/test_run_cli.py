@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from zookeeper_server import Server, running_zookeeper
@@ -29,6 +30,29 @@ for type, fields in events:
     journal.append(type, fields)
 print("begun", flush=True)
 signal.pause()
+"""
+ACT = """
+import os, sys, time
+from dcctl.adapters.guard import boot_clock
+from dcctl.adapters.zookeeper import SharedJournal, ZooKeeperRuns, ZooKeeperSession
+from dcctl.cli.move import asked_of
+from dcctl.domain.step import Step
+from dcctl.shell import WallClock, perform
+from dcctl.testing.journal import MemoryJournal
+run, command = sys.argv[1], sys.argv[2]
+session = ZooKeeperSession(os.environ["DCCTL_ZOOKEEPER"], session_s=10.0, clock=boot_clock)
+session.connect(limit_s=90)
+runs = ZooKeeperRuns(session, sys.argv[4], who="ann@laptop")
+runs.begin(run, command, limit_s=90)
+def work():
+    number = 0
+    while True:
+        number += 1
+        yield Step(f"step {number}", "east", 5, lambda: time.sleep(0.2))
+        if number == 1:
+            print("begun", flush=True)
+journal = SharedJournal(MemoryJournal(run), runs, limit_s=90)
+perform(work(), clock=WallClock(), journal=journal, about={"command": command}, asked=asked_of(runs, run))
 """
 DECIDED = {
     "site": "west",
@@ -59,10 +83,12 @@ class Machine:
         )
         return ended.returncode, ended.stdout, ended.stderr
 
-    def begin(self, run: str, command: str, *events: tuple[str, object]) -> "subprocess.Popen[str]":
+    def begin(
+        self, run: str, command: str, *events: tuple[str, object], script: str = BEGIN
+    ) -> "subprocess.Popen[str]":
         """A run of another machine, which acts until its process is killed."""
         process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN, run, command, json.dumps(events), self.environment],
+            [sys.executable, "-c", script, run, command, json.dumps(events), self.environment],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "DCCTL_ZOOKEEPER": self.hosts},
@@ -72,11 +98,18 @@ class Machine:
         return process
 
     def outcome(self, run: str) -> str:
-        return str(json.loads(self.type("-o", "json", "run", "show", run)[1])["outcome"])
+        return str(self.shown(run)["outcome"])
+
+    def shown(self, run: str) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(self.type("-o", "json", "run", "show", run)[1])
+        return read
 
     def until(self, run: str, outcome: str) -> None:
+        self.wait(lambda: self.outcome(run) == outcome)
+
+    def wait(self, holds: Callable[[], bool]) -> None:
         deadline_s = time.monotonic() + 120
-        while self.outcome(run) != outcome:
+        while not holds():
             assert time.monotonic() < deadline_s
 
 
@@ -135,6 +168,31 @@ def test_a_run_of_a_machine_that_died_is_read_and_ended_elsewhere(machine: Machi
     code, _told, said = machine.type("run", "resume", "aaaa")
     assert (code, "was aborted: begin a new one" in said) == (5, True)
     assert machine.type("run", "list")[1].count("aborted") == 1
+
+
+def test_a_run_that_acts_elsewhere_is_paused_and_let_go_on(machine: Machine) -> None:
+    run = "20260102-030405-switchover-dddd"
+    process = machine.begin(run, "switchover apply --to west", script=ACT)
+    try:
+        code, told, said = machine.type("run", "pause", run, "--reason", "one moment")
+        assert (code, told) == (0, f"run {run} is paused\n"), said
+        paused = machine.shown(run)
+        last = paused["timeline"][-1]
+        assert (paused["outcome"], last["name"].startswith("PAUSED by ")) == ("paused", True)
+        assert ": one moment" in last["name"]
+        # Each word typed takes longer than several steps would.
+        assert machine.shown(run)["timeline"] == paused["timeline"], "nothing is begun meanwhile"
+        code, _told, said = machine.type("run", "pause", run)
+        assert (code, f"run {run} is paused" in said) == (5, True)
+        code, told, said = machine.type("run", "resume", run)
+        assert code == 0, said
+        machine.until(run, "active")
+        begun = len(paused["timeline"])
+        machine.wait(lambda: len(machine.shown(run)["timeline"]) > begun + 2)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    machine.until(run, "broken off")
 
 
 def test_after_the_point_of_no_return_it_is_not_given_up(machine: Machine) -> None:
