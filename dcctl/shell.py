@@ -19,7 +19,16 @@ from typing import Any, Self, TypeVar
 from dcctl.domain.event import Event
 from dcctl.domain.run import Asked, Wish, no_return_of
 from dcctl.domain.step import Request, Step, Together, Wait, Work
-from dcctl.errors import Aborted, DcctlError, Interrupted, Overtaken, StepFailed, TimedOut, UndoIncomplete
+from dcctl.errors import (
+    Aborted,
+    DcctlError,
+    Interrupted,
+    Overtaken,
+    Refused,
+    StepFailed,
+    TimedOut,
+    UndoIncomplete,
+)
 from dcctl.ports import Clock, Journal
 
 T = TypeVar("T")
@@ -30,6 +39,9 @@ SIGNAL_LOOK_S = 0.2
 """How long the main thread waits at a time: one that waits without an end learns of a signal that the
 kernel gave to another thread only when the wait is over."""
 PAUSE_LOOK_S = 1.0
+NEEDS_LIMIT_S = 15.0
+"""What a look misses under load, and sees in the next ones, ends no run."""
+NEEDS_LOOK_S = 1.0
 STATED_RULE = "a-person-states"
 """The rule by which a person's word stands for what a step waits for (``dcctl run skip``)."""
 
@@ -247,6 +259,8 @@ class _Performance:
             self._obey(request)
         if isinstance(request, Wait):
             return self._wait(request, undoing=undoing)
+        if not undoing:
+            self._need(request)
         return self._step(request, undoing=undoing)
 
     def _note(self, type: str, fields: Mapping[str, Any], *, must: bool = True) -> None:
@@ -281,6 +295,20 @@ class _Performance:
                 self._clock.sleep(PAUSE_LOOK_S)
             if paused:
                 self._note("run.continued", {})
+
+    def _need(self, step: Step) -> None:
+        """What ``step`` needs, after all that people asked: a run may have been paused for an hour."""
+        began, told = self._clock.monotonic(), False
+        while reasons := step.needs():
+            if not told:
+                fields = {"step": step.name, "target": step.target, "saw": "; ".join(reasons)}
+                self._note("run.withheld", fields)
+                told = True
+            if self._asked():
+                raise Interrupted(f"stopped before: {step.name}", on=step.target, saw="; ".join(reasons))
+            if self._since(began) >= NEEDS_LIMIT_S:
+                raise Refused(f"begin: {step.name}", on=step.target, reasons=tuple(reasons))
+            self._clock.sleep(NEEDS_LOOK_S)
 
     def _abort(self, abort: Asked, request: Step | Wait) -> None:
         if not self._no_return:
@@ -332,7 +360,7 @@ class _Performance:
         try:
             answer = self._until(wait, began, undoing=undoing)
         except BaseException as error:
-            fields = {**about, "took_s": self._since(began), "saw": str(error)}
+            fields = {**about, "took_s": self._since(began), "saw": str(error), **_of(wait)}
             self._note("wait.failed", fields, must=False)
             raise
         self._note("wait.done", {**about, "took_s": self._since(began), **_of(wait)}, must=not undoing)

@@ -11,6 +11,7 @@ from dcctl.cli.move_view import draw_against, draw_moved, draw_preview, moved_do
 from dcctl.cli.output import Progress, console, emit
 from dcctl.cli.provision import choose_sites, confirm
 from dcctl.cli.session import Session
+from dcctl.domain.budget import Past
 from dcctl.domain.expected import Expected, decide_expected
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Moved, Plan
@@ -34,10 +35,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 ASKED_LIMIT_S = 1.0
-PAST_LIMIT_S = 2.0
 ROUNDS_LIMIT_S = 3.0
-PAST_RUNS = 10
-"""So many of the last runs tell how long it takes."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,7 @@ def move_of(order: Order, sites: tuple[str, ...]) -> Move:
         "admit": partial(observe_situation, epochs=True, compare=True),
         "failover": partial(observe_situation, losing=site),
     }.get(order.what, partial(observe_situation, losing=other, pools=True))
-    what = "admission" if order.what == "admit" else order.what
-    return Move(what, order, look, decide=partial(decide, site), work=partial(work, site))
+    return Move(kind_of(order), order, look, decide=partial(decide, site), work=partial(work, site))
 
 
 def ask_within(limit_s: float) -> "Ask":
@@ -93,7 +90,7 @@ def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stag
     Raises UsageError for a rule that is none, or an override without a reason, and Refused for the override
     of a promise.
     """
-    from dcctl.wiring import failover
+    from dcctl.wiring import failover, runs
 
     configuration = session.configuration()
     choose_sites(configuration, (order.site,))
@@ -101,7 +98,14 @@ def enter(session: Session, order: Order) -> "Iterator[tuple[Configuration, Stag
     with failover.stage(
         configuration, clock=WallClock(), ask_within=ask_within, dcctl=session.dcctl
     ) as stage:
-        yield configuration, replace(stage, means=replace(stage.means, overrides=overrides))
+        what = kind_of(order)
+        past = {what: runs.past_of(stage.runs, what)}
+        yield configuration, replace(stage, means=replace(stage.means, overrides=overrides, past=past))
+
+
+def kind_of(order: Order) -> str:
+    """What runs of ``order`` are called."""
+    return "admission" if order.what == "admit" else order.what
 
 
 def overridden_for(what: str, rules: Sequence[str], reason: str, *, on: str) -> "tuple[Override, ...]":
@@ -123,7 +127,7 @@ def show(session: Session, order: Order) -> None:
     with enter(session, order) as (configuration, stage):
         move = move_of(order, stage.means.sites)
         situation, decided = _look(stage, move)
-        expected = _expected(configuration, stage, move, decided)
+        expected = _expected(configuration, move, situation, decided)
     document = preview_document(move.what, move.site, situation, decided, expected)
     emit(session, document, lambda out: draw_preview(out, situation, decided, expected))
     _raise_refused(session, move, decided)
@@ -150,7 +154,7 @@ def _carry_out(
 ) -> None:
     situation, decided = _look(stage, move)
     out = console(sys.stderr if session.json else sys.stdout)
-    draw_preview(out, situation, decided, _expected(configuration, stage, move, decided))
+    draw_preview(out, situation, decided, _expected(configuration, move, situation, decided))
     if resume is None:
         _raise_refused(session, move, decided)
     elif isinstance(decided, Refusal):
@@ -234,22 +238,17 @@ def _look(stage: "Stage", move: Move) -> "tuple[Situation, Plan | Refusal]":
 
 
 def _expected(
-    configuration: "Configuration", stage: "Stage", move: Move, decided: Plan | Refusal
+    configuration: "Configuration", move: Move, situation: "Situation", decided: Plan | Refusal
 ) -> Expected:
-    """By the journals of the last runs of this kind, whichever machine they were of, and by the rounds of
-    auctions that are due."""
+    """By the last runs of this kind, and by the rounds of auctions that are due."""
     from dcctl.wiring.auctions import rounds
 
     if isinstance(decided, Refusal):
         return Expected()
-    histories = []
-    with suppress(DcctlError):
-        kept = stage.runs.observe_runs(limit_s=PAST_LIMIT_S)
-        for run in [name for name in kept if f"-{move.what}-" in name][-PAST_RUNS:]:
-            histories.append(stage.runs.events(run, limit_s=PAST_LIMIT_S))
     lost = move.site if move.order.what == "failover" else None
     due = rounds(configuration, ask_within(ROUNDS_LIMIT_S), lost=lost)
-    return replace(decide_expected(decided, histories), rounds=due)
+    past = situation.past.get(move.what, Past())
+    return replace(decide_expected(decided.steps, past), rounds=due)
 
 
 def _raise_refused(session: Session, move: Move, decided: Plan | Refusal) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dcctl.domain.expected import Expected
-from dcctl.domain.plan import Moved, Plan, Planned, ways_back
+from dcctl.domain.plan import Moved, Plan, Planned, needs_of, ways_back
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import OVERRIDABLE, rule_of
 
@@ -149,10 +149,8 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
     status, cluster = situation.status, situation.cluster.value
     database = status.database
     states = (f"{each} is {situation.state_of(each).state}" for each in situation.sites)
-    lines = [
-        ("sites", "; ".join(states) if situation.states.value is not None else situation.states.reason),
-        ("quorum", "; ".join(f"{each.name} {each.mode}" for each in status.voters)),
-    ]
+    quorum = "; ".join(f"{each.name} {each.mode}" for each in status.voters)
+    lines = [("sites", "; ".join(states) if situation.states.value is not None else situation.states.reason)]
     if database.members:
         named = ", ".join(cluster.synchronous) if cluster and cluster.synchronous else "nobody"
         leader = (cluster.leader if cluster else None) or "nobody"
@@ -162,9 +160,10 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
             if not each.reason
         )
         keys = f"leader key: {leader}; named synchronous: {named}" if cluster else situation.cluster.reason
-        lines.append(("database", keys + told))
         alive = ", ".join(cluster.members) if cluster else "not known"
-        lines.append(("sessions", f"the quorum hears {alive or 'no database'}"))
+        lines += [("quorum", f"{quorum}; it hears {alive or 'no database'}"), ("database", keys + told)]
+    else:
+        lines.append(("quorum", quorum))
     roles = [_role_words(role, situation) for role in situation.roles.value or ()]
     lines.append(("roles", "; ".join(roles) or situation.roles.reason or "none was ever held"))
     capacity = situation.capacity.value
@@ -215,21 +214,23 @@ def lag_seconds(member: "MemberStatus", situation: "Situation") -> float | None:
 
 def _draw_plan(out: "Console", plan: Plan, expected: Expected, situation: "Situation") -> None:
     for word, sentences in (("loss", plan.loss), ("note", plan.notes)):
-        for sentence in sentences:
-            out.print(f"{word:<9} {sentence}")
-    out.print(f"duration  {expected.sentence(plan)}")
+        if sentences:
+            out.print(f"{word:<9} {'; '.join(sentences)}")
+    out.print(f"duration  {expected.sentence(plan.limit_s)}")
     out.print(f"auctions  late: {expected.late_rounds(plan, situation.at)}")
     draw_steps(out, plan.steps, expected)
 
 
 def draw_steps(out: "Console", steps: Sequence[Planned], expected: Expected) -> None:
-    """In their order, what proves each, how long it may take and took before, and the way back."""
+    """In their order, what proves each, how long it may take and took before; what those that change
+    something need, and the way back. A limit that past runs gave says how many."""
     from rich.table import Table
     from rich.text import Text
 
+    if needs := needs_of(steps):
+        out.print(f"needs     {needs}")
     if back := ways_back(steps):
         out.print(f"way back  {back}")
-    out.print("")
     table = Table("", "step", "where", "is done when", "at most", "usually", box=None, pad_edge=False)
     for number, step in enumerate(steps, start=1):
         name = Text(step.name)
@@ -237,7 +238,8 @@ def draw_steps(out: "Console", steps: Sequence[Planned], expected: Expected) -> 
             name.append("  <- point of no return", style="bold yellow")
         usual_s = expected.steps.get(step.name)
         usually = "" if usual_s is None else f"{usual_s:.1f} s"
-        table.add_row(str(number), name, step.target, step.proof, f"{step.limit_s:.0f} s", usually)
+        by = f" by {step.limit_runs} runs" if step.limit_runs else ""
+        table.add_row(str(number), name, step.target, step.proof, f"{step.limit_s:.0f} s{by}", usually)
     out.print(table)
 
 

@@ -21,6 +21,7 @@ from dcctl.shell import Interruption, WallClock, at_once, perform
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dcctl.domain.budget import Past
     from dcctl.domain.step import Work
     from dcctl.engines.traffic import Means
     from dcctl.ports import Journal
@@ -101,7 +102,7 @@ def turn(
 ) -> None:
     """Show what would change, ask, and do it: as a run of its own, or going on with the run ``resume``."""
     from dcctl.cli.move import acting, asked_of, overridden_for
-    from dcctl.wiring import traffic
+    from dcctl.wiring import runs, traffic
 
     clock, configuration = WallClock(), session.configuration()
     choose_sites(configuration, (order.site,))
@@ -109,15 +110,17 @@ def turn(
     overrides = overridden_for(order.what, order.rules, order.reason, on=order.site)
     ask = partial(at_once, limit_s=LOOK_LIMIT_S)
     with traffic.stage(configuration, clock=clock, ask=ask) as stage:
+        past = runs.past_of(stage.runs, order.what)
 
         def means(journal: "Journal | None") -> "Means":
-            return replace(stage.means(journal), overrides=overrides, resumed=resume is not None)
+            resumed = resume is not None
+            return replace(stage.means(journal), overrides=overrides, resumed=resumed, past=past)
 
         decided = asked.decide(means(None))
         if isinstance(decided, Refusal):
             command = f"{session.dcctl} status"
             raise Refused(order.what, on=order.site, reasons=decided.reasons, next_command=command)
-        _draw(console(sys.stderr if session.json else sys.stdout), decided, idle_limit_s)
+        _draw(console(sys.stderr if session.json else sys.stdout), decided, idle_limit_s, past)
         if decided.change:
             confirm(f"{order.what} {order.site}", yes=yes, command=f"{session.dcctl} {words} --yes")
         with (
@@ -140,12 +143,13 @@ def turn(
                 waits=progress.waits,
             )
             run = journal.run
-    emit(session, {"run": run, **asdict(done)}, lambda out: _told(out, done, run))
+    steps = [asdict(step) for step in turn_steps(done, idle_limit_s=idle_limit_s, past=past)]
+    emit(session, {"run": run, **asdict(done), "steps": steps}, lambda out: _told(out, done, run))
 
 
-def _draw(out: "Console", plan: RotationPlan, idle_limit_s: float) -> None:
+def _draw(out: "Console", plan: RotationPlan, idle_limit_s: float, past: "Past") -> None:
     from dcctl.cli.move_view import draw_steps
-    from dcctl.domain.expected import Expected
+    from dcctl.domain.expected import decide_expected
 
     left = ", ".join(plan.left) or "none"
     if plan.change:
@@ -158,7 +162,10 @@ def _draw(out: "Console", plan: RotationPlan, idle_limit_s: float) -> None:
         out.print(f"  overridden: {reason}  [{reason.rule}]")
     for edge in plan.dark:
         out.print(f"  {edge} does not answer: it follows when it is back")
-    draw_steps(out, turn_steps(plan, idle_limit_s=idle_limit_s), Expected())
+    steps = turn_steps(plan, idle_limit_s=idle_limit_s, past=past)
+    expected = decide_expected(steps, past)
+    out.print(f"duration  {expected.sentence(sum(step.limit_s for step in steps))}")
+    draw_steps(out, steps, expected)
 
 
 def _told(out: "Console", plan: RotationPlan, run: str) -> None:

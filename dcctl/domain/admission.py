@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dcctl.domain.budget import decide_limits
 from dcctl.domain.evidence import voters_of
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
@@ -40,6 +41,12 @@ def decide_admission(site: str, situation: Situation) -> Plan | Refusal:
     if standing:
         return Refusal(standing)
     return replace(_plan(site, situation), overridden=overridden)
+
+
+def why_not_admitted(site: str, situation: Situation) -> tuple[str, ...]:
+    """Why ``site`` must not be let in: it lacks something, now."""
+    decided = decide_admission(site, situation)
+    return decided.reasons if isinstance(decided, Refusal) else ()
 
 
 def decide_applied(site: str, situation: Situation) -> tuple[str, ...]:
@@ -178,15 +185,21 @@ def _plan(site: str, situation: Situation) -> Plan:
         roles=(),
         loss=(),
         notes=tuple(notes),
-        steps=(
-            Planned(
-                "admit",
-                site,
-                "its state in ZooKeeper, by compare-and-set",
-                WRITE_LIMIT_S,
-                no_return=True,
-                way_back=f"dcctl drain {site}",
-            ),
-            Planned("in rotation", site, "each edge's agent shows it", APPLIED_LIMIT_S, skippable=True),
+        steps=decide_limits(_steps(site), situation.past.get("admission")),
+    )
+
+
+def _steps(site: str) -> tuple[Planned, ...]:
+    return (
+        Planned(
+            "admit",
+            site,
+            "its state in ZooKeeper, by compare-and-set",
+            WRITE_LIMIT_S,
+            effect=f"{site} is written to be active",
+            needs=f"{site} answers, follows the primary as a synchronous standby, and lacks no document",
+            no_return=True,
+            way_back=f"dcctl drain {site}",
         ),
+        Planned("in rotation", site, "each edge's agent shows it", APPLIED_LIMIT_S, skippable=True),
     )

@@ -10,11 +10,11 @@ from typing import Any
 class Event:
     """``seq`` counts from 1 within ``run``; ``at`` is aware UTC; ``fields`` are JSON values, no secret.
 
-    Types in use: ``run.started run.resumed run.paused run.continued run.stated run.not_aborted run.done
-    run.failed run.overtaken run.interrupted run.aborted step.started step.done step.failed wait.started
-    wait.done wait.failed`` from the shell, ``deploy.changed deploy.failed`` from a deploy,
-    ``undo.written undo.done`` and ``drill.*`` from a drill, ``failover.* switchover.* admission.*`` from
-    moves between the sites, ``rule.overridden`` and ``move.ended`` from all of them. A new
+    Types in use: ``run.started run.resumed run.paused run.continued run.stated run.withheld
+    run.not_aborted run.done run.failed run.overtaken run.interrupted run.aborted step.started step.done
+    step.failed wait.started wait.done wait.failed`` from the shell, ``deploy.changed deploy.failed`` from
+    a deploy, ``undo.written undo.done`` and ``drill.*`` from a drill, ``failover.* switchover.*
+    admission.*`` from moves between the sites, ``rule.overridden`` and ``move.ended`` from all of them. A new
     type is added here first.
     """
 
@@ -31,6 +31,7 @@ SENTENCES = {
     "run.paused": "PAUSED by {by}{because}",
     "run.continued": "goes on",
     "run.stated": "STATED by {by} (rule {rule}): {step}: {reason}",
+    "run.withheld": "not begun as yet: {step}: {saw}",
     "run.not_aborted": "not aborted, as {by} asked: the point of no return is passed",
     "run.aborted": "ABORTED: {saw}",
     "run.done": "the run is done",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from dcctl.domain.event import Event
+from dcctl.domain.budget import Past
 from dcctl.domain.observation import Seen
-from dcctl.domain.plan import Plan
+from dcctl.domain.plan import Plan, Planned
 from dcctl.errors import DcctlError
 
 MISSED_AFTER_S = 120.0
@@ -61,9 +61,9 @@ class Expected:
     steps: Mapping[str, float] = field(default_factory=dict)
     rounds: Seen[Rounds] | None = None
 
-    def sentence(self, plan: Plan) -> str:
-        """For people."""
-        at_most = f"at most {plan.limit_s:.0f} s"
+    def sentence(self, limit_s: float) -> str:
+        """For people; all steps together may take ``limit_s`` seconds."""
+        at_most = f"at most {limit_s:.0f} s"
         if self.total_s is None:
             return f"{at_most}; none has been carried out here yet"
         told = "1 run that was" if self.runs == 1 else f"{self.runs} runs that were"
@@ -101,29 +101,10 @@ class Expected:
         return f"{len(missed)} would miss their {MISSED_AFTER_S:.0f} s: {named}{more}; {lasts} ({as_of})"
 
 
-def decide_expected(plan: Plan, histories: Sequence[Sequence[Event]]) -> Expected:
-    """Judge by ``histories``, the journals of past runs; those that did not end well, or were gone on with,
-    say nothing of how long it takes."""
-    wanted = {step.name for step in plan.steps}
-    totals: list[float] = []
-    took: dict[str, list[float]] = {}
-    for events in histories:
-        types = [event.type for event in events]
-        if "run.done" not in types or "run.resumed" in types or "run.paused" in types:
-            continue
-        began = next((event for event in events if event.type.endswith(".decided")), events[0])
-        totals.append((events[-1].at - began.at).total_seconds())
-        steps: dict[str, float] = {}
-        for event in events:
-            of = str(event.fields.get("of", ""))
-            if of in wanted and event.type in ("step.done", "wait.done"):
-                steps[of] = steps.get(of, 0.0) + float(event.fields.get("took_s", 0.0))
-        for name, seconds in steps.items():
-            took.setdefault(name, []).append(seconds)
-    if not totals:
+def decide_expected(steps: Sequence[Planned], past: Past) -> Expected:
+    """What ``steps`` usually take, by the last runs of the same kind."""
+    if not past.totals:
         return Expected()
-    return Expected(
-        len(totals),
-        round(median(totals), 1),
-        {name: round(median(seconds), 1) for name, seconds in took.items()},
-    )
+    wanted = {step.name for step in steps}
+    usual = {name: round(median(took), 1) for name, took in past.steps.items() if name in wanted}
+    return Expected(len(past.totals), round(median(past.totals), 1), usual)

@@ -6,6 +6,7 @@ on, and whether traffic and singletons may follow. Every reason against it is to
 
 from dataclasses import replace
 
+from dcctl.domain.budget import decide_limits
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
@@ -23,6 +24,14 @@ from dcctl.domain.situation import (
 from dcctl.domain.traffic import Rotation
 from dcctl.domain.verdict import NO_WITNESS
 
+RELEASE, FORGET, QUARANTINE, FENCE = (
+    "release the leader key",
+    "the quorum forgets the site",
+    "quarantine",
+    "fence",
+)
+RELEASE_LIMIT_S = 21.0
+"""For the two transactions, and for the standby to take the key (``engines.release``)."""
 FORGET_LIMIT_S = 120.0
 """Until the quorum has forgotten a site's databases: Patroni's ttl (30 s by default) and a round."""
 WRITE_LIMIT_S = 15.0
@@ -74,10 +83,25 @@ def is_led_by_survivor(lost: str, situation: Situation) -> bool:
     return situation.places.get(cluster.leader) == situation.other(lost)
 
 
+def why_not_given_up(lost: str, situation: Situation) -> tuple[str, ...]:
+    """Why ``lost`` must not be put out of rotation: what the plan was decided from does not hold, or the
+    quorum may still know a primary there."""
+    decided = decide_failover(lost, situation)
+    return decided.reasons if isinstance(decided, Refusal) else decide_forgotten(lost, situation)
+
+
+def why_not_switched_off(lost: str, situation: Situation) -> tuple[str, ...]:
+    """Why no machine of ``lost`` must be powered off: it is not given up, or must not be any more."""
+    state = situation.state_of(lost).state
+    if situation.states.value is not None and state is not Rotation.QUARANTINED:
+        return (f"{lost} is {state}, not quarantined",)
+    return why_not_given_up(lost, situation)
+
+
 def decide_rest(lost: str, situation: Situation) -> Plan:
     """What is left of a failover whose site is back, quarantined, while the survivor leads: its proofs."""
     whole = _plan(lost, situation.other(lost), situation)
-    before = ("the quorum forgets the site", "quarantine", "fence")
+    before = (RELEASE, FORGET, QUARANTINE, FENCE)
     steps = [each for each in whole.steps if each.name not in before]
     led = "each role is led, under the epoch that is in force"
     return replace(
@@ -222,7 +246,9 @@ def _plan(lost: str, survivor: str, situation: Situation) -> Plan:
         roles=roles,
         loss=_loss(lost, candidate, situation, moves=moves),
         notes=_notes(lost, situation),
-        steps=_steps(lost, survivor, situation, candidate, roles),
+        steps=decide_limits(
+            _steps(lost, survivor, situation, candidate, roles), situation.past.get("failover")
+        ),
     )
 
 
@@ -247,7 +273,8 @@ def _loss(lost: str, candidate: str | None, situation: Situation, *, moves: bool
 
 def _notes(lost: str, situation: Situation) -> tuple[str, ...]:
     notes = []
-    if sessions := sessions_of(situation, lost):
+    sessions = sessions_of(situation, lost)
+    if sessions and _releasable(lost, situation) is None:
         notes.append(f"the quorum still knows {', '.join(sessions)}: nothing is moved before that has ended")
     active = situation.active_run.value
     if active is not None:
@@ -262,20 +289,25 @@ def _steps(
 ) -> tuple[Planned, ...]:
     home = f"dcctl failback apply --to {lost}"
     steps = [
-        Planned("the quorum forgets the site", lost, "no session of a database there lives", FORGET_LIMIT_S),
+        *_release(lost, situation, candidate, home),
+        Planned(FORGET, lost, "no session of a database there lives, or the survivor leads", FORGET_LIMIT_S),
         Planned(
-            "quarantine",
+            QUARANTINE,
             lost,
             "its state in ZooKeeper, by compare-and-set",
             WRITE_LIMIT_S,
+            effect=f"{lost} is written to be quarantined",
+            needs=f"{lost} is lost, and the quorum knows no primary there",
             no_return=True,
             way_back=f"dcctl admit {lost}",
         ),
         Planned(
-            "fence",
+            FENCE,
             lost,
             "power read back as off where its cloud answers; else nobody there can acknowledge",
             FENCE_LIMIT_S,
+            effect="its machines are powered off, where its cloud answers",
+            needs=f"{lost} is lost and quarantined",
             way_back="dcctl provision apply",
         ),
     ]
@@ -322,3 +354,35 @@ def _steps(
         ),
     ]
     return tuple(steps)
+
+
+def _releasable(lost: str, situation: Situation) -> str | None:
+    """The leader at ``lost`` whose key may be released early, should ``domain.release`` allow it then.
+
+    Where a person's word stands in for evidence of the lost site, what the quorum forgets by itself is part
+    of the evidence, and the key is kept.
+    """
+    leader = situation.cluster.value.leader if situation.cluster.value else None
+    stated = any(each.rule.about_evidence for each in situation.overrides)
+    if not situation.releases or stated or not situation.status.database.members:
+        return None
+    return leader if situation.places.get(leader or "") == lost else None
+
+
+def _release(lost: str, situation: Situation, candidate: str | None, home: str) -> list[Planned]:
+    """The step that may save the wait for the session."""
+    leader = _releasable(lost, situation)
+    if leader is None:
+        return []
+    return [
+        Planned(
+            RELEASE,
+            lost,
+            f"{candidate} has the key and has written /sync; else the next step waits",
+            RELEASE_LIMIT_S,
+            effect=f"Patroni's leader key of {leader} is deleted, in one transaction that rewrites /sync",
+            needs=f"{lost} is lost, {leader} silent, {candidate} runs and is in /sync",
+            no_return=True,
+            way_back=home,
+        )
+    ]

@@ -11,19 +11,25 @@ from dcctl.domain.rules import Reason
 class Planned:
     """One step. ``proof`` is what is looked at before and after it: where it holds already, nothing is done.
 
-    ``limit_s``: after that the run ends with what was seen, and may be begun again.
+    ``limit_s``: after that the run ends with what was seen, and may be begun again. ``effect`` is what it
+    changes, ``needs`` what is looked at just before: where that holds no more, it is not begun. A step that
+    only looks has neither.
     """
 
     name: str
     target: str
     proof: str
     limit_s: float
+    effect: str = ""
+    needs: str = ""
     no_return: bool = False
     """The point of no return: until here nothing has moved."""
     skippable: bool = False
     """A person may state that it holds (``dcctl run skip``): nobody is promoted and nothing fenced by it."""
     way_back: str = ""
     """What to type to take back what it changed; empty where nothing is changed by it."""
+    limit_runs: int = 0
+    """Of how many past runs ``limit_s`` was made (``domain.budget``); 0: it is the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Plan:
                 "name": each.name,
                 "target": each.target,
                 "limit_s": each.limit_s,
+                "limit_runs": each.limit_runs,
+                "needs": each.needs,
                 "no_return": each.no_return,
                 "skippable": each.skippable,
             }
@@ -66,6 +74,15 @@ class Plan:
 
     def step(self, name: str) -> Planned:
         return next(step for step in self.steps if step.name == name)
+
+    def has(self, name: str) -> bool:
+        """Whether one of its steps is called ``name``."""
+        return any(step.name == name for step in self.steps)
+
+
+def needs_of(steps: Sequence[Planned]) -> str:
+    """What the steps that change something need, in a line; empty where none does."""
+    return "; ".join(f"{step.name}: {step.needs}" for step in steps if step.needs)
 
 
 def ways_back(steps: Sequence[Planned]) -> str:

@@ -15,6 +15,7 @@ A primary that can still reach the quorum is moved by a switchover: it is not lo
 
 from dataclasses import dataclass
 
+from dcctl.domain.failover import decide_failover
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.situation import Situation
@@ -82,6 +83,15 @@ def decide_release(plan: Plan, situation: Situation, keys: LeaderKeys) -> Releas
     if standbys and not able:
         reasons += [reason for name in standbys for reason in fit[name]]
     return Refusal(tuple(reasons)) if reasons else Release(keys.leader, able[0])
+
+
+def why_not_released(plan: Plan, situation: Situation, keys: LeaderKeys) -> tuple[str, ...]:
+    """Why the key of ``keys`` must not be released any more, by a later look than it was decided over; the
+    transaction itself finds out whether ``keys`` are as they were."""
+    for decided in (decide_failover(plan.site, situation), decide_release(plan, situation, keys)):
+        if isinstance(decided, Refusal):
+            return decided.reasons
+    return ()
 
 
 def why_not_taken(release: Release, keys: LeaderKeys) -> tuple[str, ...]:

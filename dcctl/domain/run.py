@@ -183,6 +183,7 @@ _TOLD = (
     "run.paused",
     "run.continued",
     "run.stated",
+    "run.withheld",
     "run.not_aborted",
     "run.aborted",
 )

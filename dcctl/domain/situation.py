@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dcctl.domain.automation import CONTROLLER
+from dcctl.domain.budget import Past
 from dcctl.domain.capacity import Capacity
 from dcctl.domain.evidence import answers_of, decide_site_verdict, own_sight
 from dcctl.domain.leadership import Epoch, RoleState
@@ -64,6 +65,10 @@ class Situation:
     """Our run was begun before: what has to wait for its time has had it."""
     pools: Seen[Mapping[str, str]] | None = None
     """By edge, why the clients of its pool cannot be held (empty: they can); None: it was not asked."""
+    past: Mapping[str, Past] = field(default_factory=dict)
+    """By kind of run, what the last ones took; a kind that is not there was not asked for."""
+    releases: bool = False
+    """Whether a lost primary's leader key may be released early (``domain.release``)."""
 
     def other(self, site: str) -> str:
         """The site that is left without ``site``."""

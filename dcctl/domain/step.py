@@ -10,7 +10,7 @@ undo. Steps and waits of an undo carry ``undo=True``: they are performed on ever
 interruption comes while they are under way and when the journal can no longer be written.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -33,6 +33,10 @@ class Step:
     """The step of the plan that it belongs to."""
     no_return: bool = False
     """From here on the run cannot be aborted."""
+    needs: Callable[[], Sequence[str]] = tuple
+    """Why it must not be begun, asked just before it is; empty: it may. As long as it says something nothing
+    is begun, no intent is kept, and after a short while the shell throws ``errors.Refused`` into the engine.
+    An undo needs nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+from dcctl.domain.budget import decide_limits
 from dcctl.domain.evidence import voters_of
+from dcctl.domain.failover import decide_promoted
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
@@ -73,6 +75,24 @@ def decide_copied(to: str, situation: Situation) -> tuple[str, ...]:
     if not database.named:
         return ("no synchronous standby is named: the database is SINGLE-COPY",)
     return (f"{', '.join(database.named)} is named synchronous and does not confirm",)
+
+
+def why_not_moved(plan: Plan, situation: Situation) -> tuple[str, ...]:
+    """Why Patroni must not be asked for what ``plan`` moves: something stands against it, or it is another
+    move by now."""
+    decide = decide_failback if plan.what == "failback" else decide_switchover
+    decided = decide(plan.site, situation)
+    if isinstance(decided, Refusal):
+        return decided.reasons
+    if (decided.primary, decided.candidate) == (plan.primary, plan.candidate):
+        return ()
+    told = f"{decided.primary} is primary and {decided.candidate} is to be"
+    return (f"{told} by now, not {plan.primary} and {plan.candidate}",)
+
+
+def why_not_handed_over(to: str, situation: Situation) -> tuple[str, ...]:
+    """Why nobody must be asked to hand a role over to ``to``: who takes it there commits its epoch first."""
+    return (*why_no_quorum(situation), *decide_promoted(to, situation))
 
 
 def _why_not_now(situation: Situation) -> list[Reason]:
@@ -152,7 +172,7 @@ def _plan(what: str, to: str, source: str, situation: Situation) -> Plan:
         roles=roles,
         loss=("nothing: both sites answer, and the standby confirms every write",),
         notes=_notes(to, situation, moves=moves, roles=roles),
-        steps=_steps(to, source, situation, candidate, roles),
+        steps=decide_limits(_steps(to, source, situation, candidate, roles), situation.past.get(what)),
     )
 
 
@@ -174,14 +194,16 @@ def _steps(
     to: str, source: str, situation: Situation, candidate: str | None, roles: tuple[str, ...]
 ) -> tuple[Planned, ...]:
     back = f"dcctl switchover apply --to {source}"
-    steps = []
-    if situation.status.database.members:
+    steps, database = [], situation.status.database
+    if database.members:
         steps += [
             Planned(
                 "move the primary",
                 source,
                 f"{candidate} has the key",
                 MOVE_LIMIT_S,
+                effect=f"Patroni is asked to hand the key to {candidate}, while clients of the pools wait",
+                needs=f"{database.primary} has the key, {candidate} confirms every write, both sites answer",
                 no_return=True,
                 way_back=back,
             ),
@@ -202,6 +224,8 @@ def _steps(
             to,
             f"resigned until they are held there: {named}",
             HELD_LIMIT_S,
+            effect="who holds one elsewhere is asked to end its work" if roles else "",
+            needs=("the primary is there" if database.members else "the quorum serves") if roles else "",
             skippable=True,
             way_back=back if roles else "",
         ),

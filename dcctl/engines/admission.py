@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from dcctl.domain.admission import decide_admission, decide_applied
+from dcctl.domain.admission import decide_admission, decide_applied, why_not_admitted
 from dcctl.domain.plan import Moved
 from dcctl.domain.step import Work
 from dcctl.domain.traffic import Rotation
+from dcctl.engines.look import Looks
 from dcctl.engines.situation import (
     Means,
     change_state,
@@ -21,14 +22,21 @@ DECIDE_LIMIT_S = 30.0
 def admit(site: str, means: Means) -> Work[Moved]:
     """Put ``site`` back into rotation. Raises Refused with every reason, changing nothing."""
 
+    looks = Looks(lambda: observe_situation(means, epochs=True, compare=True), means.now)
+
     def decide() -> Any:
-        return decide_admission(site, observe_situation(means, epochs=True, compare=True)), ()
+        return decide_admission(site, looks.look()), ()
 
     plan = yield from planned_by(means, "the admission", site, DECIDE_LIMIT_S, decide)
     note_overrides(plan, means)
     means.note("admission.decided", site=site, steps=plan.journalled())
     yield change_state(
-        means, plan.step("admit"), Rotation.ACTIVE, "admitted", from_any_of=(Rotation.QUARANTINED,)
+        means,
+        plan.step("admit"),
+        Rotation.ACTIVE,
+        "admitted",
+        from_any_of=(Rotation.QUARANTINED,),
+        needs=looks.needs(lambda situation: why_not_admitted(site, situation)),
     )
     means.note("admission.admitted", site=site)
     yield until_none(plan.step("in rotation"), lambda: decide_applied(site, observe_situation(means)))

@@ -10,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dcctl.domain.failover import (
+    FENCE,
     FORGET_LIMIT_S,
+    QUARANTINE,
     decide_database_fenced,
     decide_edges_lead,
     decide_failover,
     decide_forgotten,
     decide_promoted,
+    why_not_given_up,
+    why_not_switched_off,
 )
 from dcctl.domain.failover_returned import decide_returned, is_back
 from dcctl.domain.plan import Moved, Plan
@@ -25,6 +29,7 @@ from dcctl.domain.rules import Rule
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Work
 from dcctl.domain.traffic import Rotation
+from dcctl.engines.look import Looks
 from dcctl.engines.release import Found, observe_release, release
 from dcctl.engines.situation import (
     LOOK_LIMIT_S,
@@ -57,19 +62,20 @@ def failover(lost: str, means: Means) -> Work[Moved]:
     itself is then part of it. A site that comes back before it is given up, or is back when the run is
     resumed, is not waited for: this raises Overtaken, or proves the rest (``domain.failover_returned``).
     """
-    decided = yield from _planned(lost, means, release=not _takes_a_word(means))
+    looks = Looks(lambda: observe_situation(means, losing=lost), means.now)
+    decided = yield from _planned(lost, means, looks)
     _note_decided(decided, means)
     if (found := decided.found) is not None:
-        released = yield from release(decided.plan, found, means)
+        released = yield from release(decided.plan, found, means, looks)
         if not released and _allowed(found):
-            decided = yield from _planned(lost, means, release=False)
+            decided = yield from _planned(lost, means, looks, release=False)
             if decided.back:
                 _note_decided(decided, means)
     plan, survivor = decided.plan, decided.plan.survivor
     if decided.back:
         fences: tuple[str, ...] = (f"{lost} is back, and {plan.primary} at {survivor} has the leader key",)
     else:
-        fences = yield from _given_up(plan, means)
+        fences = yield from _given_up(plan, means, looks)
     written: Mapping[str, str] = {}
     if means.system.database.members:
         yield until_none(
@@ -97,19 +103,20 @@ def _note_decided(decided: _Decided, means: Means) -> None:
     )
 
 
-def _given_up(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
+def _given_up(plan: Plan, means: Means, looks: Looks[Situation]) -> Work[tuple[str, ...]]:
     """Out of rotation, and fenced; what proves the fences."""
     yield change_state(
         means,
-        plan.step("quarantine"),
+        plan.step(QUARANTINE),
         Rotation.QUARANTINED,
         f"failover to {plan.survivor}",
         from_any_of=tuple(Rotation),
+        needs=looks.needs(lambda situation: why_not_given_up(plan.site, situation)),
     )
-    return (yield from _fence(plan, means))
+    return (yield from _fence(plan, means, looks))
 
 
-def _planned(lost: str, means: Means, *, release: bool = True) -> Work[_Decided]:
+def _planned(lost: str, means: Means, looks: Looks[Situation], *, release: bool = True) -> Work[_Decided]:
     """The plan once nothing stands against it.
 
     Unless the key may be released, the quorum must have forgotten the lost primary first: nothing is moved
@@ -118,7 +125,7 @@ def _planned(lost: str, means: Means, *, release: bool = True) -> Work[_Decided]
     seen: list[_Decided] = []
 
     def decide() -> tuple[Plan | Refusal, Sequence[str]]:
-        situation = observe_situation(means, losing=lost)
+        situation = looks.look()
         waited = means.resumed or bool(seen)
         if waited and (rest := _rest(lost, situation, means)) is not None:
             seen[:] = [_Decided(rest, back=True)]
@@ -144,11 +151,6 @@ def _rest(lost: str, situation: Situation, means: Means) -> Plan | None:
     return returned
 
 
-def _takes_a_word(means: Means) -> bool:
-    """Whether a person's word stands in for some of the evidence."""
-    return any(each.rule.about_evidence for each in means.overrides)
-
-
 def _allowed(found: Found | None) -> bool:
     return found is not None and isinstance(found.decided, Release)
 
@@ -157,19 +159,20 @@ def _look(means: Means) -> Situation:
     return observe_situation(means)
 
 
-def _fence(plan: Plan, means: Means) -> Work[tuple[str, ...]]:
+def _fence(plan: Plan, means: Means, looks: Looks[Situation]) -> Work[tuple[str, ...]]:
     """Prove that nobody at the lost site can act: by power where its cloud answers, by the store always.
 
     A machine whose power is not proven off is fenced by the store alone: its database cannot acknowledge,
     and the work of its singletons is over by their leases, which their successors have waited for.
     """
-    step, lost = plan.step("fence"), plan.site
+    step, lost = plan.step(FENCE), plan.site
     powers: Mapping[str, Sequence[str]] | str = yield Step(
         "power off what its cloud reaches",
         lost,
         step.limit_s,
         lambda: _power_off(lost, means),
         of=step.name,
+        needs=looks.needs(lambda situation: why_not_switched_off(lost, situation)),
     )
     fences = list(_powered_off(powers))
     means.note("failover.power", site=lost, saw=fences[0])

@@ -2,11 +2,20 @@
 
 from dataclasses import dataclass
 
+from dcctl.domain.failover import RELEASE
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
-from dcctl.domain.release import PROMOTED_WITHIN_S, LeaderKeys, Release, decide_release, why_not_taken
+from dcctl.domain.release import (
+    PROMOTED_WITHIN_S,
+    LeaderKeys,
+    Release,
+    decide_release,
+    why_not_released,
+    why_not_taken,
+)
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Wait, Work
+from dcctl.engines.look import Looks
 from dcctl.engines.situation import LOOK_LIMIT_S, Means
 from dcctl.errors import Refused, Unreachable
 
@@ -24,14 +33,14 @@ class Found:
 
 
 def observe_release(plan: Plan, situation: Situation, means: Means) -> Found | None:
-    """Whether the key may be released; None where this is not done at all."""
-    if means.leader_key is None or not means.system.database.members:
+    """Whether the key may be released; None where this is no part of ``plan``."""
+    if means.leader_key is None or not plan.has(RELEASE):
         return None
     keys = means.leader_key.observe_keys(limit_s=LOOK_LIMIT_S)
     return Found(keys, decide_release(plan, situation, keys))
 
 
-def release(plan: Plan, found: Found, means: Means) -> Work[bool]:
+def release(plan: Plan, found: Found, means: Means, looks: Looks[Situation]) -> Work[bool]:
     """Release the key; whether the standby has it. False: nothing was moved, and the session is waited for.
 
     Raises LeadershipLost where another run, or another controller, has the right to act now.
@@ -41,14 +50,19 @@ def release(plan: Plan, found: Found, means: Means) -> Work[bool]:
         means.note("failover.key_kept", site=plan.site, saw="; ".join(decided.reasons))
     if not isinstance(decided, Release):
         return False
-    saw = yield Step(
-        f"release the leader key of {decided.leader}",
-        plan.site,
-        RELEASE_LIMIT_S * 2,
-        lambda: _release(found.keys, means),
-        of="primary at the survivor",
-        no_return=True,
-    )
+    try:
+        saw = yield Step(
+            f"release the leader key of {decided.leader}",
+            plan.site,
+            RELEASE_LIMIT_S * 2,
+            lambda: _release(found.keys, means),
+            of=RELEASE,
+            no_return=True,
+            needs=looks.needs(lambda situation: why_not_released(plan, situation, found.keys)),
+        )
+    except Refused as error:  # what it needs does not hold any more: all is decided anew
+        means.note("failover.key_kept", site=plan.site, saw="; ".join(error.reasons))
+        return False
     taken = yield _taken(plan, decided, means)
     means.note("failover.key_released", site=plan.site, leader=decided.leader, saw=taken or saw)
     return not taken
@@ -88,4 +102,5 @@ def _taken(plan: Plan, decided: Release, means: Means) -> Wait:
         LOOK_EVERY_S,
         until,
         lambda: "; ".join(said),
+        of=RELEASE,
     )

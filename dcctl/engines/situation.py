@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dcctl.domain.budget import Past
 from dcctl.domain.capacity import Capacity
 from dcctl.domain.leadership import Epoch, RoleState, Term
 from dcctl.domain.observation import Seen
@@ -85,6 +86,8 @@ class Means:
     """None where clients have no pool that can be held."""
     leader_key: LeaderKey | None = None
     """None where a lost primary's session is waited for."""
+    past: Mapping[str, Past] = field(default_factory=dict)
+    """By kind of run what the last ones took, as far as it was read before."""
 
     @property
     def places(self) -> dict[str, str]:
@@ -168,6 +171,8 @@ def observe_situation(
         last_move=_seen(answers["last"]),
         resumed=means.resumed,
         pools=_seen(answers["pools"]) if "pools" in answers else None,
+        past=means.past,
+        releases=means.leader_key is not None,
     )
 
 
@@ -290,7 +295,13 @@ def note_overrides(plan: Plan, means: Means) -> None:
 
 
 def change_state(
-    means: Means, planned: Planned, state: Rotation, reason: str, *, from_any_of: Sequence[Rotation]
+    means: Means,
+    planned: Planned,
+    state: Rotation,
+    reason: str,
+    *,
+    from_any_of: Sequence[Rotation],
+    needs: Callable[[], Sequence[str]],
 ) -> Step:
     """Write what is wanted of a site against the version that is there now; there already is done.
 
@@ -318,6 +329,7 @@ def change_state(
         effect,
         of=planned.name,
         no_return=planned.no_return,
+        needs=needs,
     )
 
 

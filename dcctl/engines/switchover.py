@@ -15,9 +15,16 @@ from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Wait, Work
-from dcctl.domain.switchover import decide_copied, decide_failback, decide_switchover
+from dcctl.domain.switchover import (
+    decide_copied,
+    decide_failback,
+    decide_switchover,
+    why_not_handed_over,
+    why_not_moved,
+)
 from dcctl.domain.traffic import Rotation
 from dcctl.engines.failover import failover
+from dcctl.engines.look import Looks
 from dcctl.engines.situation import (
     LOOK_EVERY_S,
     LOOK_LIMIT_S,
@@ -62,9 +69,10 @@ def _planned_move(
     source = next(site for site in means.sites if site != to)
     lost: list[str] = []
     back: list[str] = []
+    looks = Looks(lambda: observe_situation(means, losing=source, pools=True), means.now)
 
     def decide() -> tuple[Plan | Refusal, Sequence[str]]:
-        situation = observe_situation(means, losing=source, pools=True)
+        situation = looks.look()
         # Until something has moved, a source that died is a failover of its own.
         if means.past_no_return and not why_not_lost(source, situation):
             lost.append(f"{source} is lost")
@@ -92,10 +100,12 @@ def _planned_move(
         steps=plan.journalled(),
     )
     try:
-        moved = yield from _move(plan, source, means)
+        moved = yield from _move(plan, source, means, looks)
     except Interrupted:
         raise
     except DcctlError as error:
+        if isinstance(error, Refused) and not means.past_no_return:
+            raise  # nothing was begun: a source that died is a failover of its own
         alive = yield Step(
             "look whether the source still answers",
             source,
@@ -143,8 +153,9 @@ def _escalated(source: str, saw: str, means: Means) -> Work[Moved]:
         ) from error
 
 
-def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
+def _move(plan: Plan, source: str, means: Means, looks: Looks[Situation]) -> Work[Moved]:
     to, written = plan.survivor, {}
+    moved = Looks(lambda: _look(means), means.now)
     if means.system.database.members:
         step = plan.step("move the primary")
         yield Step(
@@ -154,14 +165,16 @@ def _move(plan: Plan, source: str, means: Means) -> Work[Moved]:
             lambda: _switch(plan, step.limit_s, means),
             of=step.name,
             no_return=True,
+            needs=looks.needs(lambda situation: why_not_moved(plan, situation)),
         )
         yield until_none(
             plan.step("primary at the target"), lambda: decide_promoted(to, _look(means, losing=source))
         )
         yield until_none(plan.step("second copy"), lambda: decide_copied(to, _look(means, losing=source)))
-        yield until_none(plan.step("edges lead to it"), lambda: _why_astray(_look(means)))
+        yield until_none(plan.step("edges lead to it"), lambda: _why_astray(moved.look()))
     for role in plan.roles:
-        yield from _hand_over(role, to, means)
+        needs = moved.needs(lambda situation: why_not_handed_over(to, situation))
+        yield from _hand_over(role, to, means, needs)
     if means.system.database.members:
         written = yield write_through(means, plan.step("verification"), means.system.edges.edges)
     limit_s = plan.step("verification").limit_s
@@ -232,7 +245,9 @@ def _why_astray(situation: Situation) -> list[str]:
     return [reason for site in situation.sites for reason in decide_edges_lead(site, situation)]
 
 
-def _hand_over(role: str, to: str, means: Means) -> Generator[Any, Any, None]:
+def _hand_over(
+    role: str, to: str, means: Means, needs: Callable[[], Sequence[str]]
+) -> Generator[Any, Any, None]:
     """Ask whoever leads elsewhere to resign until it is led at ``to``: the wrong side may be faster."""
     for _attempt in range(RESIGN_TRIES):
         asked = yield Step(
@@ -242,6 +257,7 @@ def _hand_over(role: str, to: str, means: Means) -> Generator[Any, Any, None]:
             lambda: _ask_to_resign(role, to, means),
             of="singletons",
             no_return=True,
+            needs=needs,
         )
         there = yield _led_anew(role, to, asked, means)
         if there:

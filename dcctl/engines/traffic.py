@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from dcctl.domain.budget import Past
 from dcctl.domain.refusal import Refusal
 from dcctl.domain.rules import Override, SafetyRules, noted, why_closed
 from dcctl.domain.step import Step, Wait, Work
@@ -24,7 +25,8 @@ from dcctl.domain.traffic import (
     decide_undrain,
     in_flight,
 )
-from dcctl.domain.turn import APPLIED, APPLY_LIMIT_S, CHANGE_LIMIT_S, IDLE, IDLE_LIMIT_S, WRITTEN
+from dcctl.domain.turn import APPLIED, CHANGE_LIMIT_S, IDLE, IDLE_LIMIT_S, WRITTEN, turn_steps
+from dcctl.engines.look import Looks
 from dcctl.engines.status import Ask
 from dcctl.errors import DcctlError, Refused, Unreachable
 from dcctl.ports import EdgeTraffic, Journal, Sites, Vantages
@@ -39,7 +41,8 @@ FRESH_FOR: Final = timedelta(seconds=15)
 class Means:
     """What rotation is changed with. ``capacity`` gives every reason why the sites that are left cannot
     carry what a site carries; ``by`` is who changes it, ``journal`` that of the run, None while one only
-    looks. ``resumed``: the run was begun before, and what had to wait for its time has had it."""
+    looks. ``resumed``: the run was begun before, and what had to wait for its time has had it. ``past``: what
+    the last runs of the kind took."""
 
     sites: Sites
     vantages: Vantages
@@ -54,6 +57,7 @@ class Means:
     overrides: tuple[Override, ...] = ()
     """The rules that a person overrides for this one run."""
     resumed: bool = False
+    past: Past | None = None
 
     @property
     def run(self) -> str:
@@ -112,8 +116,9 @@ def observe_edges(edges: EdgeTraffic, ask: Ask) -> dict[str, Sequence[EdgeServer
 def _changed(
     site: str, means: Means, look: Callable[[], RotationPlan | Refusal], reason: str
 ) -> Work[RotationPlan]:
+    looks = Looks(look, means.now)
     decided: RotationPlan | Refusal = yield Wait(
-        "a look at the sites and the edges", site, LOOK_LIMIT_S, EVERY_S, look
+        "a look at the sites and the edges", site, LOOK_LIMIT_S, EVERY_S, looks.look
     )
     if isinstance(decided, Refusal):
         raise Refused(f"change the rotation of {site}", reasons=decided.reasons, next_command="dcctl status")
@@ -125,7 +130,8 @@ def _changed(
             site=site, state=decided.to, reason=reason, by=means.by, at=means.now(), run=means.run
         )
         change = partial(means.sites.change_site, wanted, expected=decided.expected)
-        yield Step(f"write that it is {decided.to}", site, CHANGE_LIMIT_S, change, of=WRITTEN)
+        needs = looks.needs(lambda again: again.reasons if isinstance(again, Refusal) else ())
+        yield Step(f"write that it is {decided.to}", site, CHANGE_LIMIT_S, change, of=WRITTEN, needs=needs)
     yield _applied(decided, means)
     return decided
 
@@ -148,7 +154,8 @@ def _applied(plan: RotationPlan, means: Means) -> Wait:
 
     word = "in" if plan.to is Rotation.ACTIVE else "out of"
     name = f"{' and '.join(plan.edges) or 'no edge'} to have it {word} rotation"
-    return Wait(name, plan.site, APPLY_LIMIT_S, EVERY_S, _patient(until, saw), lambda: saw[0], of=APPLIED)
+    limit_s = next(step.limit_s for step in turn_steps(plan, past=means.past) if step.name == APPLIED)
+    return Wait(name, plan.site, limit_s, EVERY_S, _patient(until, saw), lambda: saw[0], of=APPLIED)
 
 
 def _idle(site: str, means: Means, limit_s: float) -> Wait:

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from dcctl.adapters.zookeeper import ZooKeeperAutomation, ZooKeeperSession
     from dcctl.config.schema import Configuration
     from dcctl.domain.automation import Automation, Mode
+    from dcctl.domain.budget import Past
     from dcctl.domain.capacity import Capacity
     from dcctl.domain.leadership import Term
     from dcctl.domain.situation import Documents
     from dcctl.engines.status import Ask
-    from dcctl.ports import Automations, Clock
+    from dcctl.ports import Automations, Clock, Runs
     from dcctl.wiring.failover import Stage
 
 REQUEST_LIMIT_S = 3.0
@@ -27,6 +28,9 @@ PART_LIMIT_S = 0.5
 """For each part of a look: between two sites an answer takes milliseconds, or does not come."""
 LOOK_LIMIT_S = 3.0
 DOCUMENTS_EVERY_S = 10.0
+PAST_AFTER_S = 60.0
+"""Whoever has just taken the controller's role may have to act at once, and reads no history before."""
+PAST_EVERY_S = 3600.0
 
 
 def automations_of(configuration: "Configuration", session: "ZooKeeperSession") -> "ZooKeeperAutomation":
@@ -99,6 +103,7 @@ def stage(
             verify=_verify(configuration, place),
             place=place,
             term=term,
+            past=_remembered_past(made.runs),
         )
         yield replace(made, means=means), said
 
@@ -133,6 +138,22 @@ def _remembered(
         return last["documents"]
 
     return remembered
+
+
+def _remembered_past(runs: "Runs") -> "Mapping[str, Past]":
+    """What the last failovers took, behind the back of whoever must not wait; until then nothing."""
+    from dcctl.wiring.runs import past_of
+
+    past: dict[str, Past] = {}
+
+    def again() -> None:
+        time.sleep(PAST_AFTER_S)
+        while True:
+            past["failover"] = past_of(runs, "failover")
+            time.sleep(PAST_EVERY_S)
+
+    threading.Thread(target=again, name="past", daemon=True).start()
+    return past
 
 
 def _no_power(_site: str) -> dict[str, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from dcctl.domain.budget import Past, decide_past
 from dcctl.domain.event import Event
 from dcctl.domain.run import ActiveRun, Ordered, Run, decide_run, is_over, merge_events
 from dcctl.errors import DcctlError
@@ -25,6 +26,9 @@ APPEND_LIMIT_S = 20.0
 END_LIMIT_S = 2.0
 TELL_LIMIT_S = 2.0
 FORGET_LIMIT_S = 2.0
+PAST_LIMIT_S = 2.0
+PAST_RUNS = 10
+"""So many of the last runs of a kind tell how long it takes."""
 FORGET_AT_MOST = 5
 """At the end of one run, which must not take long: there are never more than a few."""
 
@@ -175,6 +179,17 @@ def _right_to_act(runs: "ZooKeeperRuns", run: str, command: str, limit_s: float)
     finally:
         with suppress(DcctlError):  # the end of our session ends it too
             runs.end(limit_s=END_LIMIT_S)
+
+
+def past_of(runs: Runs, what: str) -> Past:
+    """What the last runs of the kind ``what`` took, whichever machine they were of, as far as the ensemble
+    tells."""
+    histories = []
+    with suppress(DcctlError):
+        kept = runs.observe_runs(limit_s=PAST_LIMIT_S)
+        for run in [name for name in kept if f"-{what}-" in name][-PAST_RUNS:]:
+            histories.append(runs.events(run, limit_s=PAST_LIMIT_S))
+    return decide_past(histories)
 
 
 def who() -> str:

@@ -16,6 +16,7 @@ from two_sites import TwoSites
 from dcctl.adapters.auctions import observe_rounds
 from dcctl.cli.move_view import draw_preview, preview_document
 from dcctl.domain.admission import decide_admission
+from dcctl.domain.budget import decide_past
 from dcctl.domain.expected import DueRound, Expected, Rounds, decide_expected, decide_rounds
 from dcctl.domain.failover import decide_failover
 from dcctl.domain.observation import Seen
@@ -34,18 +35,18 @@ def test_past_runs_tell_how_long_it_takes() -> None:
         world = TwoSites()
         moved, events = world.perform(partial(switchover, "west"))
         histories.append(events)
-    expected = decide_expected(moved.plan, histories)
+    expected = decide_expected(moved.plan.steps, decide_past(histories))
     assert expected.runs == 3
     assert expected.total_s is not None
     assert expected.steps.keys() <= {step.name for step in moved.plan.steps}
     assert {"move the primary", "second copy", "singletons"} <= expected.steps.keys()
-    assert "the median of 3 runs" in expected.sentence(moved.plan)
+    assert "the median of 3 runs" in expected.sentence(moved.plan.limit_s)
 
 
 def test_runs_that_did_not_end_well_say_nothing() -> None:
     moved, events = east_dark().perform(partial(failover, "east"))
-    assert decide_expected(moved.plan, [events[:-1], ()]) == Expected()
-    assert "none has been carried out here yet" in Expected().sentence(moved.plan)
+    assert decide_expected(moved.plan.steps, decide_past([events[:-1], ()])) == Expected()
+    assert "none has been carried out here yet" in Expected().sentence(moved.plan.limit_s)
 
 
 def drawn(situation: object, decided: object, expected: Expected) -> str:
@@ -71,10 +72,33 @@ def test_the_preview_is_one_screen() -> None:
         "loss",
     ):
         assert told in text, text
+    assert "needs     move the primary: east-db-1 has the key, west-db-1 confirms every write" in text
     document = preview_document("switchover", "west", situation, decided, Expected(2, 14.2))
     read = json.loads(json.dumps(document, default=str))
+    assert [bool(step["needs"]) for step in read["plan"]["steps"]] == [True, False, False, False, True, False]
+    assert {step["limit_runs"] for step in read["plan"]["steps"]} == {0}
     assert read["expected"]["total_s"] == 14.2
     assert read["rules"] == {"in_the_way": [], "overridden": [], "overrides": []}
+
+
+def test_the_preview_of_a_failover_is_one_screen_and_tells_when_the_key_is_released() -> None:
+    held = east_lost(leader="east-db-1", members=("east-db-1", "west-db-1"))
+    situation = replace(held.look(), releases=True)
+    decided = decide_failover("east", situation)
+    text = drawn(situation, decided, Expected(2, 14.2, {}))
+    assert len(text.splitlines()) <= 24, text
+    for told in (
+        "needs     release the leader key: east is lost, east-db-1 silent, west-db-1 runs and is in /sync; ",
+        "quarantine: east is lost, and the quorum knows no primary there; fence: east is lost and",
+        "1  release the leader key  <- point of no return",
+        "west-db-1 has the key and has written /sync; else the next step waits",
+        "it hears east-db-1, west-db-1",
+    ):
+        assert told in text, text
+    document = preview_document("failover", "east", situation, decided, Expected())
+    step = json.loads(json.dumps(document, default=str))["plan"]["steps"][0]
+    assert (step["name"], step["limit_runs"]) == ("release the leader key", 0)
+    assert step["effect"].startswith("Patroni's leader key of east-db-1 is deleted")
 
 
 def test_the_preview_tells_the_way_back() -> None:

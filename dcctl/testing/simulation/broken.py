@@ -16,6 +16,7 @@ from kazoo.exceptions import NoNodeError
 import dcctl.domain.failover as failover_decisions
 import dcctl.engines.admission as admission_engine
 import dcctl.engines.failover as failover_engine
+import dcctl.engines.release as release_engine
 import dcctl.engines.switchover as switchover_engine
 import dcctl.engines.traffic as traffic_engine
 from dcctl.domain import admission
@@ -211,6 +212,12 @@ _freezes = tuple(
     Fault(at_s, "freeze", edge, 14.0)
     for at_s, edge in ((13.0, "east-edge-1"), (30.0, "west-edge-1"), (47.0, "east-edge-1"))
 )
+_UNNEEDED = (
+    (failover_engine, "why_not_given_up", _nothing),
+    (failover_engine, "why_not_switched_off", _nothing),
+    (release_engine, "why_not_released", _nothing),
+)
+"""What a failover's steps need is looked at just before each of them: the same checks, once more."""
 CATALOGUE = (
     Broken(
         "lease deadline from events",
@@ -249,7 +256,10 @@ CATALOGUE = (
             Fault(16.0, "freeze", "east-edge-1", 12.0),
         ),
         Variant(leader_key=BareKey),
-        ((failover_engine, "observe_release", _release_whatever),),
+        (
+            (failover_engine, "observe_release", _release_whatever),
+            (release_engine, "why_not_released", _nothing),
+        ),
         shown_by=28,
     ),
     Broken(
@@ -257,7 +267,7 @@ CATALOGUE = (
         "a database that is SINGLE-COPY fails over to whoever is hardly behind",
         (Fault(13.0, "part", "east", 20.0, "west"), Fault(30.0, "power loss", "east", 45.0)),
         Variant(leader_key=NamesTheSurvivor),
-        ((failover_engine, "decide_failover", _deaf_to("SINGLE-COPY", "may lack")),),
+        ((failover_engine, "decide_failover", _deaf_to("SINGLE-COPY", "may lack")), *_UNNEEDED),
     ),
     Broken(
         "evidence not asked for",
@@ -266,6 +276,7 @@ CATALOGUE = (
         decisions=(
             (failover_engine, "decide_failover", _deaf_to("is not lost", "unknown:")),
             (failover_engine, "decide_forgotten", _nothing),
+            *_UNNEEDED,
         ),
     ),
     Broken(
@@ -276,6 +287,7 @@ CATALOGUE = (
         (
             (failover_engine, "decide_forgotten", _nothing),
             (failover_engine, "decide_database_fenced", _nothing),
+            *_UNNEEDED,
         ),
     ),
     Broken(
@@ -334,7 +346,10 @@ CATALOGUE = (
             _cut("east", 13, 60),
             *(Fault(at_s, "command", "bob", 0.0, ["admit", "east", None]) for at_s in (34.0, 42.0, 50.0)),
         ),
-        decisions=((admission_engine, "decide_admission", _admits_anyway),),
+        decisions=(
+            (admission_engine, "decide_admission", _admits_anyway),
+            (admission_engine, "why_not_admitted", _nothing),
+        ),
     ),
 )
 """By name: ``python -m dcctl.testing.simulation --broken NAME``."""
