@@ -85,17 +85,29 @@ def is_led_by_survivor(lost: str, situation: Situation) -> bool:
 
 def why_not_given_up(lost: str, situation: Situation) -> tuple[str, ...]:
     """Why ``lost`` must not be put out of rotation: what the plan was decided from does not hold, or the
-    quorum may still know a primary there."""
+    quorum may still know a primary there.
+
+    What it costs was weighed when it was decided, and is not weighed half way: the primary may have moved
+    since, and documents that are not replicated only grow older.
+    """
     decided = decide_failover(lost, situation)
-    return decided.reasons if isinstance(decided, Refusal) else decide_forgotten(lost, situation)
+    against = decided.reasons if isinstance(decided, Refusal) else ()
+    standing = tuple(each for each in against if not (isinstance(each, Reason) and each.rule.weighs))
+    return standing or decide_forgotten(lost, situation)
 
 
 def why_not_switched_off(lost: str, situation: Situation) -> tuple[str, ...]:
-    """Why no machine of ``lost`` must be powered off: it is not given up, or must not be any more."""
+    """Why no machine of ``lost`` must be powered off: it is not given up, or lives."""
     state = situation.state_of(lost).state
     if situation.states.value is not None and state is not Rotation.QUARANTINED:
         return (f"{lost} is {state}, not quarantined",)
-    return why_not_given_up(lost, situation)
+    seen = [
+        *why_not_lost(lost, situation),
+        *_why_unreachable(situation.other(lost), situation),
+        *why_no_quorum(situation),
+    ]
+    standing, _overridden = settle(seen, situation.overrides)
+    return standing or decide_forgotten(lost, situation)
 
 
 def decide_rest(lost: str, situation: Situation) -> Plan:

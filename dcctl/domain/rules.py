@@ -39,6 +39,11 @@ class Rule(StrEnum):
         """Whether whoever overrides it puts their word in the place of what was seen of the lost site."""
         return self in ABOUT_EVIDENCE
 
+    @property
+    def weighs(self) -> bool:
+        """Whether it weighs what a move costs, or when it may begin."""
+        return self.overridable and not self.about_evidence
+
 
 OVERRIDABLE = (
     Rule.WITNESS_REQUIRED,

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+from situations import HOSTS, east_lost, role, state
 from situations import World as View
-from situations import east_lost, role, state
 from test_failover_engine import east_dark
 from test_release import KEYS, FakeLeaderKey
 from two_sites import TwoSites
 
 from dcctl.domain.admission import why_not_admitted
+from dcctl.domain.capacity import Fit
 from dcctl.domain.failover import RELEASE, decide_failover, why_not_given_up, why_not_switched_off
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.release import why_not_released
@@ -30,6 +31,7 @@ from dcctl.shell import NEEDS_LIMIT_S, perform
 from dcctl.testing.clock import VirtualClock
 from dcctl.testing.journal import MemoryJournal
 
+EVERYTHING = {host.name for host in HOSTS}
 GIVEN_UP = {"east": state("east", Rotation.QUARANTINED)}
 LED_BY_WEST: dict[str, Any] = {
     "leader": "west-db-1",
@@ -52,6 +54,9 @@ LED_BY_WEST: dict[str, Any] = {
         (east_lost(members=("east-db-1", "west-db-1")), "the session of east-db-1 has not ended"),
         (east_lost(states={"west": state("west", Rotation.DRAINED)}), "no site would be active"),
         (east_lost(paused=True), "Patroni is paused"),
+        (east_lost(fit=Fit.SHORT), ""),  # what it costs was weighed, and is not weighed half way
+        (east_lost(fit=Fit.SHORT, paused=True), "Patroni is paused"),
+        (east_lost(fit=Fit.SHORT, members=("east-db-1",)), "the session of east-db-1 has not ended"),
         (east_lost(quorum=False), "ZooKeeper has no quorum"),
     ],
 )
@@ -65,6 +70,8 @@ def test_a_site_is_given_up_only_as_long_as_it_is_lost_and_forgotten(seen: View,
     ("seen", "told"),
     [
         (east_lost(states=GIVEN_UP), ""),
+        (east_lost(states=GIVEN_UP, fit=Fit.SHORT), ""),
+        (east_lost(states=GIVEN_UP, silent=EVERYTHING), "west does not answer here either"),
         (east_lost(), "east is active, not quarantined"),
         (east_lost(states={"east": state("east", Rotation.DRAINED)}), "east is drained, not quarantined"),
         (View(states=GIVEN_UP), "east is not lost"),
