@@ -302,7 +302,7 @@ class _Performance:
         while reasons := step.needs():
             if not told:
                 fields = {"step": step.name, "target": step.target, "saw": "; ".join(reasons)}
-                self._note("run.withheld", fields)
+                self._note("run.withheld", fields, must=False)
                 told = True
             if self._asked():
                 raise Interrupted(f"stopped before: {step.name}", on=step.target, saw="; ".join(reasons))
