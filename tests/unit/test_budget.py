@@ -171,11 +171,11 @@ def test_a_drain_shows_its_history_and_keeps_the_patience_it_was_given() -> None
     assert "2.0 s" in told.splitlines()[-2], "what it usually takes"
 
 
-def kept(runs: FakeRuns, run: str, what: str, *, ends: str = "run.done") -> None:
+def kept(runs: FakeRuns, run: str, what: str) -> None:
     runs.begin(run, what, limit_s=1)
-    events = (("run.started", {}), ("wait.done", {"of": "a copy", "took_s": float(run[-2:])}), (ends, {}))
-    for seq, (type, fields) in enumerate(events, start=1):
-        runs.append(Event(NOW, run, seq, type, fields), limit_s=1)
+    took = {"of": "a copy", "took_s": float(run[-2:])}
+    for event in journal(("run.started", {}), ("wait.done", took), ("run.done", {})):
+        runs.append(replace(event, run=run), limit_s=1)
     runs.end(limit_s=1)
 
 
