@@ -233,8 +233,13 @@ def asked_of(runs: "Runs", run: str) -> "Callable[[], Sequence[Asked]]":
 
 
 def _look(stage: "Stage", move: Move) -> "tuple[Situation, Plan | Refusal]":
+    from dcctl.engines.release import preview_release
+
     situation = move.look(stage.means)
-    return situation, move.decide(situation)
+    decided = move.decide(situation)
+    if isinstance(decided, Plan):
+        decided = preview_release(decided, situation, stage.means)
+    return situation, decided
 
 
 def _expected(

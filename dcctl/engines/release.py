@@ -1,6 +1,6 @@
 """Releasing Patroni's leader key, carried out: only where ``decide_release`` says so, and proven after."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dcctl.domain.failover import RELEASE
 from dcctl.domain.plan import Plan
@@ -38,6 +38,19 @@ def observe_release(plan: Plan, situation: Situation, means: Means) -> Found | N
         return None
     keys = means.leader_key.observe_keys(limit_s=LOOK_LIMIT_S)
     return Found(keys, decide_release(plan, situation, keys))
+
+
+def preview_release(plan: Plan, situation: Situation, means: Means) -> Plan:
+    """``plan`` as a person is shown it: where the key would be kept as things are now, its step says why."""
+    try:
+        found = observe_release(plan, situation, means)
+    except Unreachable:
+        return plan
+    if found is None or not isinstance(found.decided, Refusal):
+        return plan
+    told = f"kept as things are now, the next step waits: {'; '.join(found.decided.reasons)}"
+    steps = (replace(each, proof=told) if each.name == RELEASE else each for each in plan.steps)
+    return replace(plan, steps=tuple(steps))
 
 
 def release(plan: Plan, found: Found, means: Means, looks: Looks[Situation]) -> Work[bool]:

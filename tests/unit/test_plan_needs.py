@@ -17,7 +17,7 @@ from dcctl.domain.admission import why_not_admitted
 from dcctl.domain.capacity import Fit
 from dcctl.domain.failover import RELEASE, decide_failover, why_not_given_up, why_not_switched_off
 from dcctl.domain.plan import Plan, Planned
-from dcctl.domain.release import why_not_released
+from dcctl.domain.release import LeaderKeys, why_not_released
 from dcctl.domain.run import Asked, Wish
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.domain.switchover import decide_switchover, why_not_handed_over, why_not_moved
@@ -25,6 +25,8 @@ from dcctl.domain.traffic import Rotation, SiteState
 from dcctl.engines.admission import admit
 from dcctl.engines.failover import failover
 from dcctl.engines.look import FRESH_S, Looks
+from dcctl.engines.release import preview_release
+from dcctl.engines.situation import observe_situation
 from dcctl.engines.switchover import failback, switchover
 from dcctl.errors import Interrupted, Refused, StepFailed, Unreachable
 from dcctl.shell import NEEDS_LIMIT_S, perform
@@ -232,6 +234,32 @@ def test_the_release_of_the_leader_key_is_a_step_of_the_plan() -> None:
     assert (step.name, step.no_return, step.skippable) == (RELEASE, True, False)
     assert step.needs == "east is lost, east-db-1 silent, west-db-1 runs and is in /sync"
     assert "Patroni's leader key of east-db-1 is deleted" in step.effect
+
+
+@pytest.mark.parametrize(
+    ("keys", "shown"),
+    [
+        ({}, "west-db-1 has the key and has written /sync; else the next step waits"),
+        (
+            {"failsafe_mode": True},
+            "kept as things are now, the next step waits: Patroni's failsafe mode is on",
+        ),
+        ({"leader": None}, "west-db-1 has the key and has written /sync; else the next step waits"),
+    ],
+)
+def test_the_preview_says_whether_the_key_would_be_released_now(keys: dict[str, Any], shown: str) -> None:
+    class Key(FakeLeaderKey):
+        def observe_keys(self, *, limit_s: float) -> LeaderKeys:
+            return replace(super().observe_keys(limit_s=limit_s), **keys)
+
+    world = east_dark()
+    world.system.promote_after_s = 100_000
+    means = replace(world.means(), leader_key=Key(world, lambda: None))
+    situation = observe_situation(means, losing="east")
+    plan = decide_failover("east", situation)
+    assert isinstance(plan, Plan)
+    assert preview_release(plan, situation, means).step(RELEASE).proof.startswith(shown)
+    assert preview_release(plan, situation, replace(means, leader_key=None)) == plan
 
 
 # Just before a step is begun.
