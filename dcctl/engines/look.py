@@ -19,7 +19,8 @@ one. Between two sites of which one is dark a look takes seconds: one that was j
 class Looks(Generic[T]):
     """``take`` takes a look; ``now`` is the clock by which it ages.
 
-    A look serves one need: what comes after has an effect behind it that the look has not seen.
+    A look serves one need: what comes after has an effect behind it that the look has not seen. It serves
+    several that are ``lasting``: no step between them changes what they look at.
     """
 
     take: Callable[[], T]
@@ -33,21 +34,27 @@ class Looks(Generic[T]):
         self._kept[:] = [(seen, self.now())]
         return seen
 
-    def needs(self, why: Callable[[T], Sequence[str]]) -> Callable[[], Sequence[str]]:
+    def needs(
+        self, why: Callable[[T], Sequence[str]], *, lasting: bool = False
+    ) -> Callable[[], Sequence[str]]:
         """What ``why`` says against a step, for ``domain.step.Step.needs``; what does not answer is against
         it too."""
 
         def needed() -> Sequence[str]:
             try:
-                return tuple(why(self._last()))
+                seen, at = self._last()
+                reasons = tuple(why(seen))
             except Unreachable as error:
                 return (error.sentence(),)
+            if lasting and not reasons:
+                self._kept[:] = [(seen, at)]
+            return reasons
 
         return needed
 
-    def _last(self) -> T:
+    def _last(self) -> tuple[T, datetime]:
         for seen, at in self._kept:
             self._kept[:] = []
             if 0 <= (self.now() - at).total_seconds() <= FRESH_S:
-                return seen
-        return self.take()
+                return seen, at
+        return self.take(), self.now()

@@ -173,7 +173,7 @@ def _move(plan: Plan, source: str, means: Means, looks: Looks[Situation]) -> Wor
         yield until_none(plan.step("second copy"), lambda: decide_copied(to, _look(means, losing=source)))
         yield until_none(plan.step("edges lead to it"), lambda: _why_astray(moved.look()))
     for role in plan.roles:
-        needs = moved.needs(lambda situation: why_not_handed_over(to, situation))
+        needs = moved.needs(lambda situation: why_not_handed_over(to, situation), lasting=True)
         yield from _hand_over(role, to, means, needs)
     if means.system.database.members:
         written = yield write_through(means, plan.step("verification"), means.system.edges.edges)

@@ -442,6 +442,30 @@ def test_a_look_that_was_just_taken_is_not_taken_again(age_s: float, looks: int)
     assert seen == [looks, looks + 1], "it serves one need"
 
 
+def test_one_look_serves_what_no_step_between_changes() -> None:
+    clock = VirtualClock()
+    taken = iter(range(1, 9))
+    eyes = Looks(lambda: next(taken), clock.now)
+    seen: list[int] = []
+    against: list[str] = []
+
+    def why(look: int) -> Sequence[str]:
+        seen.append(look)
+        return tuple(against)
+
+    needs = eyes.needs(why, lasting=True)
+    eyes.look()
+    for _each in range(3):
+        assert needs() == ()
+    assert seen == [1, 1, 1]
+    clock.sleep(FRESH_S + 1)
+    assert needs() == ()
+    against.append("the primary is elsewhere")
+    assert needs() == ("the primary is elsewhere",)
+    assert needs() == ("the primary is elsewhere",)
+    assert seen[3:] == [2, 2, 3], "what is against it is looked at anew"
+
+
 def test_what_does_not_answer_is_against_it() -> None:
     def dark() -> int:
         raise Unreachable("look", on="east", saw="no answer")
