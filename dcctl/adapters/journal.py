@@ -23,6 +23,8 @@ from dcctl.domain.run import name_run
 from dcctl.errors import NotFound, Refused, Unreachable
 
 Now = Callable[[], datetime]
+NAMED = 5
+"""So many runs are named where a word could mean any of them."""
 
 
 @contextlib.contextmanager
@@ -120,9 +122,15 @@ def find_run(state_directory: Path, given: str, others: Sequence[str] = ()) -> s
     raise NotFound(
         "find the run",
         on=given,
-        saw=f"it could be {', '.join(matches)}" if matches else f"{len(names)} runs, none of that name",
+        saw=_which(matches) if matches else f"{len(names)} runs, none of that name",
         next_command="dcctl run list",
     )
+
+
+def _which(matches: Sequence[str]) -> str:
+    """The newest of many."""
+    more = f" or {len(matches) - NAMED} older ones" if len(matches) > NAMED else ""
+    return f"it could be {', '.join(matches[-NAMED:])}{more}"
 
 
 def read_run(state_directory: Path, run: str) -> tuple[Event, ...]:

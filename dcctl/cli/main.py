@@ -185,7 +185,7 @@ def _with_notes(error: DcctlError, cause: BaseException) -> DcctlError:
 def _say(error: DcctlError, session: Session) -> int:
     from dcctl.cli.errors import say
 
-    return say(error, as_json=session.json)
+    return say(error, as_json=session.json, dcctl=session.dcctl)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def choose_sites(configuration: "Configuration", given: Sequence[str]) -> tuple[
             near = get_close_matches(site, configuration.sites, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             saw = f"the sites are {', '.join(configuration.sites)}{hint}"
-            raise UsageError("choose the sites", on=site, saw=saw)
+            raise UsageError(f"there is no site {site!r}", saw=saw)
     return tuple(site for site in configuration.sites if site in given or not given)
 
 

@@ -1,7 +1,7 @@
 """``dcctl run``: what was done in an environment, on whatever machine, and how to go on with what stopped."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,10 +11,13 @@ import click
 from dcctl.cli.output import emit
 from dcctl.cli.run_view import draw_list, draw_run, head, say_dark, timeline_document, watch_events
 from dcctl.cli.session import Session, command_options, yes_option
-from dcctl.errors import DcctlError, Refused, Unreachable, UsageError
+from dcctl.errors import DcctlError, Refused, StepFailed, Unreachable, UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dcctl.adapters.zookeeper import ZooKeeperRuns
+    from dcctl.domain.event import Event
     from dcctl.domain.refusal import Refusal
     from dcctl.domain.run import Run, Wish
     from dcctl.wiring.runs import Known
@@ -34,7 +37,9 @@ def run() -> None:
 
 
 @run.command("list")
-@click.option("-n", "count", default=20, show_default=True, help="How many, newest first.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first."
+)
 @command_options
 def list_runs(session: Session, *, count: int) -> None:
     """List runs, newest first: those of this machine, and those that ZooKeeper keeps of any."""
@@ -45,8 +50,9 @@ def list_runs(session: Session, *, count: int) -> None:
                 found.append(known.read(name)[0])
             except DcctlError as error:
                 found.append((name, error.sentence()))
-        document = {"runs": [head(one) for one in found], "zookeeper": known.dark or "answers"}
-    emit(session, document, lambda console: draw_list(console, found))
+        runs = [head(one, session.dcctl) for one in found]
+        document = {"runs": runs, "zookeeper": known.dark or "answers"}
+    emit(session, document, lambda console: draw_list(console, found, datetime.now(UTC)))
 
 
 @run.command()
@@ -56,7 +62,11 @@ def show(session: Session, *, name: str) -> None:
     """Show the timeline of a run: its name, the start or end of it, or `last`."""
     with _known(session) as known:
         shown, events = known.read(known.find(name))
-    emit(session, timeline_document(shown, events), lambda console: draw_run(console, shown))
+    emit(
+        session,
+        timeline_document(shown, events, session.dcctl),
+        lambda console: draw_run(console, shown, datetime.now(UTC), session.dcctl),
+    )
 
 
 @run.command()
@@ -68,7 +78,7 @@ def watch(session: Session, *, name: str) -> None:
         wanted = known.find(name)
         watched = watch_events(session, lambda: known.again().read(wanted), every_s=LOOK_EVERY_S)
     if session.json:
-        emit(session, timeline_document(*watched), lambda _console: None)
+        emit(session, timeline_document(*watched, session.dcctl), lambda _console: None)
 
 
 @run.command()
@@ -90,15 +100,15 @@ def resume(session: Session, *, name: str, yes: bool) -> None:
             _kept(known).withdraw(wanted, Wish.PAUSE, limit_s=ASK_LIMIT_S)
             emit(session, head(found), lambda out: out.print(f"run {wanted} goes on"))
             return
-        _raise_refused("resume the run", wanted, decide_resume(found, events))
+        _raise_refused("resume the run", found, decide_resume(found, events))
         if found.outcome is Outcome.ACTIVE:
-            told = (
-                known.active.sentence() if known.active is not None else f"run {wanted} acts on this machine"
-            )
+            active = known.active if known.active is not None and known.active.run == wanted else None
+            told = active.sentence() if active is not None else f"run {wanted} acts on this machine"
             raise Refused(
                 "resume the run", on=wanted, reasons=(told,), next_command=f"dcctl run watch {wanted}"
             )
         order = read_order(found.command)
+        _say_waits(known, wanted)
     if order is None:
         raise Refused("resume the run", on=wanted, reasons=("it ended before it wrote what it was to do",))
     if order.what in ("drain", "undrain"):
@@ -122,8 +132,10 @@ def pause(session: Session, *, name: str, reason: str) -> None:
     with _known(session) as known:
         found = _active(known, name, "pause the run")
         _ask(known, found.run, Wish.PAUSE, reason)
-        ended = _obeyed(known, found.run, lambda now: now.outcome is not Outcome.ACTIVE)
-    emit(session, head(ended), lambda out: out.print(f"run {ended.run} is {ended.outcome}"))
+        ended, _events = _obeyed(known, found.run, lambda now, _told: now.outcome is not Outcome.ACTIVE)
+        if ended.outcome is Outcome.ACTIVE:
+            raise _not_yet(ended, "pause the run")
+    emit(session, head(ended, session.dcctl), lambda out: _say_paused(out, ended, session.dcctl))
 
 
 @run.command()
@@ -137,11 +149,12 @@ def skip(session: Session, *, step: str, reason: str, name: str) -> None:
     Only for steps by which nothing is promoted or fenced. The rule a-person-states, the name and the reason
     are kept in the run.
     """
-    from dcctl.domain.run import Wish, decide_skip
+    from dcctl.domain.run import Wish, decide_resume, decide_skip, why_not_asked
 
     with _known(session) as known:
         found, events = known.read(known.find(name))
-        _raise_refused(f"skip {step!r}", found.run, decide_skip(step, events))
+        why_not = why_not_asked(found) or decide_resume(found, events) or decide_skip(step, events)
+        _raise_refused(f"skip {step!r}", found, why_not)
         _ask(known, found.run, Wish.SKIP, reason, step=step)
     emit(
         session,
@@ -162,16 +175,22 @@ def abort(session: Session, *, name: str, reason: str) -> None:
     An automatic failover is then not begun again by itself until its site was seen up again, or until
     `dcctl automation resume`.
     """
-    from dcctl.domain.run import Outcome, Wish, decide_abort
+    from dcctl.domain.run import GOING_ON, Outcome, Wish, decide_abort, no_return_of
 
     with _known(session) as known:
         wanted = known.find(name)
         found, events = known.read(wanted)
-        _raise_refused("abort the run", wanted, decide_abort(found, events))
-        if found.outcome in (Outcome.ACTIVE, Outcome.PAUSED):
+        _raise_refused("abort the run", found, decide_abort(found, events))
+        if found.outcome in GOING_ON:
             _ask(known, wanted, Wish.ABORT, reason)
-            found = _obeyed(known, wanted, lambda now: now.outcome not in (Outcome.ACTIVE, Outcome.PAUSED))
+            found, events = _obeyed(
+                known, wanted, lambda now, told: now.outcome not in GOING_ON or no_return_of(told) is not None
+            )
+            if found.outcome in GOING_ON:
+                _raise_refused("abort the run", found, decide_abort(found, events))
+                raise _not_yet(found, "abort the run")
         else:
+            _say_waits(known, wanted)
             found = _abort_broken_off(known, found, reason)
         if found.outcome is Outcome.ABORTED:
             _keep_aborted(known, found, reason)
@@ -192,7 +211,7 @@ def _abort_broken_off(known: "Known", found: "Run", reason: str) -> "Run":
         resumed(known.configuration, found.run, clock=WallClock()) as opened,
         resuming(runs, opened, found.run, command) as journal,
     ):
-        _raise_refused("abort the run", found.run, decide_abort(found, journal.events()))
+        _raise_refused("abort the run", found, decide_abort(found, journal.events()))
         journal.append("run.aborted", {"saw": f"{who()}: {reason}"})
         return decide_run(found.run, journal.events(), active=False)
 
@@ -242,14 +261,43 @@ def _kept(known: "Known") -> "ZooKeeperRuns":
     return known.kept
 
 
-def _active(known: "Known", name: str, tried: str) -> "Run":
+def _say_waits(known: "Known", run: str) -> None:
+    """What a run that was broken off had begun may go on for a while, and is waited for in silence."""
+    active = known.active
+    if active is not None and active.run == run and not active.alive and active.free_in_s > 0:
+        click.echo(f"{active.sentence()}: that is waited for", err=True)
+
+
+def _say_paused(out: "Console", found: "Run", dcctl: str) -> None:
     from dcctl.domain.run import Outcome
+
+    out.print(f"run {found.run} is {found.outcome}")
+    if found.outcome is Outcome.PAUSED:
+        out.print(f"next: {dcctl} run resume {found.run}")
+
+
+def _not_yet(found: "Run", tried: str) -> StepFailed:
+    """It was asked, stays asked, and what is under way has not ended."""
+    doing = "; ".join(f"{each.name} on {each.target}" for each in found.doing) or "what is under way"
+    return StepFailed(
+        tried,
+        run=found.run,
+        step=doing,
+        on=found.run,
+        saw="it was asked, and obeys once what is under way has ended",
+        next_command=f"dcctl run watch {found.run}",
+    )
+
+
+def _active(known: "Known", name: str, tried: str) -> "Run":
+    from dcctl.domain.refusal import Refusal
+    from dcctl.domain.run import Outcome, why_not_asked
 
     _kept(known)
     found, _events = known.read(known.find(name))
+    _raise_refused(tried, found, why_not_asked(found))
     if found.outcome is not Outcome.ACTIVE:
-        reason = f"run {found.run} is {found.outcome}"
-        raise Refused(tried, on=found.run, reasons=(reason,), next_command=f"dcctl run show {found.run}")
+        _raise_refused(tried, found, Refusal((f"run {found.run} is {found.outcome}",)))
     return found
 
 
@@ -263,16 +311,21 @@ def _ask(known: "Known", run: str, wish: "Wish", reason: str, *, step: str = "")
     _kept(known).ask(run, asked, limit_s=ASK_LIMIT_S)
 
 
-def _obeyed(known: "Known", run: str, is_so: "Callable[[Run], bool]") -> "Run":
+def _obeyed(
+    known: "Known", run: str, is_so: "Callable[[Run, Sequence[Event]], bool]"
+) -> "tuple[Run, tuple[Event, ...]]":
     """The run once it has obeyed, or as it is after the limit: what it does then is its own."""
     deadline_s = time.monotonic() + OBEYED_LIMIT_S
     while True:
-        found, _events = known.again().read(run)
-        if is_so(found) or time.monotonic() > deadline_s:
-            return found
+        found, events = known.again().read(run)
+        if is_so(found, events) or time.monotonic() > deadline_s:
+            return found, events
         time.sleep(LOOK_EVERY_S)
 
 
-def _raise_refused(tried: str, run: str, decided: "Refusal | None") -> None:
+def _raise_refused(tried: str, found: "Run", decided: "Refusal | None") -> None:
+    from dcctl.domain.run import next_command
+
     if decided is not None:
-        raise Refused(tried, on=run, reasons=decided.reasons, next_command=f"dcctl run show {run}")
+        command = next_command(found) or f"dcctl run show {found.run}"
+        raise Refused(tried, on=found.run, reasons=decided.reasons, next_command=command)

@@ -321,6 +321,8 @@ def _when(last: "LastRun", now: datetime) -> str:
     """For how long it goes on, or how long ago it ended."""
     if last.started_at is None or last.took_s is None:
         return ""
+    if last.outcome == "paused":
+        return f", begun {span(last.took_s)} ago"
     if last.goes_on:
         if last.resumed_at is not None:
             return f" for {span(last.took_s)}, since it was resumed at {last.resumed_at:%H:%M:%S} UTC"

@@ -200,7 +200,7 @@ def decide_run(run: str, events: Sequence[Event], *, active: bool, ordered: Orde
     since = events[lives[-1] if lives else 0 :]
     begun = [event for event in events if event.type in ("run.started", "run.resumed")]
     command = str(events[0].fields.get("command", "")) if events else ""
-    began_at = events[0].at if events else None
+    began_at = events[0].at if events else begun_at(run)
     outcome, saw = _ended(since, active=active)
     if ordered is not None and not begun:
         command, began_at = ordered.command, begun_at(run) or began_at
@@ -290,12 +290,10 @@ def decide_abort(found: Run, events: Sequence[Event]) -> Refusal | None:
         return why_not
     if (passed := no_return_of(events)) is not None:
         step, target = passed.fields.get("step"), passed.fields.get("target")
-        return Refusal(
-            (
-                f"the point of no return is passed: {step} on {target} was begun at {passed.at:%H:%M:%S} UTC;"
-                f" dcctl run resume {found.run} ends what was begun",
-            )
-        )
+        told = f"the point of no return is passed: {step} on {target} was begun at {passed.at:%H:%M:%S} UTC"
+        if found.outcome is Outcome.ACTIVE:
+            return Refusal((f"{told}; it goes on to its end",))
+        return Refusal((f"{told}; dcctl run resume {found.run} ends what was begun",))
     undone = sum(event.type == "undo.done" for event in events)
     if sum(event.type == "undo.written" for event in events) > undone:
         return Refusal(("what it broke is not mended: dcctl drill restore does that",))
@@ -307,8 +305,9 @@ def why_not_asked(found: Run) -> Refusal | None:
     if found.outcome is Outcome.UNKNOWN:
         return Refusal((f"run {found.run} ({found.command}): {found.saw}",))
     if found.outcome in GOING_ON and found.command and read_order(found.command) is None:
-        by = f", by {found.by}" if found.by else ""
-        return Refusal((f"{found.command} is no move between sites: Ctrl-C where it was begun ends it{by}",))
+        where = f"where {found.by} began it" if found.by else "where it was begun"
+        told = f"{found.command} is no move between sites, and listens to nobody: Ctrl-C ends it {where}"
+        return Refusal((told,))
     return None
 
 

@@ -62,7 +62,7 @@ CASES = [
             active=True,
         ),
         [
-            f"{RUN}  paused for 1 min 40 s, since 00:00:00 UTC",
+            f"{RUN}  paused, begun 1 min 40 s ago",
             "  switchover apply --to west, by ann@laptop",
             "  now for 1 min 10 s of at most 1 min 30 s: fence, on east",
             f"  next: {NEXT} resume {RUN}",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dcctl.cli.main import run as dcctl
 from dcctl.cli.move import asked_of
 from dcctl.config.schema import Configuration
 from dcctl.domain.automation import LastAction
-from dcctl.domain.run import Asked
+from dcctl.domain.run import Asked, Wish
 from dcctl.domain.step import Step, Work
 from dcctl.errors import DcctlError
 from dcctl.shell import Interruption, WallClock, perform
@@ -176,3 +177,36 @@ def test_that_an_automatic_run_was_aborted_is_kept_for_the_controller(acting: Ac
     last = acting.said.last
     assert (last.site, last.run, last.done) == ("east", RUN, False)
     assert last.aborted.endswith(": I am there already")
+
+
+def test_a_run_that_listens_to_nobody_is_not_asked(
+    acting: Acting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A drill would neither pause nor say so: who began it is told instead, and nothing is waited for."""
+    drill = "20260102-040506-drill-bbbb"
+    FakeRuns(acting.registry, who="ann@laptop").begin(drill, "drill run site-cut", limit_s=LIMIT_S)
+    for words in (("pause", drill), ("abort", drill, "--reason", "x"), ("skip", "x", "--reason", "y")):
+        assert typed(*words) == 5
+        said = capsys.readouterr().err
+        assert "listens to nobody: Ctrl-C ends it where ann@laptop began it" in said
+        assert f"run watch {drill}" in said
+    assert acting.registry.asked == {}
+
+
+def test_what_is_asked_of_a_run_in_the_middle_of_a_long_step_stays_asked(
+    acting: Acting, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "OBEYED_LIMIT_S", 0.0)
+    monkeypatch.setattr(acting.typed, "ask", partial(FakeRuns.ask, acting.typed))
+    acting.begin()
+    try:
+        assert typed("pause", RUN, "--reason", "one moment") == 6
+        said = capsys.readouterr().err
+        assert "it was asked, and obeys once what is under way has ended" in said
+        assert f"run {RUN}, step one on east" in said
+        assert [each.reason for each in acting.registry.asked[RUN]] == ["one moment"]
+        acting.typed.withdraw(RUN, Wish.PAUSE, limit_s=LIMIT_S)
+    finally:
+        acting.typed.heard.set()
+        acting.end()
+    assert acting.done == ["one", "two"]

@@ -157,7 +157,8 @@ def test_of_a_drill_that_acts_every_machine_knows_who_and_what(tmp_path: Path) -
     refused = decide_abort(found, ())
     assert refused is not None
     assert refused.reasons == (
-        "drill run site-cut is no move between sites: Ctrl-C where it was begun ends it, by ann@laptop",
+        "drill run site-cut is no move between sites, and listens to nobody: Ctrl-C ends it where ann@laptop"
+        " began it",
     )
 
 
