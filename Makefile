@@ -54,7 +54,7 @@ test-beside: setup
 	$(BIN)/pytest --ignore tests/lab > build/test-beside.log 2>&1 || { cat build/test-beside.log; exit 1; }
 	tail -n 3 build/test-beside.log
 
-test-faults: setup ## break the whole stack in every way, and kill its operators after every step (30 min)
+test-faults: setup ## break the whole stack in every way, and kill its operators after every step (40 min)
 	$(BIN)/pytest tests/lab/test_faults.py -m lab
 
 test-unit: setup ## the tests that need no root and no lab

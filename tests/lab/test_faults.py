@@ -1,7 +1,8 @@
 """What may break, broken on machines while clients write: no acknowledged write is lost, and one leads.
 
-By the drills that travel with dcctl, and by operators who are killed after every step of what they do. All of
-it takes half an hour, and `make test` has no room for that: `make test-faults`.
+By the drills that travel with dcctl, by operators who are killed after every step of what they do, and by sites
+whose machines only their cloud reaches. All of it takes 40 minutes, and `make test` has no room for that:
+`make test-faults`.
 """
 
 import contextlib
