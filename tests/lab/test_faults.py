@@ -1,7 +1,7 @@
 """What may break, broken on machines while clients write: no acknowledged write is lost, and one leads.
 
-By the drills that travel with dcctl, by operators who are killed after every step of what they do, and by sites
-whose machines only their cloud reaches. All of it takes 40 minutes, and `make test` has no room for that:
+By the drills that travel with dcctl, by operators who are killed after every step of what they do, and by
+sites whose machines only their cloud reaches. All of it takes 40 minutes, for which `make test` has no room:
 `make test-faults`.
 """
 
