@@ -349,15 +349,24 @@ class Database(Protocol):
 
 
 class Switch(Protocol):
-    """Moving the primary while both databases answer; never forced (``POST /failover`` is not used)."""
+    """What Patroni is asked to do; a promotion is never forced (``POST /failover`` is not used)."""
 
     def make_ready(self, member: str, *, limit_s: float) -> str:
         """Have ``member`` write to disk what it would write while it stops, or takes over; why it has not
         (empty: it has)."""
 
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
-        """Ask for it; what was answered. ``Rejected`` where ``leader`` is not the primary any more, or
-        ``candidate`` does not have every acknowledged write. ``TimedOut``: it may happen yet."""
+        """Move the primary while both answer; what was answered. ``Rejected`` where ``leader`` is not the
+        primary any more, or ``candidate`` does not have every acknowledged write. ``TimedOut``: it may
+        happen yet."""
+
+    def start_anew(self, member: str, *, limit_s: float) -> str:
+        """Stop and start a standby, whereupon Patroni looks whether it must be rewound, and rewinds it; what
+        was answered. ``TimedOut``: it may happen yet."""
+
+    def rebuild(self, member: str, *, limit_s: float) -> str:
+        """Begin to remove what a standby has and to copy the primary anew; what was answered. ``Rejected``
+        where it is the primary."""
 
 
 class Pools(Protocol):

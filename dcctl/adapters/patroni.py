@@ -124,10 +124,11 @@ def parse_history(history: bytes | None) -> tuple[int, int] | None:
 
 
 class PatroniSwitch:
-    """Asks Patroni for a switchover, at the primary's own API (``POST /switchover``).
+    """Asks Patroni for a switchover at the primary's own API, and for a standby's at its own.
 
     Patroni refuses by itself when ``leader`` is not the primary any more, or ``candidate`` is not its
-    synchronous standby (Patroni documentation, "Switchover"); ``POST /failover`` is never used.
+    synchronous standby, and to reinitialize a leader (Patroni documentation, "Patroni REST API");
+    ``POST /failover`` is never used.
     ``run`` runs a command on a member's machine, within so many seconds (``ports.Remote``).
     """
 
@@ -155,16 +156,32 @@ class PatroniSwitch:
 
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
         tried = f"move the primary to {candidate}"
+        asked = {"leader": leader, "candidate": candidate}
+        status, saw = self._ask(leader, "/switchover", asked, tried=tried, limit_s=limit_s)
+        if status != HTTPStatus.OK:
+            raise Rejected(tried, on=leader, saw=saw)
+        return saw
+
+    def start_anew(self, member: str, *, limit_s: float) -> str:
+        """As ``ports.Switch`` says. Patroni answers 503 as soon as it rewinds instead of starting: what came
+        of it is for a look at the member to tell."""
+        return self._ask(member, "/restart", {}, tried="start a standby anew", limit_s=limit_s)[1]
+
+    def rebuild(self, member: str, *, limit_s: float) -> str:
+        tried = "rebuild a standby"
+        status, saw = self._ask(member, "/reinitialize", {"force": True}, tried=tried, limit_s=limit_s)
+        if status != HTTPStatus.OK:
+            raise Rejected(tried, on=member, saw=saw)
+        return saw
+
+    def _ask(
+        self, member: str, path: str, asked: Mapping[str, object], *, tried: str, limit_s: float
+    ) -> tuple[int, str]:
+        """The status and what was answered, in words. Raises CredentialsRefused."""
         status, text = self._post(
-            self._urls[leader] + "/switchover",
-            {"leader": leader, "candidate": candidate},
-            login=self._login,
-            limit_s=limit_s,
-            tried=tried,
-            on=leader,
+            self._urls[member] + path, asked, login=self._login, limit_s=limit_s, tried=tried, on=member
         )
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise CredentialsRefused(tried, on=leader, saw=f"HTTP {status}")
-        if status != HTTPStatus.OK:
-            raise Rejected(tried, on=leader, saw=f"HTTP {status}: {text.strip()[:200]}")
-        return text.strip()
+            raise CredentialsRefused(tried, on=member, saw=f"HTTP {status}")
+        words = text.strip()[:200]
+        return status, words if status == HTTPStatus.OK else f"HTTP {status}: {words}"

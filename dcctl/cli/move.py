@@ -64,12 +64,16 @@ def move_of(order: Order, sites: tuple[str, ...]) -> Move:
     from dcctl.engines.switchover import failback, switchover
 
     site = order.site
-    decide, work = {
+    moves: dict[str, tuple[Callable[..., Plan | Refusal], Callable[..., Work[Moved]]]] = {
         "failover": (decide_failover, failover),
         "switchover": (decide_switchover, switchover),
         "failback": (decide_failback, failback),
-        "admit": (decide_admission, admit),
-    }[order.what]
+        "admit": (
+            partial(decide_admission, rebuild=order.rebuild),
+            partial(admit, rebuild=order.rebuild),
+        ),
+    }
+    decide, work = moves[order.what]
     other = next(each for each in sites if each != site)
     look = {
         "admit": partial(observe_situation, epochs=True, compare=True),

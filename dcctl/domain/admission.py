@@ -1,5 +1,6 @@
 """Admission: a quarantined site that came back is compared with the one that went on, and let in. Pure."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from dcctl.domain.budget import decide_limits
@@ -7,6 +8,7 @@ from dcctl.domain.evidence import voters_of
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rejoin import decide_rejoin, why_behind
 from dcctl.domain.rules import Reason, Rule, of, settle
 from dcctl.domain.situation import (
     Situation,
@@ -18,20 +20,25 @@ from dcctl.domain.verdict import Sight
 
 WRITE_LIMIT_S = 15.0
 APPLIED_LIMIT_S = 60.0
-LAG_AT_MOST_BYTES = 2**24
 
 
-def decide_admission(site: str, situation: Situation) -> Plan | Refusal:
-    """Put ``site`` back into rotation, or every reason why it is not ready."""
+def decide_admission(site: str, situation: Situation, *, rebuild: bool = False) -> Plan | Refusal:
+    """Put ``site`` back into rotation, or every reason why it is not ready.
+
+    A database there that does not follow is no reason where a step of the plan sees to that
+    (``domain.rejoin``).
+    """
     state = situation.state_of(site)
+    quarantined = state.state is Rotation.QUARANTINED
+    rejoins = decide_rejoin(site, situation, rebuild=rebuild) if quarantined else ()
     reasons = [*why_no_quorum(situation), *why_busy(situation, Order("admit", site).words())]
     if state.state is Rotation.DRAINED:
         told = f"{site} is drained, not quarantined: dcctl undrain {site}"
         reasons.append(Reason(Rule.CAUGHT_UP, told))
-    if state.state is Rotation.QUARANTINED:
+    if quarantined:
         lacks = [
             *_why_silent(site, situation),
-            *_why_behind(site, situation),
+            *_why_behind(site, situation, but={each.target for each in rejoins}),
             *_why_documents_differ(situation),
             *_why_epochs_differ(situation),
             *_why_unseen(site, situation),
@@ -40,13 +47,16 @@ def decide_admission(site: str, situation: Situation) -> Plan | Refusal:
     standing, overridden = settle(reasons, situation.overrides)
     if standing:
         return Refusal(standing)
-    return replace(_plan(site, situation), overridden=overridden)
+    return replace(_plan(site, situation, rejoins), overridden=overridden)
 
 
 def why_not_admitted(site: str, situation: Situation) -> tuple[str, ...]:
     """Why ``site`` must not be let in: it lacks something, now."""
     decided = decide_admission(site, situation)
-    return decided.reasons if isinstance(decided, Refusal) else ()
+    if isinstance(decided, Refusal):
+        return decided.reasons
+    quarantined = situation.state_of(site).state is Rotation.QUARANTINED
+    return tuple(_why_behind(site, situation)) if quarantined else ()
 
 
 def decide_applied(site: str, situation: Situation) -> tuple[str, ...]:
@@ -82,7 +92,7 @@ def _why_silent(site: str, situation: Situation) -> list[str]:
     return reasons
 
 
-def _why_behind(site: str, situation: Situation) -> list[str]:
+def _why_behind(site: str, situation: Situation, *, but: Collection[str] = ()) -> list[str]:
     """The database there must follow the new timeline as a synchronous standby, or be the primary."""
     database = situation.status.database
     mine = [each for each in database.members if each.place == site]
@@ -90,22 +100,7 @@ def _why_behind(site: str, situation: Situation) -> list[str]:
         return []
     if database.primary_place == site:
         return [] if any(each.role == "primary" for each in mine) else [f"no primary answers at {site}"]
-    reasons = []
-    for each in mine:
-        if each.reason:
-            reasons.append(f"database {each.name} does not answer: {each.reason}")
-        elif each.role == "former primary":
-            reasons.append(f"{each.name} still calls itself primary")
-        elif each.name not in database.synchronous:
-            reasons.append(
-                f"{each.name} does not follow as a synchronous standby: it is {each.state}"
-                f" on timeline {each.timeline}, the primary is on {database.timeline}"
-            )
-        elif each.timeline != database.timeline:
-            reasons.append(f"{each.name} is on timeline {each.timeline}, the primary on {database.timeline}")
-        elif (each.lag_bytes or 0) > LAG_AT_MOST_BYTES:
-            reasons.append(f"{each.name} is {each.lag_bytes} bytes behind")
-    return reasons
+    return [why for each in mine if each.name not in but and (why := why_behind(each, database))]
 
 
 def _why_documents_differ(situation: Situation) -> list[str]:
@@ -149,15 +144,16 @@ def _why_unseen(site: str, situation: Situation) -> list[str]:
     return reasons
 
 
-def _plan(site: str, situation: Situation) -> Plan:
+def _plan(site: str, situation: Situation, rejoins: tuple[Planned, ...]) -> Plan:
     other = situation.other(site)
     database = situation.status.database
     mine = [each for each in database.members if each.place == site]
-    notes = [
+    follows = [each for each in mine if each.name not in (database.primary, *(one.target for one in rejoins))]
+    notes = [why_behind(each, database) for each in mine if each not in follows and each.role == "standby"]
+    notes += [
         f"{each.name} follows {database.primary} on timeline {each.timeline},"
         f" {each.lag_bytes or 0} bytes behind"
-        for each in mine
-        if each.name != database.primary
+        for each in follows
     ]
     cluster = situation.cluster.value
     if mine and cluster is not None and cluster.ended is not None:
@@ -185,7 +181,7 @@ def _plan(site: str, situation: Situation) -> Plan:
         roles=(),
         loss=(),
         notes=tuple(notes),
-        steps=decide_limits(_steps(site), situation.past.get("admission")),
+        steps=decide_limits((*rejoins, *_steps(site)), situation.past.get("admission")),
     )
 
 

@@ -43,6 +43,10 @@ class FakeSystem:
     loses_last_acknowledged: int = 0
     """The standby that is promoted lacks that many acknowledged rows: a broken promise."""
     never_rejoins: bool = False
+    stranded_for_s: float = 0.0
+    """How long after it is healed the old primary stays on its timeline, unless it is started anew (or copied
+    anew, where that is ``in_vain``)."""
+    in_vain: bool = False
     two_primaries: bool = False
     """After a promotion the old primary goes on acknowledging through its own site's edge."""
     inflict_fails: DcctlError | None = None
@@ -78,10 +82,14 @@ class FakeSystem:
             standby = next(name for name in DATABASES if name != self.primary)
             apart_s = self._apart_since_s(standby)
             if self.synchronous is None and apart_s is None and not self.never_rejoins:
-                if now_s >= self._whole_since + self.rejoin_after_s:
+                if now_s >= self._whole_since + max(self.rejoin_after_s, self.stranded_for_s):
                     self.synchronous = standby
             elif apart_s is not None and now_s >= apart_s + self.drops_standby_after_s:
                 self.synchronous = None
+
+    def is_stranded(self) -> bool:
+        """Whether the old primary runs on a timeline that has ended."""
+        return self.synchronous is None and self.stranded_for_s > 0
 
     def _dark_since_s(self, name: str) -> float | None:
         """Since when nobody hears of a database: its site is cut off, or its machine stands still."""
@@ -224,7 +232,7 @@ class FakeDatabase:
                 name=name,
                 primary=primary,
                 state="running",
-                timeline=system.timeline,
+                timeline=system.timeline - (name == system.deposed and system.is_stranded()),
                 location_bytes=1000 if primary else 1000 - system.lag_bytes,
                 streaming={system.synchronous: "sync"} if streams and system.synchronous else {},
             )

@@ -13,6 +13,7 @@ from dcctl.domain.admission import decide_admission, decide_applied
 from dcctl.domain.leadership import Epoch
 from dcctl.domain.plan import Plan
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rejoin import why_not_touched
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.situation import Documents
 from dcctl.domain.traffic import Rotation
@@ -29,6 +30,11 @@ BACK: dict[str, Any] = {
     "timelines": {"east-db-1": 2, "west-db-1": 2},
     "states": {"east": state("east", Rotation.QUARANTINED, "failover to west")},
     "documents": Documents(0),
+}
+STRANDED: dict[str, Any] = {
+    "synchronous": (),
+    "confirmed": (),
+    "timelines": {"east-db-1": 1, "west-db-1": 2},
 }
 
 
@@ -71,9 +77,20 @@ TRUTH = (
         ("east-db-1 does not follow as a synchronous standby: it is running on timeline 2,",),
     ),
     Row(
-        "its database is on the old timeline",
+        "its database is on the old timeline, and named synchronous",
         {"timelines": {"east-db-1": 1, "west-db-1": 2}},
         ("east-db-1 is on timeline 1, the primary on 2",),
+    ),
+    Row("its database is on the old timeline: it is rewound first", STRANDED),
+    Row(
+        "the same, and nobody has the leader key",
+        {**STRANDED, "leader": None},
+        ("east-db-1 does not follow as a synchronous standby: it is running on timeline 1",),
+    ),
+    Row(
+        "the same, and it does not run",
+        {**STRANDED, "stopped": {"east-db-1"}},
+        ("east-db-1 does not follow as a synchronous standby: it is stopped on timeline 1",),
     ),
     Row(
         "it still calls itself primary",
@@ -137,6 +154,40 @@ def test_the_plan_reports_how_the_site_compares() -> None:
     assert "documents: nothing is pending, nothing waits for a person" in plan.notes
 
 
+@pytest.mark.parametrize(
+    ("but", "steps"),
+    [
+        (STRANDED, [("rebuild", "east-db-1"), ("admit", "east"), ("in rotation", "east")]),
+        (
+            {**STRANDED, "stopped": {"east-db-1"}},
+            [("rebuild", "east-db-1"), ("admit", "east"), ("in rotation", "east")],
+        ),
+        ({}, [("admit", "east"), ("in rotation", "east")]),
+    ],
+)
+def test_a_person_may_have_it_copied_anew_where_it_does_not_follow(but: Any, steps: Any) -> None:
+    decided = decide_admission("east", World(**{**BACK, **but}).look(), rebuild=True)
+    assert isinstance(decided, Plan), decided
+    assert [(step.name, step.target) for step in decided.steps] == steps
+
+
+@pytest.mark.parametrize(
+    "but",
+    [
+        {"leader": "east-db-1", "primaries": ("east-db-1",)},
+        {"leader": None},
+        {"primaries": ("east-db-1", "west-db-1")},
+        {"quorum": False},
+        {"states": {}},
+    ],
+)
+def test_no_copy_is_removed_that_may_be_the_only_one(but: Any) -> None:
+    world = World(**{**BACK, **STRANDED, **but})
+    assert why_not_touched("east", world.look())
+    decided = decide_admission("east", world.look(), rebuild=True)
+    assert isinstance(decided, Refusal) or "rebuild" not in [step.name for step in decided.steps]
+
+
 def test_it_is_in_rotation_when_every_edges_agent_says_so_just_now() -> None:
     shows, hides = vantage("east-edge-1", ALL_UP), vantage("west-edge-1", ALL_UP, edge={"east": False})
     assert decide_applied("east", World().look()) == ()
@@ -169,6 +220,42 @@ def test_a_returned_site_is_admitted_once_it_has_caught_up() -> None:
     changed = list(world.calls)
     world.perform(ADMIT)
     assert world.calls == changed, "a second admission changes nothing"
+
+
+def stranded(*, for_s: float = 100_000.0, in_vain: bool = False) -> TwoSites:
+    """East is back; its database asks for a timeline that is no more, and Patroni leaves it at that."""
+    world = given_up()
+    world.heal("east")
+    world.system.stranded_for_s = for_s
+    world.system.in_vain = in_vain
+    world.pass_time(5)
+    return world
+
+
+def test_a_database_that_patroni_does_not_rewind_is_started_anew_before_the_site_is_let_in() -> None:
+    world = stranded()
+    _moved, events = world.perform(ADMIT)
+    assert world.calls[-2:] == [("start anew", "east-db-1"), ("active", "east")]
+    told = next(event for event in events if event.type == "admission.rewind")
+    assert told.fields["saw"] == "HTTP 503: restart failed"
+
+
+def test_a_database_that_rewinds_by_itself_is_left_to_it() -> None:
+    world = stranded(for_s=20.0)
+    world.perform(ADMIT)
+    assert world.state("east") is Rotation.ACTIVE
+    assert "start anew" not in [what for what, _name in world.calls]
+
+
+def test_what_cannot_be_rewound_stays_out_until_a_person_has_it_copied_anew() -> None:
+    world = stranded(in_vain=True)
+    with pytest.raises(StepFailed, match="on timeline 1, the primary is on 2") as failed:
+        world.perform(ADMIT)
+    assert failed.value.next_command == "dcctl admit east --rebuild"
+    assert world.state("east") is Rotation.QUARANTINED
+    world.perform(partial(admit, "east", rebuild=True))
+    assert world.calls[-2:] == [("rebuild", "east-db-1"), ("active", "east")]
+    assert world.state("east") is Rotation.ACTIVE
 
 
 def test_a_failover_that_ended_midway_leaves_a_site_that_can_be_admitted() -> None:

@@ -72,6 +72,31 @@ def test_a_refusal_of_patronis_is_told_with_its_words(
     assert "a-password" not in str(refusal.value)
 
 
+def test_a_standby_is_started_anew_or_copied_anew_at_its_own_api(patroni: Any) -> None:
+    """A start that becomes a rewind is answered by 503, and is no failure of ours."""
+    port, asked, says = patroni
+    one = PatroniSwitch(
+        {"east-db-1": "127.0.0.1"},
+        post=http.post,
+        run=lambda _name, _argv, _limit_s: (0, "", ""),
+        user="dcctl",
+        password="a-password",
+        port=port,
+    )
+    assert one.rebuild("east-db-1", limit_s=5.0) == says["text"]
+    says.update(status=503, text="restart failed")
+    assert one.start_anew("east-db-1", limit_s=5.0) == "HTTP 503: restart failed"
+    with pytest.raises(Rejected, match="HTTP 503"):
+        one.rebuild("east-db-1", limit_s=5.0)
+    assert [(path, body) for path, body, _login in asked][:2] == [
+        ("/reinitialize", {"force": True}),
+        ("/restart", {}),
+    ]
+    says.update(status=401)
+    with pytest.raises(CredentialsRefused):
+        one.start_anew("east-db-1", limit_s=5.0)
+
+
 def test_a_patroni_that_hangs_ends_the_call_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         patroni = PatroniSwitch(

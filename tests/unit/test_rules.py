@@ -226,6 +226,7 @@ def test_an_order_is_read_as_it_was_typed() -> None:
         Order("failover", "east"),
         Order("failback", "east", ("hold-off",), "it's ticket 7"),
         Order("admit", "east"),
+        Order("admit", "east", rebuild=True),
         Order("drain", "west", reason="patching the hosts"),
     ):
         assert read_order(order.words()) == order

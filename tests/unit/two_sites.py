@@ -189,6 +189,17 @@ class TwoSites:
         self.system._whole_since = self.clock.monotonic()
         return "Successfully switched over"
 
+    def start_anew(self, member: str, *, limit_s: float) -> str:  # noqa: ARG002
+        self.calls.append(("start anew", member))
+        if not self.system.in_vain:
+            self.system.stranded_for_s = 0.0
+        return "HTTP 503: restart failed"
+
+    def rebuild(self, member: str, *, limit_s: float) -> str:  # noqa: ARG002
+        self.calls.append(("rebuild", member))
+        self.system.stranded_for_s = 0.0
+        return "reinitialize started"
+
     def write(self, edge: str, note: str, *, limit_s: float) -> str:  # noqa: ARG002
         if not self.system.writable(edge):
             raise Unreachable("write", on=edge, saw="no primary")

@@ -167,8 +167,8 @@ def _drains_anyway(
     return RotationPlan(site, to, before, change, tuple(name for name, up in edges.items() if up), (), ())
 
 
-def _admits_anyway(site: str, situation: Situation) -> Plan:
-    return admission._plan(site, situation)
+def _admits_anyway(site: str, situation: Situation, **_more: Any) -> Plan:
+    return admission._plan(site, situation, ())
 
 
 def _nothing(*_args: Any, **_more: Any) -> tuple[str, ...]:

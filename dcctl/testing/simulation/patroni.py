@@ -370,6 +370,18 @@ class SimSwitch:
     def make_ready(self, member: str, *, limit_s: float) -> str:  # noqa: ARG002
         return ""
 
+    def start_anew(self, member: str, *, limit_s: float) -> str:
+        return self._asked(member, "start a standby anew", limit_s)
+
+    def rebuild(self, member: str, *, limit_s: float) -> str:
+        return self._asked(member, "rebuild a standby", limit_s)
+
+    def _asked(self, name: str, tried: str, limit_s: float) -> str:
+        """A standby here is rewound by itself, whenever it reaches the primary."""
+        machine = self._members[name].postgres.machine
+        self._network.request(machine, tried, min(limit_s, 10.0), lambda: None)
+        return "restarted"
+
     def switch_over(self, leader: str, candidate: str, *, limit_s: float) -> str:
         member, scheduler = self._members[leader], self._network.scheduler
         tried = f"move the primary to {candidate}"
