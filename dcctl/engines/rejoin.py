@@ -10,7 +10,7 @@ from dcctl.engines.look import Looks
 from dcctl.engines.situation import LOOK_EVERY_S, Means, observe_situation, until_none
 from dcctl.errors import DcctlError, TimedOut
 
-BY_ITSELF_S = 30.0
+BY_ITSELF_S = 45.0
 """Several rounds of Patroni's, in which it finds out by itself and rewinds."""
 ASK_LIMIT_S = 60.0
 STEPS = (REWIND, REBUILD)
