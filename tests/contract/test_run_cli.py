@@ -175,7 +175,8 @@ def test_a_run_that_acts_elsewhere_is_paused_and_let_go_on(machine: Machine) -> 
     process = machine.begin(run, "switchover apply --to west", script=ACT)
     try:
         code, told, said = machine.type("run", "pause", run, "--reason", "one moment")
-        assert (code, told) == (0, f"run {run} is paused\n"), said
+        assert (code, told.splitlines()[0]) == (0, f"run {run} is paused"), said
+        assert told.splitlines()[1].endswith(f"run resume {run}")
         paused = machine.shown(run)
         last = paused["timeline"][-1]
         assert (paused["outcome"], last["name"].startswith("PAUSED by ")) == ("paused", True)
