@@ -1,21 +1,23 @@
 """``dcctl automation show|pause|resume|mode``: whether a failover may start without a person."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dcctl.cli.output import emit
 from dcctl.cli.session import Session, command_options
-from dcctl.errors import Refused
+from dcctl.errors import Refused, Unreachable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from dcctl.config.schema import Configuration
-    from dcctl.domain.automation import Mode
+    from dcctl.domain.automation import Automation, Certificate, LastAction, Mode
     from dcctl.ports import Automations
 
 LOOK_LIMIT_S = 5.0
@@ -132,6 +134,15 @@ def _document(configuration: "Configuration", said: "Automations") -> dict[str, 
 
     now, last, configured = said.observe(), said.observe_last(), configured_mode(configuration)
     certificates = {site: said.observe_certificate(site) for site in configuration.sites}
+    controller = _controller(configuration, CONTROLLER)
+    against = partial(
+        _against,
+        now,
+        last,
+        configured,
+        led=controller is not None,
+        hold_off=configuration.rules.as_rules().hold_off,
+    )
     return {
         "mode": now.mode_in_force(configured),
         "configured": configured,
@@ -139,7 +150,7 @@ def _document(configuration: "Configuration", said: "Automations") -> dict[str, 
         "reason": now.reason,
         "by": now.by,
         "at": now.at,
-        "controller": _controller(configuration, CONTROLLER),
+        "controller": controller,
         "last": {**asdict(last), "told": last.sentence()} if last else None,
         "capacity": {
             site: {"fits": each.fits, "reasons": each.reasons, "by": each.by, "at": each.at}
@@ -147,7 +158,38 @@ def _document(configuration: "Configuration", said: "Automations") -> dict[str, 
             else None
             for site, each in certificates.items()
         },
+        "against": {
+            site: against(site, next(other for other in certificates if other != site), certificate=each)
+            for site, each in certificates.items()
+        },
     }
+
+
+def _against(
+    said: "Automation",
+    last: "LastAction | None",
+    configured: "Mode",
+    site: str,
+    survivor: str,
+    *,
+    certificate: "Certificate | None",
+    led: bool,
+    hold_off: "timedelta | None",
+) -> tuple[str, ...]:
+    """Why ``site`` would not be given up by itself, were it lost now; where a person said so, that is all."""
+    from dcctl.domain.automation import why_aborted, why_not_automatic, why_not_by_itself
+    from dcctl.domain.observation import Seen
+    from dcctl.engines.controller import certified
+
+    if reasons := why_not_automatic(configured, said):
+        return reasons
+    now = datetime.now(UTC)
+    try:
+        carries = Seen(certified(certificate, site, survivor, now))
+    except Unreachable as error:
+        carries = Seen(None, f"{error.sentence()}: {error.next_command}")
+    why_not = why_not_by_itself(configured, said, last, now=now, hold_off=hold_off, carries=carries, led=led)
+    return (*why_not, *why_aborted(last, site))
 
 
 def _controller(configuration: "Configuration", role: str) -> str | None:
@@ -167,7 +209,8 @@ def _draw(console: "Console", document: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
     paused = " and PAUSED" if document["paused"] else ""
     table.add_row("automation", Text(f"{document['mode']}{paused}", style="yellow" if paused else ""))
     if document["by"]:
@@ -176,15 +219,34 @@ def _draw(console: "Console", document: Mapping[str, Any]) -> None:
     table.add_row("in dcctl.yaml", str(document["configured"]))
     table.add_row("controller", document["controller"] or Text("nobody", style="yellow"))
     if (last := document["last"]) is not None:
-        row = f"{last['site']} at {last['at']:%Y-%m-%d %H:%M:%S} UTC, {last['told']} {last['run']}"
-        table.add_row("last", Text(row, style="yellow" if last["aborted"] else ""))
+        run = f" (run {last['run']})" if last["run"] else ""
+        row = f"the failover of {last['site']} at {last['at']:%Y-%m-%d %H:%M:%S} UTC{run} {_became(last)}"
+        table.add_row("last", Text(row, style="" if last["done"] else "yellow"))
     for site, each in document["capacity"].items():
         table.add_row(f"without {site}", _carries(each))
+    for site, against in document["against"].items():
+        table.add_row(f"{site} lost", _given_up(site, against))
     console.print(table)
+
+
+def _became(last: Mapping[str, Any]) -> str:
+    told = str(last["told"])
+    return told if told.startswith(("did", "may")) else f"was {told}"
+
+
+def _given_up(site: str, against: "Sequence[str]") -> "Text":
+    from rich.text import Text
+
+    if not against:
+        return Text("would be given up by itself, once the evidence suffices", style="green")
+    text = Text("would not be given up by itself", style="yellow")
+    for reason in against:
+        text.append(f"\n- {reason}", style="")
+    return text.append(f"\nby a person: dcctl failover plan --lost {site}", style="")
 
 
 def _carries(certificate: Mapping[str, Any] | None) -> str:
     if certificate is None:
-        return "nobody has found out yet whether the other site carries everything: dcctl automation resume"
+        return "nobody has found out yet whether the other site carries everything"
     told = "the other site carries everything" if certificate["fits"] else "; ".join(certificate["reasons"])
     return f"{told} (found out at {certificate['at']:%Y-%m-%d %H:%M} UTC)"

@@ -1,8 +1,8 @@
 """``dcctl status``: everything on one screen, gravest first; what is silent is shown as silent."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from dcctl.cli.session import Session, command_options
 from dcctl.errors import DcctlError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
     from dcctl.config.schema import Configuration
@@ -95,11 +95,14 @@ def look(
         "at": now,
         "took_s": round(time.monotonic() - began, 3),
         **asdict(decided),
-        "verdicts": [asdict(each) for each in verdicts],
+        "verdicts": [
+            {**asdict(each), "next_command": plan_of(site, each, dcctl)}
+            for site, each in zip(decided.sites, verdicts, strict=True)
+        ],
         "automation": told,
         "last_run": asdict(last) if last is not None else None,
     }
-    return document, draw(decided, now, last, told, verdicts)
+    return document, draw(decided, now, last, told, verdicts, dcctl=dcctl)
 
 
 def automation(configuration: "Configuration") -> str:
@@ -159,6 +162,8 @@ def draw(
     last: "LastRun | None",
     automation: str = "",
     verdicts: "Sequence[SiteVerdict]" = (),
+    *,
+    dcctl: str = "dcctl",
 ) -> "RenderableType":
     """The screen."""
     from rich.console import Group
@@ -171,13 +176,14 @@ def draw(
     parts.add_row("zookeeper", _voters(status))
     parts.add_row("edges", _edges(status))
     judged = {each.site: each for each in verdicts}
-    parts.add_row("sites", _lines(_site(site, judged.get(site.name)) for site in status.sites))
+    parts.add_row("sites", _lines(_site(site, judged.get(site.name), dcctl) for site in status.sites))
     if status.documents is not None:
         parts.add_row("documents", _documents(status.documents))
     if automation:
         parts.add_row("automation", Text(automation, style=DOUBT if "paused" in automation else ""))
     parts.add_row("last run", _last_run(last, now))
-    return Group(_headline(status, now), Text(), parts, Text(), _machines(status))
+    problems = [_Hanging(each) for each in status.problems]
+    return Group(_headline(status, now), *problems, Text(), parts, Text(), _machines(status))
 
 
 def _headline(status: "Status", now: datetime) -> "Text":
@@ -190,9 +196,26 @@ def _headline(status: "Status", now: datetime) -> "Text":
         return text.append("all well", style=GOOD)
     number = len(status.problems)
     text.append("1 thing needs attention" if number == 1 else f"{number} things need attention", style=BAD)
-    for problem in status.problems:
-        text.append("\n  ! ", style=BAD).append(problem)
     return text
+
+
+@dataclass(frozen=True)
+class _Hanging:
+    """A problem, of whatever length: on a terminal what is folded stands under its beginning; where nobody
+    looks it is one line, for grep."""
+
+    problem: str
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
+        from rich.table import Table
+        from rich.text import Text
+
+        if options.no_wrap:
+            yield Text("  ! ", style=BAD).append(self.problem, style="none")
+            return
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(Text("  !", style=BAD), Text(self.problem))
+        yield grid
 
 
 def _lines(lines: "Iterable[Text]") -> "Text":
@@ -270,7 +293,7 @@ def _documents(told: "Seen[AtRisk]") -> "Text":
     return text
 
 
-def _site(site: "SiteStatus", verdict: "SiteVerdict | None") -> "Text":
+def _site(site: "SiteStatus", verdict: "SiteVerdict | None", dcctl: str) -> "Text":
     from rich.text import Text
 
     text = Text(site.name)
@@ -282,14 +305,23 @@ def _site(site: "SiteStatus", verdict: "SiteVerdict | None") -> "Text":
     else:
         text.append(" its cloud is dark", style=BAD).append(f": {site.reason}")
     style = {"active": GOOD, "unknown": QUIET}.get(site.rotation, DOUBT)
-    text.append(", ").append("in rotation" if site.rotation == "active" else site.rotation, style=style)
+    words = {"active": "in rotation", "unknown": "its rotation is not known:"}
+    text.append(", ").append(words.get(site.rotation, site.rotation), style=style)
     if site.rotation_reason and site.rotation != "active":
         text.append(f" {site.rotation_reason}")
     if site.cut:
         text.append(f", cut off on purpose for {site.cut.heals_in_s:.0f} s more", style=DOUBT)
     for reason in verdict.reasons if verdict is not None else ():
         text.append(f"\n  {reason}", style=DOUBT)
+    if verdict is not None and (command := plan_of(site, verdict, dcctl)):
+        text.append(f"\n  next: {command}", style="bold")
     return text
+
+
+def plan_of(site: "SiteStatus", verdict: "SiteVerdict", dcctl: str) -> str:
+    """What shows how a site that is lost would be given up; empty for any other, and once it is."""
+    given_up = site.rotation == "quarantined"
+    return f"{dcctl} failover plan --lost {site.name}" if verdict.lost and not given_up else ""
 
 
 def _last_run(last: "LastRun | None", now: datetime) -> "Text":

@@ -103,7 +103,7 @@ class Line:
         """Why this does not fit, or why that is not known."""
         what = f"{self.group} {self.resource}".strip()
         if self.needed is None or self.available is None:
-            return f"{what}: {self.note}"
+            return f"{what}: {self.note}" if what else self.note
         short = f"{what}: {self.needed:g} needed, {self.available:g} there"
         return f"{short}: {self.note}" if self.note else short
 

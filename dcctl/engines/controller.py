@@ -185,7 +185,8 @@ def certified(certificate: Certificate | None, lost: str, survivor: str, now: da
         days = (now - certificate.at).days
         raise Unreachable(tried, saw=f"it was found out {days} days ago", next_command=command)
     fit = Fit.FITS if certificate.fits else Fit.SHORT
-    lines = tuple(Line("", "", None, None, fit, (), reason) for reason in certificate.reasons)
+    notes = [each.removeprefix(f"{survivor}: ") for each in certificate.reasons]
+    lines = tuple(Line("", "", None, None, fit, (), note) for note in notes)
     return Capacity(lost, survivor, fit, lines, {})
 
 
