@@ -20,7 +20,7 @@ from dcctl.testing.simulation.record import KEPT, Keys, Page, parse_answer
 from dcctl.testing.simulation.recording import Answer, Header, Key, Line, Recording
 from dcctl.testing.simulation.replay import Verdict, main, replay
 from dcctl.testing.simulation.scheduler import Scheduler
-from dcctl.testing.simulation.session import Asked, Client, SimSession
+from dcctl.testing.simulation.session import Asked, Client, Look, SimSession
 from dcctl.testing.simulation.world import World
 
 EAST, WEST = DATABASES
@@ -239,7 +239,7 @@ class Folders(Client):
     def get_async(self, path: str) -> Asked:
         if path not in self._ensemble.children:
             return super().get_async(path)
-        return Asked(look=lambda _tree: (b"", SimpleNamespace(pzxid=self._ensemble.changed[path])))
+        return Look(lambda _tree: (b"", SimpleNamespace(pzxid=self._ensemble.changed[path])))
 
 
 def test_the_recorder_sees_in_zookeeper_what_the_simulation_itself_writes_down(tmp_path: Path) -> None:

@@ -32,12 +32,16 @@ def failing(seeds: Iterable[int], broken: Broken | None = None) -> list[int]:
     """The seeds whose schedules breach a promise."""
     collects = gc.isenabled()
     gc.disable()  # a world is a knot of cycles, and nothing of it ends before the whole of it does
+    found = []
     try:
-        return [seed for seed in seeds if run(schedule_of(seed, broken), broken).breaches]
+        for seed in seeds:
+            if run(schedule_of(seed, broken), broken).breaches:
+                found.append(seed)
+            gc.collect()
     finally:
         if collects:
             gc.enable()
-        gc.collect()
+    return found
 
 
 def first_failing(seeds: Iterable[int], broken: Broken) -> int | None:

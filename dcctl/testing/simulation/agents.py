@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dcctl.testing.simulation.world import World
 
 AGENTS = {**EDGES, "witness-1": "witness"}
+PROBED = {**DATABASES, **EDGES}
 SESSION_S = 10.0
 PACE = 2.0
 SLOW_PACE = 4.0
@@ -36,7 +37,7 @@ class Prober:
     def __call__(self) -> tuple[ProbeResult, ...]:
         network, at = self._world.network, self._world.clock_of(self._machine.name).now()
         results = []
-        for name, site in {**DATABASES, **EDGES}.items():
+        for name, site in PROBED.items():
             ok = network.connected(self._machine, network.machines[name])
             run = self._runs.get(name, 0)
             run = (max(run, 0) + 1) if ok else (min(run, 0) - 1)

@@ -23,6 +23,7 @@ from dcctl.testing.simulation.scheduler import BEGINNING, Machine, Scheduler
 
 SYNC_LIMIT_S = 3.0
 ELECTION_S = (0.3, 3.0)
+BEGAN_AT_S = BEGINNING.timestamp()
 ANY = -1
 
 
@@ -72,8 +73,8 @@ class Ensemble:
         """Voters that their leader does not reach: since when, and what they know."""
         self._electing = False
         self.changes = 0
-        """How often who serves may have changed."""
-        self.watchers: list[Callable[[str], None]] = []
+        """How often who serves, or who is connected to whom, may have changed."""
+        self._watchers: list[tuple[str, Callable[[str], None]]] = []
         network.listeners.append(self.settle)
 
     # Who serves.
@@ -180,8 +181,8 @@ class Ensemble:
 
     def look(self, voter: Machine) -> dict[str, Node]:
         """What ``voter`` knows."""
-        stale = self.stale.get(voter.name)
-        return stale[1] if stale is not None else self.tree
+        stale = self.stale.get(voter.name) if self.stale else None
+        return self.tree if stale is None else stale[1]
 
     def commit(self, session: int, ops: Sequence[Op]) -> list[Any]:
         """All of ``ops`` in order, or none; kazoo's results of a transaction."""
@@ -217,7 +218,7 @@ class Ensemble:
 
     def _apply(self, session: int, op: Op) -> Any:
         kind, path = op[0], op[1]
-        at = int((BEGINNING.timestamp() + self.scheduler.now_s) * 1000)
+        at = int((BEGAN_AT_S + self.scheduler.now_s) * 1000)
         if kind == "create":
             self.put(path, Node(op[2], 0, self.zxid, session if op[3] else 0, at, self.zxid))
             return path
@@ -243,6 +244,11 @@ class Ensemble:
             self.children[folder].add(name)
             folder, _slash, name = folder.rpartition("/")
 
+    def watch(self, folder: str, told: Callable[[str], None]) -> None:
+        """Let ``told`` be called with the path of every change in ``folder``, once it is made."""
+        self._watchers.append((folder, told))
+
     def _told(self, path: str) -> None:
-        for watcher in self.watchers:
-            watcher(path)
+        for folder, told in self._watchers:
+            if path.startswith(folder):
+                told(path)

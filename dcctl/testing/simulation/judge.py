@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from dcctl.domain.event import Event
 from dcctl.domain.traffic import Rotation
 from dcctl.testing.simulation.network import DATABASES, MACHINES, SITES
-from dcctl.testing.simulation.ports import ENVIRONMENT, KEYS
+from dcctl.testing.simulation.ports import KEYS
 
 if TYPE_CHECKING:
     from dcctl.testing.simulation.people import Command
@@ -31,8 +31,6 @@ def darkness(world: "World") -> None:
 
 def states(world: "World", path: str) -> None:
     """Promises 3, 6 and 7, whenever the state of a site is written."""
-    if not path.startswith(f"/dcctl/{ENVIRONMENT}/sites/"):
-        return
     site = path.rpartition("/")[2]
     before, now_s = world.states[site], world.scheduler.now_s
     after = world.states[site] = world.state_of(site)
@@ -77,7 +75,7 @@ def event(world: "World", seen: Event) -> None:
 def copies(world: "World", path: str) -> None:
     """Remember when a second copy was named."""
     node = world.ensemble.tree.get(path)
-    if path != f"{KEYS}/sync" or node is None:
+    if node is None:
         return
     now_s = world.scheduler.now_s
     named = json.loads(node.data or b"{}")

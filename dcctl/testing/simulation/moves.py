@@ -95,7 +95,7 @@ class _Bench:
         self._settle(situation, role, streams=streams)
         self.changes: list[tuple[int, Change]] = []
         """Each with its zxid."""
-        self.ensemble.watchers.append(self._changed)
+        self.ensemble.watch(f"{KEYS}/", self._changed)
 
     def _place(self, situation: Situation) -> None:
         own = {

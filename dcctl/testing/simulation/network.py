@@ -89,4 +89,4 @@ class Network:
         self.changed()
         parked, machine.parked = machine.parked, []
         for each in parked:
-            self.scheduler.after(self.scheduler.random.uniform(0, 0.05), each)
+            self.scheduler.wake_after(self.scheduler.random.uniform(0, 0.05), each)

@@ -27,6 +27,7 @@ from dcctl.testing.simulation.ports import KEYS
 from dcctl.testing.simulation.session import SimSession
 
 ASK_S = 1.5
+MEMBERS = f"{KEYS}/members/"
 REST_S = 2.0
 """How long another member's API is waited for."""
 
@@ -86,10 +87,10 @@ class Patroni:
         self._silent_s: float | None = None
         self._locked_s = -1e9
         """When the leader key was last known to be ours."""
-        ensemble.watchers.append(self._watch)
+        ensemble.watch(f"{KEYS}/", self._watch)
 
     def _watch(self, path: str) -> None:
-        if path.startswith(KEYS) and "/members/" not in path:
+        if not path.startswith(MEMBERS):
             delay_s = self.ensemble.scheduler.random.uniform(0.0, self.times.watch_s)
             self.ensemble.scheduler.after(delay_s, self._stain)
 

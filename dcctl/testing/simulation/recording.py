@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -203,7 +204,7 @@ class Tap:
         self._last: dict[str, Key] = {}
         self._members = tuple(DATABASES)
         self._what = what
-        world.ensemble.watchers.append(self._changed)
+        world.ensemble.watch(f"{KEYS}/", partial(self._note, first=False))
         for path in sorted(world.ensemble.tree):
             if path.startswith(f"{KEYS}/"):
                 self._note(path, first=True)
@@ -213,10 +214,6 @@ class Tap:
     def recording(self) -> Recording:
         ttl_s = self._world.patroni_times.ttl_s
         return Recording(Header("simulation", self._what, self._members, ttl_s), tuple(self._lines))
-
-    def _changed(self, path: str) -> None:
-        if path.startswith(f"{KEYS}/"):
-            self._note(path, first=False)
 
     def _note(self, path: str, *, first: bool) -> None:
         ensemble, now_s, key = self._world.ensemble, self._world.scheduler.now_s, path[len(KEYS) + 1 :]

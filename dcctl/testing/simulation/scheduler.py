@@ -5,11 +5,10 @@ blocked, and the others live meanwhile. Everything is in one thread and decided 
 that a schedule has one course.
 """
 
-import heapq
 import random
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from heapq import heappop, heappush
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -34,8 +33,8 @@ class Machine:
         self.disk_s = 0.001
         """How long a flush takes."""
         self.thawed_s = -1e9
-        self.parked: list[Callable[[], None]] = []
-        """What became due while it was frozen."""
+        self.parked: list[Actor] = []
+        """Whose time came while it was frozen."""
 
     @property
     def answers(self) -> bool:
@@ -50,8 +49,7 @@ class Actor:
         self.machine = machine
         self.alive = True
         self.spent_s: float | None = None
-        self.fibre: greenlet | None = None
-        self.wake: Callable[[], None] = lambda: None
+        self.fibre: greenlet
 
 
 class Scheduler:
@@ -60,27 +58,41 @@ class Scheduler:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311
         self.now_s = 0.0
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], None] | Actor]] = []
+        """What happens when: a call, or somebody who goes on."""
+        self._until_s = 0.0
         self._number = 0
         self._main = getcurrent()
         self._actors: dict[greenlet, Actor] = {}
+        self._acts: Actor | None = None
         self.failure: BaseException | None = None
 
     def at(self, at_s: float, happen: Callable[[], None]) -> None:
         """Let ``happen`` be called at ``at_s``, not from within an actor."""
         self._number += 1
-        heapq.heappush(self._due, (at_s, self._number, happen))
+        heappush(self._due, (at_s, self._number, happen))
 
     def after(self, seconds: float, happen: Callable[[], None]) -> None:
-        self.at(self.now_s + seconds, happen)
+        self._number += 1
+        heappush(self._due, (self.now_s + seconds, self._number, happen))
+
+    def wake_after(self, seconds: float, actor: Actor) -> None:
+        """Let ``actor``, which waits, go on."""
+        self._number += 1
+        heappush(self._due, (self.now_s + seconds, self._number, actor))
 
     def run_until(self, until_s: float) -> None:
         """Everything that is due up to ``until_s``. Raises what an actor raised that is no death."""
-        due, pop = self._due, heapq.heappop
+        due, self._until_s = self._due, until_s
         while due and due[0][0] <= until_s:
-            at_s, _number, happen = pop(due)
+            at_s, _number, happen = heappop(due)
             self.now_s = max(self.now_s, at_s)
-            happen()
+            if not isinstance(happen, Actor):
+                happen()
+            elif self._may_act(happen):
+                self._acts = happen
+                happen.fibre.switch()
+                self._acts = None
             if self.failure is not None:
                 raise self.failure
         self.now_s = until_s
@@ -90,7 +102,8 @@ class Scheduler:
     @property
     def actor(self) -> Actor:
         """Who acts now. Whoever was killed does nothing any more."""
-        actor = self._actors[getcurrent()]
+        actor = self._acts
+        assert actor is not None
         if not actor.alive:
             raise Killed
         return actor
@@ -108,17 +121,17 @@ class Scheduler:
                 self.failure = error
             finally:
                 actor.alive = False
-                self._actors.pop(fibre, None)
+                self._actors.pop(actor.fibre, None)
 
-        fibre = greenlet(body, self._main)
-        actor.fibre, actor.wake = fibre, partial(self._wake, actor)
-        self._actors[fibre] = actor
-        self.after(in_s, actor.wake)
+        actor.fibre = greenlet(body, self._main)
+        self._actors[actor.fibre] = actor
+        self.wake_after(in_s, actor)
         return actor
 
     def sleep(self, seconds: float) -> None:
         """The acting process waits; while several are asked at once, the longest of them is waited for."""
-        actor = self._actors[getcurrent()]
+        actor = self._acts
+        assert actor is not None
         if not actor.alive:
             raise Killed
         if actor.spent_s is not None:
@@ -126,36 +139,48 @@ class Scheduler:
             return
         self._number += 1
         at_s = self.now_s + seconds if seconds > 0.0 else self.now_s
-        heapq.heappush(self._due, (at_s, self._number, actor.wake))
-        self._main.switch()
-        if not actor.alive:
-            raise Killed
+        heappush(self._due, (at_s, self._number, actor))
+        self._rest(actor)
 
     def wait(self, register: Callable[[Callable[[], None]], None]) -> None:
         """Sleep until the function that ``register`` is given is called, the first time."""
-        actor = self._actors[getcurrent()]
+        actor = self._acts
+        assert actor is not None
         called: list[bool] = []
 
         def wake() -> None:
             if not called:
                 called.append(True)
-                self.after(0.0, actor.wake)
+                self.wake_after(0.0, actor)
 
         register(wake)
-        self._main.switch()
+        self._rest(actor)
+
+    def _rest(self, actor: Actor) -> None:
+        """Let the others act until ``actor`` goes on: whoever is next directly, and what is no actor's from
+        ``run_until``."""
+        due, until_s = self._due, self._until_s
+        while due and due[0][0] <= until_s and isinstance(other := due[0][2], Actor):
+            at_s, _number, _other = heappop(due)
+            self.now_s = max(self.now_s, at_s)
+            if self._may_act(other):
+                self._acts = other
+                if other is not actor:
+                    other.fibre.switch()
+                break
+        else:
+            self._main.switch()
         if not actor.alive:
             raise Killed
 
-    def _wake(self, actor: Actor) -> None:
-        fibre = actor.fibre
-        if not actor.alive or fibre is None or fibre.dead:
-            return
+    def _may_act(self, actor: Actor) -> bool:
+        """Whoever was killed does not; one on a machine that stands still does when it goes on."""
+        if not actor.alive:
+            return False
         if actor.machine.frozen:
-            actor.machine.parked.append(actor.wake)
-            return
-        if (here := getcurrent()) is not fibre.parent:
-            fibre.parent = here
-        fibre.switch()
+            actor.machine.parked.append(actor)
+            return False
+        return True
 
     def kill(self, actor: Actor) -> None:
         """SIGKILL: nothing of it is carried out any more, no undo either."""
@@ -163,13 +188,15 @@ class Scheduler:
             return
         actor.alive = False
         fibre = actor.fibre
-        if fibre is None or fibre.dead:
+        if fibre.dead:
             return
-        if fibre is getcurrent():
+        if actor is self._acts:
             raise Killed
         fibre.parent = getcurrent()
         if fibre:
+            acts, self._acts = self._acts, actor
             fibre.throw(Killed)
+            self._acts = acts
         self._actors.pop(fibre, None)
 
     @property

@@ -21,6 +21,8 @@ RECONNECT_S = 0.4
 OFTEN = 0.1
 """How often a request takes long enough for others to act meanwhile."""
 SLOW_S = 0.2
+SHORTEST_S = 0.001
+"""No request is given less."""
 
 
 class SimSession:
@@ -28,14 +30,16 @@ class SimSession:
 
     def __init__(self, ensemble: Ensemble, machine: Machine, session_s: float) -> None:
         self.ensemble = ensemble
+        self._scheduler = ensemble.scheduler
+        self._chance = ensemble.scheduler.random.random
         self.machine = machine
         self.session_s = session_s
         self.client = Client(ensemble)
         self.acknowledged_s: float | None = None
         self.gone = False
         self._voter: Machine | None = None
-        self._looked: tuple[int, int, Machine | None] | None = None
-        self._well = False
+        self._well_at = -1
+        """The count of changes at which nothing was between this client and its voter; else none."""
         self._again_s = 0.0
         self._late: list[list[Op]] = []
         self._voters = sorted(ensemble.voters, key=lambda each: each.place != machine.place)
@@ -43,7 +47,7 @@ class SimSession:
         ensemble.listen(self.session)
 
     def clock(self) -> float:
-        return self.ensemble.scheduler.now_s
+        return self._scheduler.now_s
 
     @property
     def number(self) -> int | None:
@@ -73,10 +77,17 @@ class SimSession:
         return request()
 
     def wait(self, tried: str, asked: "Asked", limit_s: float) -> Any:
-        result = self._carry_out(tried, asked, max(0.001, limit_s))
+        result = self._carry_out(tried, asked, limit_s)
         if isinstance(result, Exception):
-            raise result
+            try:
+                raise result
+            finally:
+                del result  # it knows this frame: they would keep each other
         return result
+
+    def found(self, tried: str, asked: "Asked", limit_s: float) -> tuple[Any, Node] | None:
+        answer = self._carry_out(tried, asked, limit_s)
+        return None if isinstance(answer, NoNodeError) else answer
 
     def ask(self, tried: str, request: Callable[[], "Asked"], limit_s: float) -> Any:
         sent_s = self.clock()
@@ -89,26 +100,24 @@ class SimSession:
         return answer
 
     def read(self, path: str, limit_s: float) -> tuple[Any, Node] | None:
-        sent_s = self.ensemble.scheduler.now_s
-        answer = self._carry_out("read", self.client.get_async(path), max(0.001, limit_s))
+        sent_s = self._scheduler.now_s
+        answer = self._carry_out("read", self.client.get_async(path), limit_s)
         self.acknowledged_s = sent_s
-        if isinstance(answer, NoNodeError):
-            return None
-        found: tuple[Any, Node] = answer
-        return found
+        return None if isinstance(answer, NoNodeError) else answer
 
     # One request.
 
     def _carry_out(self, tried: str, asked: "Asked", limit_s: float) -> Any:
-        ensemble, scheduler = self.ensemble, self.ensemble.scheduler
+        ensemble, scheduler = self.ensemble, self._scheduler
         _whoever_was_killed_asks_nothing = scheduler.actor
+        limit_s = max(limit_s, SHORTEST_S)
         voter = self._voter
-        if voter is None or not self._is_well():
+        if voter is None or (self._well_at != ensemble.changes and not self._is_well()):
             voter = self._connected(tried, asked, limit_s)
-        delay = scheduler.random.random()
+        delay = self._chance()
         if delay < OFTEN:
             scheduler.sleep(delay / 2)
-        if not self._is_well():
+        if self._well_at != ensemble.changes and not self._is_well():
             if not ensemble.network.goes(self.machine, voter):
                 self._lose(tried, limit_s)
             if asked.ops is not None and not ensemble.serves(voter):
@@ -122,7 +131,9 @@ class SimSession:
             if ensemble.leader is not None and ensemble.leader.disk_s > limit_s:
                 raise TimedOut(tried, on="ZooKeeper", saw=f"no answer within {limit_s:g} s")
         if voter.name in ensemble.network.loses_answers or (
-            not self._is_well() and not ensemble.network.connected(self.machine, voter)
+            self._well_at != ensemble.changes
+            and not self._is_well()
+            and not ensemble.network.connected(self.machine, voter)
         ):
             self._lose(tried, limit_s)
         return result
@@ -131,12 +142,11 @@ class SimSession:
         """Whether nothing is between this client and its voter, which is in the quorum: that is so most of
         the time, and is looked at again after anything changed."""
         ensemble, voter = self.ensemble, self._voter
-        now = (ensemble.network.changes, ensemble.changes, voter)
-        if now != self._looked:
-            self._looked = now
-            connected = voter is not None and ensemble.network.connected(self.machine, voter)
-            self._well = connected and voter is not None and ensemble.serves(voter)
-        return self._well
+        well = (
+            voter is not None and ensemble.network.connected(self.machine, voter) and ensemble.serves(voter)
+        )
+        self._well_at = ensemble.changes if well else -1
+        return well
 
     def _connected(self, tried: str, asked: "Asked", limit_s: float) -> Machine:
         """The voter that this client talks to. Unreachable while it is SUSPENDED."""
@@ -161,13 +171,13 @@ class SimSession:
 
     def _lose(self, tried: str, limit_s: float) -> None:
         """No answer within the limit; the connection is given up."""
-        self._voter = None
+        self._voter, self._well_at = None, -1
         self.ensemble.scheduler.sleep(limit_s)
         self._again_s = self.clock() + RECONNECT_S
         raise TimedOut(tried, on="ZooKeeper", saw=f"no answer within {limit_s:g} s")
 
     def _reconnect(self, voter: Machine) -> None:
-        self._voter = voter
+        self._voter, self._well_at = voter, -1
         late, self._late = self._late, []
         if self.session.ended:
             self.renew()
@@ -183,28 +193,52 @@ class SimSession:
 
 
 class Asked:
-    """A request: the change ``ops`` as a transaction or a single one, or ``look`` at a tree."""
+    """A request. ``ops``: the change that it asks for; None where it only looks."""
 
-    def __init__(
-        self,
-        *,
-        ops: list[Op] | None = None,
-        single: bool = False,
-        path: str = "",
-        look: Callable[..., Any] | None = None,
-    ) -> None:
-        self.ops = ops
-        self._path = path
-        self._single = single
-        self._look = look
+    __slots__ = ()
+    ops: list[Op] | None
 
     def carry_out(self, ensemble: Ensemble, session: int, voter: Machine) -> Any:
-        if self._path:
-            node = ensemble.look(voter).get(self._path)
-            return NoNodeError() if node is None else (node.data, node)
-        if self.ops is None:
-            assert self._look is not None
-            return self._look(ensemble.look(voter))
+        raise NotImplementedError
+
+
+class Read(Asked):
+    """A node."""
+
+    __slots__ = ("_path",)
+    ops = None
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def carry_out(self, ensemble: Ensemble, session: int, voter: Machine) -> Any:  # noqa: ARG002
+        node = ensemble.look(voter).get(self._path)
+        return NoNodeError() if node is None else (node.data, node)
+
+
+class Look(Asked):
+    """Something of the tree."""
+
+    __slots__ = ("_look",)
+    ops = None
+
+    def __init__(self, look: Callable[[dict[str, Node]], Any]) -> None:
+        self._look = look
+
+    def carry_out(self, ensemble: Ensemble, session: int, voter: Machine) -> Any:  # noqa: ARG002
+        return self._look(ensemble.look(voter))
+
+
+class Change(Asked):
+    """A transaction, or a single change."""
+
+    __slots__ = ("_single", "ops")
+
+    def __init__(self, ops: list[Op], *, single: bool = False) -> None:
+        self.ops: list[Op] = ops
+        self._single = single
+
+    def carry_out(self, ensemble: Ensemble, session: int, voter: Machine) -> Any:  # noqa: ARG002
         results = ensemble.commit(session, self.ops)
         return results[0] if self._single else results
 
@@ -217,7 +251,7 @@ class Client:
         self.connected = True
 
     def get_async(self, path: str) -> Asked:
-        return Asked(path=path)
+        return Read(path)
 
     def get_children_async(self, path: str) -> Asked:
         def look(tree: dict[str, Node]) -> Any:
@@ -226,18 +260,18 @@ class Client:
             below = (each[len(path) + 1 :] for each in tree if each.startswith(f"{path}/"))
             return sorted({each.partition("/")[0] for each in below})
 
-        return Asked(look=look)
+        return Look(look)
 
     def create_async(
         self, path: str, value: Any = b"", *, ephemeral: bool = False, makepath: bool = False
     ) -> Asked:
-        return Asked(ops=[("create", path, value, ephemeral, makepath)], single=True)
+        return Change([("create", path, value, ephemeral, makepath)], single=True)
 
     def set_async(self, path: str, value: Any, version: int = ANY) -> Asked:
-        return Asked(ops=[("set", path, value, version)], single=True)
+        return Change([("set", path, value, version)], single=True)
 
     def delete_async(self, path: str, version: int = ANY) -> Asked:
-        return Asked(ops=[("delete", path, version)], single=True)
+        return Change([("delete", path, version)], single=True)
 
     def transaction(self) -> "Transaction":
         return Transaction()
@@ -262,4 +296,4 @@ class Transaction:
         self.ops.append(("delete", path, version))
 
     def commit_async(self) -> Asked:
-        return Asked(ops=self.ops)
+        return Change(self.ops)

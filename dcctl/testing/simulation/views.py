@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
@@ -153,17 +153,25 @@ class SimEdgeRuntime:
             **{(WRITES, name): True for name in DATABASES},
             (LEASE, machine.place): True,
         }
+        self._seen: tuple[EdgeServer, ...] = ()
+        self._seen_at = -1
+        """At which count of the network's changes that was so."""
 
     def observe_servers(self) -> tuple[EdgeServer, ...]:
-        up = {name: self._reaches(name) for name in DATABASES}
-        return tuple(
-            _server(backend, name, on, up.get(name, True)) for (backend, name), on in self.rotation.items()
-        )
+        if self._seen_at != self.network.changes:
+            up = {name: self._reaches(name) for name in DATABASES}
+            self._seen = tuple(
+                EdgeServer(backend, name, on, up.get(name, True), "UP" if up.get(name, True) else "DOWN")
+                for (backend, name), on in self.rotation.items()
+            )
+            self._seen_at = self.network.changes
+        return self._seen
 
     def steer(self, backend: str, server: str, *, in_rotation: bool, at_once: bool = False) -> None:  # noqa: ARG002
         if (backend, server) not in self.rotation:
             raise Rejected(f"steer {backend}/{server}", on=self.machine.name, saw="No such server.")
         self.rotation[backend, server] = in_rotation
+        self._seen_at = -1
 
     @property
     def active(self) -> set[str]:
@@ -178,11 +186,6 @@ class SimEdgeRuntime:
 
     def _reaches(self, name: str) -> bool:
         return self.network.connected(self.machine, self.network.machines[name])
-
-
-@cache
-def _server(backend: str, name: str, on: bool, up: bool) -> EdgeServer:  # noqa: FBT001
-    return EdgeServer(backend, name, on, up, "UP" if up else "DOWN")
 
 
 class SimVantages:

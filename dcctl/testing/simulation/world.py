@@ -36,6 +36,8 @@ from dcctl.testing.simulation.views import (
     power_off_site,
 )
 
+RUNS = f"/dcctl/{ENVIRONMENT}/runs"
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -64,14 +66,14 @@ class World:
         self.network = network = Network(scheduler)
         self.ensemble = Ensemble(scheduler, network)
         self.states = dict.fromkeys(SITES, Rotation.ACTIVE)
-        self.ensemble.watchers.append(partial(judge.states, self))
+        self.ensemble.watch(f"/dcctl/{ENVIRONMENT}/sites/", partial(judge.states, self))
         self.copied_s = dict.fromkeys(SITES, -1.0)
         """When a second copy beside a primary at a site was last named."""
-        self.ensemble.watchers.append(partial(judge.copies, self))
+        self.ensemble.watch(f"{KEYS}/sync", partial(judge.copies, self))
         self.dark_s = dict.fromkeys(SITES, -1e9)
         """When the witness last did not reach anything of a site."""
         network.listeners.append(partial(judge.darkness, self))
-        self.ensemble.watchers.append(self._judge_run)
+        self.ensemble.watch(f"{RUNS}/", self._judge_run)
         self._acting: dict[str, Any] = {}
         self._acting_since_s = 0.0
         self._owned = False
@@ -213,16 +215,16 @@ class World:
         self.history.tell(now_s, f"{record.who}: {record.words} ({record.run}) begins")
 
     def active_run(self) -> dict[str, Any] | None:
-        node = self.ensemble.tree.get(f"/dcctl/{ENVIRONMENT}/runs/active")
+        node = self.ensemble.tree.get(f"{RUNS}/active")
         fields: dict[str, Any] = json.loads(node.data or b"{}") if node is not None else {}
-        alive = f"/dcctl/{ENVIRONMENT}/runs/owner" in self.ensemble.tree
+        alive = f"{RUNS}/owner" in self.ensemble.tree
         over = fields.get("over") or (fields.get("ended") and not alive and not fields.get("doing"))
         return fields if fields and not over else None
 
     def broken_off(self) -> RunRecord | None:
         """The run that has the right to act and whose session is over."""
         fields = self.active_run()
-        if fields is None or f"/dcctl/{ENVIRONMENT}/runs/owner" in self.ensemble.tree:
+        if fields is None or f"{RUNS}/owner" in self.ensemble.tree:
             return None
         return RunRecord(fields["run"], fields["command"], fields["who"], 0.0)
 
@@ -276,10 +278,9 @@ class World:
     def _judge_run(self, path: str) -> None:
         """Promise 5: whoever takes the right to act found it given back, or its owner's session ended and
         what it had begun over. The owner's node is looked at before the same transaction makes its own."""
-        runs = f"/dcctl/{ENVIRONMENT}/runs"
-        if path == f"{runs}/owner":
+        if path == f"{RUNS}/owner":
             self._owned = path in self.ensemble.tree
-        if path != f"{runs}/active":
+        if path != f"{RUNS}/active":
             return
         before, now = self._acting, json.loads(self.ensemble.tree[path].data or b"{}")
         now_s, lasts_s = self.scheduler.now_s, max(before.get("doing", {}).values(), default=0.0)
