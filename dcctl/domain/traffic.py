@@ -23,8 +23,8 @@ machines are. Writes to the database follow the primary, wherever it is, and no 
 ROTATION = "rotation"
 """An edge's mark for its own site, whose one server is named as the site: while it is out, the edge's
 ``/healthz`` answers 503, so that clients, DNS and GSLB leave it."""
-
-
+STEERED = (*BACKENDS, ROTATION)
+"""What follows the rotation."""
 WRITES = "postgresql_primary"
 """The backend through which clients reach the primary; its servers are named as the databases."""
 LEASE = "lease"
@@ -116,7 +116,9 @@ def why_barred(site: str, states: Sequence["SiteState"]) -> str:
 
 def site_of(server: str, places: Mapping[str, str]) -> str | None:
     """The site that a server of an edge belongs to; ``places`` by machine name. None: not ours."""
-    return places.get(server, server if server in places.values() else None)
+    if (site := places.get(server)) is not None:
+        return site
+    return server if server in places.values() else None
 
 
 def decide_weights(
@@ -134,7 +136,7 @@ def decide_weights(
     return tuple(
         Steer(server.backend, server.name, site in active)
         for server in servers
-        if server.backend in (*BACKENDS, ROTATION)
+        if server.backend in STEERED
         and (site := site_of(server.name, places)) in known
         and server.in_rotation != (site in active)
     )
@@ -169,7 +171,7 @@ def decide_applied(
         said = {
             server.in_rotation
             for server in servers
-            if server.backend in (*BACKENDS, ROTATION) and site_of(server.name, places) == state.site
+            if server.backend in STEERED and site_of(server.name, places) == state.site
         }
         found[state.site] = said.pop() if len(said) == 1 else None
     return found

@@ -130,8 +130,8 @@ def decide_verdict(evidence: Evidence) -> SiteVerdict:
     """The table above. Every reason is a sentence."""
     elsewhere = _elsewhere(evidence)
     answers = (f"{', '.join(evidence.answers) or 'it'} answers here",) if evidence.own is Sight.UP else ()
-    seen = tuple(f"{name} sees it" for name, _place, sight in elsewhere if sight is Sight.UP)
-    blind = tuple(f"{name} does not see it" for name, _place, sight in elsewhere if sight is Sight.DOWN)
+    seen = tuple([f"{name} sees it" for name, _place, sight in elsewhere if sight is Sight.UP])
+    blind = tuple([f"{name} does not see it" for name, _place, sight in elsewhere if sight is Sight.DOWN])
     spoke = _spoke(evidence) if evidence.quorum else ()
     missing: tuple[str, ...] = ()
     reasons: tuple[str, ...]

@@ -90,7 +90,8 @@ class Controller:
         return None
 
     def _worth(self, seen: tuple[Observation, ...]) -> list[Vantage]:
-        return [decide_vantage(each, self.means.sites, self.means.now()) for each in seen]
+        now = self.means.now()
+        return [decide_vantage(each, self.means.sites, now) for each in seen]
 
     def _follow(self, decision: Decision, at: datetime) -> None:
         if decision.lost is None:

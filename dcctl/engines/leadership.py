@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
 from typing import TypeAlias
 
 from dcctl.domain.leadership import (
@@ -245,18 +244,19 @@ class _Stay:
     next_s: float = 0.0
     over: bool = False
     """The records say that the term is over."""
+    times: Times = field(init=False)
+    stop_at_s: float = field(init=False)
+    kill_at_s: float = field(init=False)
 
-    @property
-    def times(self) -> Times:
-        return _times(self.renewal.session_s, self.grace_s)
+    def __post_init__(self) -> None:
+        self._count_from(self.renewal)
 
-    @property
-    def stop_at_s(self) -> float:
-        return self.times.stop_at_s(self.renewal.sent_s)
-
-    @property
-    def kill_at_s(self) -> float:
-        return self.times.kill_at_s(self.renewal.sent_s)
+    def _count_from(self, renewal: Renewal) -> None:
+        """The deadlines of a renewal that was acknowledged."""
+        self.renewal = renewal
+        self.times = Times(renewal.session_s, min(self.grace_s, renewal.session_s / 2))
+        self.stop_at_s = self.times.stop_at_s(renewal.sent_s)
+        self.kill_at_s = self.times.kill_at_s(renewal.sent_s)
 
     def must_end(self, now_s: float) -> bool:
         return self.over or now_s >= self.stop_at_s
@@ -273,8 +273,8 @@ class _Stay:
             return False
         self.next_s = now_s + self.times.renew_every_s
         try:
-            self.renewal = self.leases.renew(
-                self.term, self.renewal.version, limit_s=min(self.times.attempt_s, left_s)
+            self._count_from(
+                self.leases.renew(self.term, self.renewal.version, limit_s=min(self.times.attempt_s, left_s))
             )
         except LeadershipLost as error:
             self.over, self.saw = True, error.saw
@@ -284,12 +284,6 @@ class _Stay:
             self.saw = ""
             return True
         return False
-
-
-@lru_cache(maxsize=16)
-def _times(session_s: float, grace_s: float) -> Times:
-    """The same for every renewal of a session; they are asked for several times a second."""
-    return Times(session_s, min(grace_s, session_s / 2))
 
 
 def _at(renewal: Renewal, state: RoleState) -> Renewal:

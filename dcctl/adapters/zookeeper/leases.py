@@ -67,13 +67,9 @@ class ZooKeeperLeases:
 
     def observe_role(self, role: str, *, limit_s: float) -> RoleState:
         deadline_s = self._clock() + limit_s
-        parts = {
-            part: self._session.sent("read a role", partial(self._get, role, part))
-            for part in ("epoch", "lease", "holder", "resign")
-        }
-        found = {part: self._answer(part, asked, deadline_s - self._clock()) for part, asked in parts.items()}
-        session = self._session.number
-        return _role_state(role, found, session)
+        parts = [(part, self._sent(role, part)) for part in ("epoch", "lease", "holder", "resign")]
+        found = [self._session.found(part, asked, deadline_s - self._clock()) for part, asked in parts]
+        return _role_state(role, *found, session=self._session.number)
 
     def claim(self, state: RoleState, term: Term, *, limit_s: float) -> Renewal | None:
         deadline_s = self._clock() + limit_s
@@ -94,7 +90,7 @@ class ZooKeeperLeases:
 
     def renew(self, term: Term, version: int, *, limit_s: float) -> Renewal:
         deadline_s = self._clock() + limit_s
-        asked = self._session.sent("read resign", lambda: self._get(term.role, "resign"))
+        asked = self._sent(term.role, "resign")
         renewal = self._renew(term, version, deadline_s)
         if renewal is None:
             # Our own renewal of which no answer came back may have been carried out: it counts for
@@ -107,8 +103,8 @@ class ZooKeeperLeases:
             renewal = self._renew(term, state.lease.version, deadline_s)
         if renewal is None:
             raise TimedOut("renew the lease", on=term.role, saw="another request of ours came between")
-        request = self._answer("resign", asked, deadline_s - self._clock())
-        resign = request is not None and _epoch(_fields(request[0])) == term.epoch
+        request = self._session.found("resign", asked, deadline_s - self._clock())
+        resign = request is not None and _epoch_of(request[0]) == term.epoch
         return Renewal(renewal.sent_s, renewal.session_s, renewal.version, resign)
 
     def release(self, term: Term, *, limit_s: float) -> bool:
@@ -142,7 +138,7 @@ class ZooKeeperLeases:
 
     def withdraw(self, role: str, epoch: Epoch, *, limit_s: float) -> None:
         found = self._read(role, "resign", limit_s)
-        if found is None or _epoch(_fields(found[0])) != epoch:
+        if found is None or _epoch_of(found[0]) != epoch:
             return
         path = self._path(role, "resign")
         with contextlib.suppress(BadVersionError):
@@ -172,19 +168,11 @@ class ZooKeeperLeases:
             with contextlib.suppress(NodeExistsError):
                 self._ask(f"make {path}", partial(self._client.create_async, path, makepath=True), limit_s)
 
-    def _get(self, role: str, part: str) -> Any:
-        return self._client.get_async(self._path(role, part))
+    def _sent(self, role: str, part: str) -> Any:
+        return self._session.sent("read a role", partial(self._client.get_async, self._path(role, part)))
 
     def _read(self, role: str, part: str, limit_s: float) -> Answer:
-        tried = f"read {part} of {role}"
-        return self._answer(tried, self._session.sent(tried, lambda: self._get(role, part)), limit_s)
-
-    def _answer(self, tried: str, asked: Any, limit_s: float) -> Answer:
-        try:
-            answer: Answer = self._session.wait(tried, asked, limit_s)
-        except NoNodeError:
-            return None
-        return answer
+        return self._session.found(f"read {part} of {role}", self._sent(role, part), limit_s)
 
     def _ask(self, tried: str, request: Callable[[], Any], limit_s: float) -> Any:
         try:
@@ -207,7 +195,7 @@ def read_epochs(session: ZooKeeperSession, environment: str, *, limit_s: float) 
     except NoNodeError:
         return {}
     found = {name: session.read(f"{roles}/{name}/epoch", limit_s) for name in sorted(names)}
-    epochs = {name: _epoch(_fields(answer[0])) for name, answer in found.items() if answer is not None}
+    epochs = {name: _epoch_of(answer[0]) for name, answer in found.items() if answer is not None}
     return {name: epoch for name, epoch in epochs.items() if epoch is not None}
 
 
@@ -220,16 +208,17 @@ def _carried_out(tried: str, results: Sequence[Any]) -> bool:
     return not errors
 
 
-def _role_state(role: str, found: Mapping[str, Answer], session: int | None) -> RoleState:
-    epoch, lease, holder, resign = (found[part] for part in ("epoch", "lease", "holder", "resign"))
+def _role_state(
+    role: str, epoch: Answer, lease: Answer, holder: Answer, resign: Answer, *, session: int | None
+) -> RoleState:
     return RoleState(
         role=role,
-        epoch=_epoch(_fields(epoch[0])) if epoch else None,
+        epoch=_epoch_of(epoch[0]) if epoch else None,
         epoch_version=epoch[1].version if epoch else None,
         lease=_lease(*lease) if lease else None,
-        term=_term(role, _fields(holder[0])) if holder else None,
+        term=_term(role, holder[0]) if holder else None,
         ours=holder is not None and session is not None and holder[1].ephemeralOwner == session,
-        resign=_epoch(_fields(resign[0])) if resign else None,
+        resign=_epoch_of(resign[0]) if resign else None,
     )
 
 
@@ -239,7 +228,8 @@ def _saw(state: RoleState, term: Term) -> str:
     return "the session that held it has ended"
 
 
-# What the nodes say: one JSON object each; an empty node says nothing yet.
+# What the nodes say: one JSON object each; an empty node says nothing yet. Waiting for a role, and holding
+# it, means to read and to write the same words again and again.
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -251,7 +241,6 @@ def _note(fields: Mapping[str, Any]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _fields(content: bytes) -> Mapping[str, Any]:
-    """Waiting for a role means to read the same words again and again."""
     try:
         fields = json.loads(content or b"{}")
     except ValueError:
@@ -265,7 +254,9 @@ def _epoch_fields(epoch: Epoch) -> dict[str, Any]:
     return {"generation": epoch.generation, "counter": epoch.counter}
 
 
-def _epoch(fields: Mapping[str, Any]) -> Epoch | None:
+@lru_cache(maxsize=256)
+def _epoch_of(content: bytes) -> Epoch | None:
+    fields = _fields(content)
     return Epoch(int(fields["generation"]), int(fields["counter"])) if fields else None
 
 
@@ -273,15 +264,16 @@ def _epoch_note(epoch: Epoch) -> bytes:
     return _note(_epoch_fields(epoch))
 
 
+@lru_cache(maxsize=16)
 def _lease_note(epoch: Epoch, session_s: float, *, released: bool = False) -> bytes:
     return _note({**_epoch_fields(epoch), "session_s": session_s, "released": released})
 
 
 def _lease(content: bytes, stat: Any) -> Lease | None:
-    fields = _fields(content)
-    epoch = _epoch(fields)
+    epoch = _epoch_of(content)
     if epoch is None:
         return None
+    fields = _fields(content)
     return Lease(
         epoch=epoch,
         session_s=float(fields["session_s"]),
@@ -299,10 +291,12 @@ def _term_note(term: Term) -> bytes:
     )
 
 
-def _term(role: str, fields: Mapping[str, Any]) -> Term | None:
-    epoch = _epoch(fields)
+@lru_cache(maxsize=64)
+def _term(role: str, content: bytes) -> Term | None:
+    epoch = _epoch_of(content)
     if epoch is None:
         return None
+    fields = _fields(content)
     return Term(
         role=role,
         epoch=epoch,

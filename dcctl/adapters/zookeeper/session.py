@@ -183,6 +183,14 @@ class ZooKeeperSession:
         except KazooException as error:
             raise Rejected(tried, on=self._hosts, saw=type(error).__name__) from error
 
+    def found(self, tried: str, asked: Any, limit_s: float) -> Answer:
+        """The node that ``sent`` asked for; None where there is none."""
+        try:
+            answer: Answer = self.wait(tried, asked, limit_s)
+        except NoNodeError:
+            return None
+        return answer
+
     def ask(self, tried: str, request: Callable[[], Any], limit_s: float) -> Any:
         """One request and its answer; ``acknowledged_s`` moves when there is one."""
         sent_s = self.clock()
