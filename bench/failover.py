@@ -49,6 +49,7 @@ STEADY_S = 6.0
 READ_WELL_S = 10.0
 READ_AT_LEAST_S = 40.0
 READ_WARM_LIMIT_S = 120.0
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,56 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="only print the tables of what is there")
     parser.add_argument("--publish", action="store_true", help=f"only write them to {PAGE}")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if not (args.table or args.publish):
-        with Lab.opened(args.environment) as lab:
-            run_all(lab, args.out, args.case or tuple(CASES), args.who or tuple(FIELD), args.runs)
+        ending = Ending()
+        try:
+            with ending, Lab.opened(args.environment) as lab:
+                run_all(
+                    lab,
+                    args.out,
+                    args.case or tuple(CASES),
+                    args.who or tuple(FIELD),
+                    args.runs,
+                    ending=ending,
+                )
+        except KeyboardInterrupt:
+            told = f"ended; the runs so far are in {args.out}"
+            print(f"{told}: the same command goes on with the rest", file=sys.stderr)
+            return INTERRUPTED
     if args.publish:
         PAGE.write_text(published(PAGE.read_text(), section(read(args.out))))
     print(tables(read(args.out)))
     return 0
 
 
-def run_all(lab: Lab, out: Path, cases: Sequence[str], field: Sequence[str], runs: int) -> None:
+class Ending:
+    """While entered, Ctrl-C and SIGTERM end the bench, once: a second one must not end the undoing."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Ending":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        first, self.asked = not self.asked, True
+        word = b"ending" if first else b"already ending"
+        os.write(2, b"\n" + word + b": what is under way is undone first\n")
+        if first:
+            raise KeyboardInterrupt
+
+
+def run_all(
+    lab: Lab, out: Path, cases: Sequence[str], field: Sequence[str], runs: int, *, ending: Ending
+) -> None:
     for who in field:
         settings = FIELD[who]
         # In turn: what a healed site is given to calm down passes under the next case.
@@ -113,6 +152,8 @@ def run_all(lab: Lab, out: Path, cases: Sequence[str], field: Sequence[str], run
                     with out.open("a") as lines:
                         lines.write(json.dumps(asdict(result)) + "\n")
                     print(json.dumps(asdict(result)), file=sys.stderr, flush=True)
+                if ending.asked:  # and the undoing failed, which is told in the line of that run
+                    raise KeyboardInterrupt
 
 
 def done(out: Path, case: str, who: str) -> int:

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psycopg
 
 from dcctl import wiring
+from dcctl.lab import machine
+from dcctl.lab.paths import NAMESPACES
 
 
 @dataclass
@@ -53,16 +54,10 @@ def writing(address: str, *, user: str, password: str) -> Iterator[IsolatedWrite
 
 
 def _namespace_of(address: str) -> str:
-    for path in Path("/run/netns").glob("dcctl-m-*"):
-        shown = subprocess.run(
-            ["nsenter", f"--net={path}", "ip", "-o", "-4", "address"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        if f" {address}/" in shown.stdout:
-            return str(path)
-    raise SystemExit(f"no machine has {address}")
+    for each in map(machine.read, machine.ids()):
+        if each.address.partition("/")[0] == address and (NAMESPACES / each.namespace).exists():
+            return str(NAMESPACES / each.namespace)
+    raise SystemExit(f"no machine that runs has {address}")
 
 
 def write_on(address: str) -> None:

@@ -1,12 +1,19 @@
 """What the benchmark of failover publishes of its runs."""
 
+import contextlib
 import importlib.util
+import json
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from dcctl.lab import machine
 
 FOLDER = Path(__file__).parents[2] / "bench"
 
@@ -25,6 +32,99 @@ def publish() -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[ModuleType]:
+    """The bench itself, with what it imports."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        spec = importlib.util.spec_from_file_location("failover_bench", FOLDER / "failover.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("undoing_fails", [False, True])
+def test_a_signal_ends_it_with_a_sentence_once_what_was_broken_is_undone(
+    *,
+    bench: Any,
+    number: signal.Signals,
+    undoing_fails: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """A second signal, in the middle of the undoing, changes nothing."""
+    done: list[str] = []
+
+    def run_one(_lab: Any, case: str, _settings: Any) -> Any:
+        done.append(f"break {case}")
+        try:
+            os.kill(os.getpid(), number)
+            pytest.fail("it went on")
+        finally:
+            os.kill(os.getpid(), number)
+            done.append("undo")
+            if undoing_fails:
+                raise SystemExit("the lab did not become whole")
+
+    class Lab:
+        @staticmethod
+        @contextlib.contextmanager
+        def opened(_environment: str) -> Iterator[Any]:
+            yield Lab()
+            done.append("never")
+
+        @contextlib.contextmanager
+        def settings(self, _settings: Any) -> Iterator[None]:
+            try:
+                yield
+            finally:
+                done.append("settings as before")
+
+    monkeypatch.setattr(bench, "Lab", Lab)
+    monkeypatch.setattr(bench, "run_one", run_one)
+    out = tmp_path / "runs.jsonl"
+    words = ["bench", "--out", str(out), "--case", "site-lost", "--case", "switchover", "--who", "ours"]
+    monkeypatch.setattr(sys, "argv", words)
+    before = signal.getsignal(number)
+    assert bench.main() == 130
+    assert signal.getsignal(number) == before
+    assert done == ["break site-lost", "undo", "settings as before"]
+    said = capsys.readouterr().err
+    assert f"the runs so far are in {out}: the same command goes on with the rest" in said
+    assert "Traceback" not in said
+    assert "did not become whole" in out.read_text() if undoing_fails else not out.exists()
+
+
+def test_the_machine_of_an_address_is_known_by_its_specification(
+    bench: Any,  # which imports it
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    isolated, namespaces = sys.modules["failover_isolated"], tmp_path / "netns"
+    monkeypatch.setattr(machine, "MACHINES", tmp_path)
+    monkeypatch.setattr(isolated, "NAMESPACES", namespaces)
+    (namespaces / "dcctl-m-7f5dcb8e").mkdir(parents=True)
+    specs = {
+        "6f5dcb8e-9d0c-4f0c-9f0e-5f0d3a1b7c11": "198.18.1.2/24",
+        "7f5dcb8e-9d0c-4f0c-9f0e-5f0d3a1b7c11": "198.18.1.20/24",
+    }
+    for id, address in specs.items():
+        (tmp_path / id).mkdir()
+        spec = {"id": id, "name": "m", "hostname": "m", "place": "east", "address": address}
+        (tmp_path / id / "spec.json").write_text(json.dumps({**spec, "gateway": "198.18.1.1"}))
+    assert isolated._namespace_of("198.18.1.20") == str(namespaces / "dcctl-m-7f5dcb8e")
+    for address in ("198.18.1.2", "198.18.1.9"):  # one that is off, one of nobody
+        with pytest.raises(SystemExit, match=f"no machine that runs has {address}"):
+            isolated._namespace_of(address)
 
 
 def run(case: str, who: str, stall_s: float | None, **more: Any) -> dict[str, Any]:
