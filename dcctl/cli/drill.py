@@ -295,8 +295,11 @@ def _told(state: Path, run: str) -> dict[str, Any]:
 
     path = state / "runs" / run / "report.json"
     if path.exists():
-        report = json.loads(path.read_text())
-        return {key: report[key] for key in ("run", "drill", "verdict", "recovery_s", "longest_outage_s")} | {
-            "lost": len(report["findings"]["lost"]) if report["findings"]["final_read"] else None
-        }
+        try:
+            report = json.loads(path.read_text())
+            told = {key: report[key] for key in ("run", "drill", "verdict", "recovery_s", "longest_outage_s")}
+            found = report["findings"]
+            return {**told, "lost": len(found["lost"]) if found["final_read"] else None}
+        except (ValueError, KeyError, TypeError):
+            return {"run": run, "verdict": "its report is not readable"}
     return {"run": run, "verdict": "active" if is_active(state, run) else "no report yet"}

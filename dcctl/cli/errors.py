@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from dcctl.domain.rules import rule_of
-from dcctl.errors import ConfigurationError, DcctlError, Refused, StepFailed, UndoIncomplete
+from dcctl.errors import ConfigurationError, DcctlError, Refused, StepFailed, UndoIncomplete, UsageError
 
 
 def say(error: DcctlError, *, as_json: bool = False, dcctl: str = "dcctl") -> int:
     """Print ``error`` on standard error and return its exit code. ``dcctl``: how the next command begins, so
-    that it is about the same environment when it is typed as it is shown."""
+    that it is about the same environment when it is typed as shown, unless that may be what is wrong."""
     sys.stdout.flush()
     word, _blank, rest = error.next_command.partition(" ")
-    if word == "dcctl" and not rest.startswith("-e ") and not rest.endswith("--help"):
+    if (
+        word == "dcctl"
+        and not rest.startswith("-e ")
+        and not isinstance(error, UsageError | ConfigurationError)
+    ):
         error.next_command = f"{dcctl} {rest}"
     print(_as_json(error) if as_json else _as_text(error), file=sys.stderr)
     return error.exit_code

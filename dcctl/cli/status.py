@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -129,8 +130,10 @@ def last_run(
             run, _events = found.read(chosen)
         except DcctlError as error:
             return LastRun(chosen, "unreadable", saw=error.sentence()), found.active
-    report = configuration.state_directory / "runs" / run.run / "report.json"
-    verdict = str(json.loads(report.read_text())["verdict"]) if report.is_file() else ""
+    verdict = ""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # no drill, or a report that broke off
+        report = configuration.state_directory / "runs" / run.run / "report.json"
+        verdict = str(json.loads(report.read_text())["verdict"])
     return decide_last_run(run, datetime.now(UTC), dcctl=dcctl, verdict=verdict), found.active
 
 
@@ -176,7 +179,10 @@ def draw(
     parts.add_row("zookeeper", _voters(status))
     parts.add_row("edges", _edges(status))
     judged = {each.site: each for each in verdicts}
-    parts.add_row("sites", _lines(_site(site, judged.get(site.name), dcctl) for site in status.sites))
+    told = status.quorum < status.quorum_needed
+    parts.add_row(
+        "sites", _lines(_site(site, judged.get(site.name), dcctl, why=not told) for site in status.sites)
+    )
     if status.documents is not None:
         parts.add_row("documents", _documents(status.documents))
     if automation:
@@ -293,7 +299,8 @@ def _documents(told: "Seen[AtRisk]") -> "Text":
     return text
 
 
-def _site(site: "SiteStatus", verdict: "SiteVerdict | None", dcctl: str) -> "Text":
+def _site(site: "SiteStatus", verdict: "SiteVerdict | None", dcctl: str, *, why: bool) -> "Text":
+    """``why``: whether to say why its rotation is not known; that there is no quorum is told already."""
     from rich.text import Text
 
     text = Text(site.name)
@@ -305,9 +312,11 @@ def _site(site: "SiteStatus", verdict: "SiteVerdict | None", dcctl: str) -> "Tex
     else:
         text.append(" its cloud is dark", style=BAD).append(f": {site.reason}")
     style = {"active": GOOD, "unknown": QUIET}.get(site.rotation, DOUBT)
-    words = {"active": "in rotation", "unknown": "its rotation is not known:"}
+    words = {"active": "in rotation", "unknown": "its rotation is not known"}
     text.append(", ").append(words.get(site.rotation, site.rotation), style=style)
-    if site.rotation_reason and site.rotation != "active":
+    if site.rotation_reason and site.rotation == "unknown" and why:
+        text.append(f": {site.rotation_reason}")
+    elif site.rotation_reason and site.rotation not in words:
         text.append(f" {site.rotation_reason}")
     if site.cut:
         text.append(f", cut off on purpose for {site.cut.heals_in_s:.0f} s more", style=DOUBT)

@@ -129,7 +129,8 @@ GONE = "the ensemble has neither a voter nor an agent there"
 def decide_verdict(evidence: Evidence) -> SiteVerdict:
     """The table above. Every reason is a sentence."""
     elsewhere = _elsewhere(evidence)
-    answers = (f"{', '.join(evidence.answers) or 'it'} answers here",) if evidence.own is Sight.UP else ()
+    verb = "answer" if len(evidence.answers) > 1 else "answers"
+    answers = (f"{', '.join(evidence.answers) or 'it'} {verb} here",) if evidence.own is Sight.UP else ()
     seen = tuple([f"{name} sees it" for name, _place, sight in elsewhere if sight is Sight.UP])
     blind = tuple([f"{name} does not see it" for name, _place, sight in elsewhere if sight is Sight.DOWN])
     spoke = _spoke(evidence) if evidence.quorum else ()

@@ -71,7 +71,8 @@ class Known:
         return find_run(self.configuration.state_directory, given, self.elsewhere)
 
     def read(self, run: str) -> tuple[Run, tuple[Event, ...]]:
-        """A run and its events, from wherever they go furthest. Raises Unreachable for a broken journal."""
+        """A run and its events, from wherever they go furthest. Raises Unreachable for a journal that is
+        broken here and kept nowhere else."""
         from dcctl.adapters.journal import is_active, read_run, runs
 
         state = self.configuration.state_directory
@@ -79,12 +80,18 @@ class Known:
         active = is_active(state, run) or (
             self.active is not None and self.active.run == run and self.active.alive
         )
-        here = read_run(state, run) if run in runs(state) else ()
+        broken: DcctlError | None = None
+        try:
+            here = read_run(state, run) if run in runs(state) else ()
+        except DcctlError as error:
+            here, broken = (), error
         kept: tuple[Event, ...] = ()
         ordered: Ordered | None = None
         if self.kept is not None and run in self.elsewhere:
             kept = self.kept.events(run, limit_s=LOOK_LIMIT_S)
             ordered = self.kept.observe_ordered(run, limit_s=LOOK_LIMIT_S)
+        if broken is not None and not kept:
+            raise broken
         events = merge_events(here, kept)
         return decide_run(run, events, active=active, ordered=ordered), events
 

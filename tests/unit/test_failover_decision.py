@@ -214,7 +214,7 @@ def _matches(pattern: str, text: str) -> bool:
 def test_a_site_in_which_all_is_well_is_refused_with_what_answers() -> None:
     decided = decide_failover("east", World().look())
     assert isinstance(decided, Refusal)
-    assert "east is not lost: east-db-1, east-edge-1 answers here" in decided.reasons
+    assert "east is not lost: east-db-1, east-edge-1 answer here" in decided.reasons
     assert "east is not lost: witness-1 sees it" in decided.reasons
     assert "east is not lost: voter east-db-1 is in the quorum" in decided.reasons
 

@@ -10,7 +10,7 @@ import pytest
 
 from dcctl.domain.event import Event
 from dcctl.domain.run import Outcome, Run, begun_at, decide_abort, decide_resume, decide_run, is_over
-from dcctl.errors import LeadershipLost
+from dcctl.errors import LeadershipLost, Unreachable
 from dcctl.testing.clock import EPOCH, VirtualClock
 from dcctl.testing.journal import MemoryJournal
 from dcctl.testing.runs import FakeRegistry, FakeRuns
@@ -172,3 +172,14 @@ def test_an_ensemble_that_does_not_answer_holds_up_no_end(tmp_path: Path) -> Non
         world.registry.dark = True
     world.registry.dark = False
     assert world.registry.events[DRILL] == []
+
+
+def test_a_journal_that_is_broken_here_is_read_where_it_is_kept(tmp_path: Path) -> None:
+    world = Elsewhere(tmp_path)
+    journal = tmp_path / "runs" / DRILL / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("no event\n")
+    with pytest.raises(Unreachable, match="not an event"):
+        world.read()
+    world.drill(*STORY, *HEALED)
+    assert world.read()[0].outcome is Outcome.DONE
