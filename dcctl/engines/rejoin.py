@@ -51,7 +51,7 @@ def _follows_by_itself(step: Planned, means: Means) -> Work[bool]:
 
     try:
         yield Wait(
-            f"it follows by itself: {step.proof}",
+            f"a rewind by Patroni alone: {step.proof}",
             step.target,
             BY_ITSELF_S,
             LOOK_EVERY_S,
