@@ -61,11 +61,10 @@ class Lookout:
 def decide_lookout(
     agents: Mapping[str, str], seen: Seen[tuple[Vantage, ...]], answering: frozenset[str]
 ) -> Lookout:
-    """What is to be said of how the ``agents`` look."""
-    if not agents:
+    """What is to be said of how the ``agents`` look. A look that did not hear them in its short time says
+    nothing of them: each site's verdict, which is UNKNOWN then, does."""
+    if not agents or seen.value is None:
         return Lookout()
-    if seen.value is None:
-        return Lookout((f"what the agents see is not known: {seen.reason}",))
     silent = find_silent(agents, seen.value, answering)
     problems, dark = [], frozenset[str]()
     if blind := blind_witness(agents, silent):
