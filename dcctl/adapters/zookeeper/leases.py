@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -67,7 +68,10 @@ class ZooKeeperLeases:
 
     def observe_role(self, role: str, *, limit_s: float) -> RoleState:
         deadline_s = self._clock() + limit_s
-        parts = [(part, self._sent(role, part)) for part in ("epoch", "lease", "holder", "resign")]
+        parts = [
+            (part, self._session.look_for(self._path(role, part)))
+            for part in ("epoch", "lease", "holder", "resign")
+        ]
         found = [self._session.found(part, asked, deadline_s - self._clock()) for part, asked in parts]
         return _role_state(role, *found, session=self._session.number)
 
@@ -90,7 +94,7 @@ class ZooKeeperLeases:
 
     def renew(self, term: Term, version: int, *, limit_s: float) -> Renewal:
         deadline_s = self._clock() + limit_s
-        asked = self._sent(term.role, "resign")
+        asked = self._session.look_for(self._path(term.role, "resign"))
         renewal = self._renew(term, version, deadline_s)
         if renewal is None:
             # Our own renewal of which no answer came back may have been carried out: it counts for
@@ -105,7 +109,7 @@ class ZooKeeperLeases:
             raise TimedOut("renew the lease", on=term.role, saw="another request of ours came between")
         request = self._session.found("resign", asked, deadline_s - self._clock())
         resign = request is not None and _epoch_of(request[0]) == term.epoch
-        return Renewal(renewal.sent_s, renewal.session_s, renewal.version, resign)
+        return replace(renewal, resign=True) if resign else renewal
 
     def release(self, term: Term, *, limit_s: float) -> bool:
         deadline_s = self._clock() + limit_s
@@ -168,11 +172,9 @@ class ZooKeeperLeases:
             with contextlib.suppress(NodeExistsError):
                 self._ask(f"make {path}", partial(self._client.create_async, path, makepath=True), limit_s)
 
-    def _sent(self, role: str, part: str) -> Any:
-        return self._session.sent("read a role", partial(self._client.get_async, self._path(role, part)))
-
     def _read(self, role: str, part: str, limit_s: float) -> Answer:
-        return self._session.found(f"read {part} of {role}", self._sent(role, part), limit_s)
+        asked = self._session.look_for(self._path(role, part))
+        return self._session.found(f"read {part} of {role}", asked, limit_s)
 
     def _ask(self, tried: str, request: Callable[[], Any], limit_s: float) -> Any:
         try:

@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kazoo.client import KazooClient
@@ -183,8 +184,12 @@ class ZooKeeperSession:
         except KazooException as error:
             raise Rejected(tried, on=self._hosts, saw=type(error).__name__) from error
 
+    def look_for(self, path: str) -> Any:
+        """Hand the request for a node over; ``found`` has its answer. Several go together."""
+        return self.sent(f"read {path}", partial(self.client.get_async, path))
+
     def found(self, tried: str, asked: Any, limit_s: float) -> Answer:
-        """The node that ``sent`` asked for; None where there is none."""
+        """The node that was looked for; None where there is none."""
         try:
             answer: Answer = self.wait(tried, asked, limit_s)
         except NoNodeError:

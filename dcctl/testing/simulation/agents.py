@@ -31,23 +31,23 @@ class Prober:
     def __init__(self, world: "World", machine: Machine) -> None:
         self._world = world
         self._machine = machine
-        self._runs: dict[str, int] = {}
-        self._health: dict[str, Health] = {}
+        self._probed = [(name, site, world.network.machines[name]) for name, site in PROBED.items()]
+        self._runs = dict.fromkeys(PROBED, 0)
+        self._health = dict.fromkeys(PROBED, Health.UNKNOWN)
 
     def __call__(self) -> tuple[ProbeResult, ...]:
         network, at = self._world.network, self._world.clock_of(self._machine.name).now()
         results = []
-        for name, site in PROBED.items():
-            ok = network.connected(self._machine, network.machines[name])
-            run = self._runs.get(name, 0)
-            run = (max(run, 0) + 1) if ok else (min(run, 0) - 1)
-            self._runs[name] = run
+        for name, site, machine in self._probed:
+            ok = network.connected(self._machine, machine)
+            run = self._runs[name]
+            run = self._runs[name] = (max(run, 0) + 1) if ok else (min(run, 0) - 1)
             if run >= RISE:
                 self._health[name] = Health.UP
             elif run <= -FALL:
                 self._health[name] = Health.DOWN
-            health = self._health.get(name, Health.UNKNOWN)
             saw = "" if ok else "no answer"
+            health = self._health[name]
             results.append(ProbeResult(f"{name}/tcp", name, "tcp", site, ok, saw, 0.1, at, health=health))
         return tuple(results)
 

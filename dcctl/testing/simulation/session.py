@@ -85,6 +85,9 @@ class SimSession:
                 del result  # it knows this frame: they would keep each other
         return result
 
+    def look_for(self, path: str) -> "Asked":
+        return Read(path)
+
     def found(self, tried: str, asked: "Asked", limit_s: float) -> tuple[Any, Node] | None:
         answer = self._carry_out(tried, asked, limit_s)
         return None if isinstance(answer, NoNodeError) else answer
@@ -101,7 +104,7 @@ class SimSession:
 
     def read(self, path: str, limit_s: float) -> tuple[Any, Node] | None:
         sent_s = self._scheduler.now_s
-        answer = self._carry_out("read", self.client.get_async(path), limit_s)
+        answer = self._carry_out("read", Read(path), limit_s)
         self.acknowledged_s = sent_s
         return None if isinstance(answer, NoNodeError) else answer
 
