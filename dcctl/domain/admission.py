@@ -8,7 +8,7 @@ from dcctl.domain.evidence import voters_of
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Plan, Planned
 from dcctl.domain.refusal import Refusal
-from dcctl.domain.rejoin import decide_rejoin, why_behind
+from dcctl.domain.rejoin import REBUILD, decide_rejoin, why_behind
 from dcctl.domain.rules import Reason, Rule, of, settle
 from dcctl.domain.situation import (
     Situation,
@@ -179,7 +179,7 @@ def _plan(site: str, situation: Situation, rejoins: tuple[Planned, ...]) -> Plan
         primary=database.primary,
         candidate=None,
         roles=(),
-        loss=(),
+        loss=tuple(each.effect for each in rejoins if each.name == REBUILD),
         notes=tuple(notes),
         steps=decide_limits((*rejoins, *_steps(site)), situation.past.get("admission")),
     )

@@ -169,6 +169,7 @@ def test_a_person_may_have_it_copied_anew_where_it_does_not_follow(but: Any, ste
     decided = decide_admission("east", World(**{**BACK, **but}).look(), rebuild=True)
     assert isinstance(decided, Plan), decided
     assert [(step.name, step.target) for step in decided.steps] == steps
+    assert decided.loss == (("what east-db-1 has is removed, and west-db-1 copied anew",) if but else ())
 
 
 @pytest.mark.parametrize(
