@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dcctl.cli.output import emit
-from dcctl.cli.session import Session, command_options
+from dcctl.cli.session import Session, command_options, one_site_option
 from dcctl.domain.capacity import Capacity, Fit, Line, Reading
 from dcctl.errors import Refused, UsageError
 
@@ -20,7 +20,7 @@ STYLES = {Fit.FITS: "green", Fit.SHORT: "bold red", Fit.UNKNOWN: "yellow"}
 
 
 @click.command()
-@click.option("--lose", required=True, metavar="SITE", help="The site whose load the other one would take.")
+@one_site_option("--lose", "The site whose load the other one would take.")
 @command_options
 def capacity(session: Session, *, lose: str) -> None:
     """Say whether one site can carry what both carry now, with every figure's source and age.

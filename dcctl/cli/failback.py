@@ -2,9 +2,9 @@
 
 import click
 
-from dcctl.cli.session import Session, command_options, override_options, yes_option
+from dcctl.cli.session import Session, command_options, one_site_option, override_options, yes_option
 
-to_option = click.option("--to", required=True, metavar="SITE", help="The site that was given up.")
+to_option = one_site_option("--to", "The site that was given up.")
 
 
 @click.group()

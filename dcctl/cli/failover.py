@@ -2,9 +2,9 @@
 
 import click
 
-from dcctl.cli.session import Session, command_options, override_options, yes_option
+from dcctl.cli.session import Session, command_options, one_site_option, override_options, yes_option
 
-lost_option = click.option("--lost", required=True, metavar="SITE", help="The site that is lost.")
+lost_option = one_site_option("--lost", "The site that is lost.")
 
 
 @click.group()

@@ -16,6 +16,7 @@ from dcctl.domain.expected import Expected, decide_expected
 from dcctl.domain.order import Order
 from dcctl.domain.plan import Moved, Plan
 from dcctl.domain.refusal import Refusal
+from dcctl.domain.rules import OVERRIDABLE, Rule, rule_of
 from dcctl.errors import DcctlError, Refused, UsageError
 from dcctl.shell import Interruption, WallClock, at_once, perform
 
@@ -263,4 +264,15 @@ def _expected(
 def _raise_refused(session: Session, move: Move, decided: Plan | Refusal) -> None:
     if isinstance(decided, Refusal):
         command = f"{session.dcctl} status"
-        raise Refused(move.what, on=move.site, reasons=decided.reasons, next_command=command)
+        refused = Refused(move.what, on=move.site, reasons=decided.reasons, next_command=command)
+        if rules := overridable(decided) if move.order.what != "admit" else ():
+            words = " ".join(f"--override {rule}" for rule in rules)
+            refused.add_note(f"a person may set that aside for this one run: {words} --reason TEXT")
+        raise refused
+
+
+def overridable(refusal: Refusal) -> tuple[str, ...]:
+    """The rules that a person may override, where nothing else stands against it; else none. That nobody at
+    a lost site can act is stated by whoever has seen to it: it is offered to nobody."""
+    rules = tuple(dict.fromkeys(rule_of(each) for each in refusal.reasons))
+    return rules if all(rule in OVERRIDABLE and rule != Rule.FENCE for rule in rules) else ()

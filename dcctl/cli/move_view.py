@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from dcctl.cli.output import Hanging
 from dcctl.domain.expected import Expected
 from dcctl.domain.plan import Moved, Plan, Planned, needs_of, ways_back
 from dcctl.domain.refusal import Refusal
@@ -97,7 +98,7 @@ def draw_preview(out: "Console", situation: "Situation", decided: Plan | Refusal
 def draw_against(out: "Console", refusal: Refusal) -> None:
     """What stands now against a run that is resumed: it is waited for, or ends the run."""
     for reason in refusal.reasons:
-        out.print(f"against   {reason}")
+        out.print(Hanging("against  ", reason))
 
 
 def draw_moved(out: "Console", moved: Moved, run: str) -> None:
@@ -148,7 +149,8 @@ def _draw_evidence(out: "Console", situation: "Situation") -> None:
 def _draw_state(out: "Console", situation: "Situation") -> None:
     status, cluster = situation.status, situation.cluster.value
     database = status.database
-    states = (f"{each} is {situation.state_of(each).state}" for each in situation.sites)
+    kept = {each: str(situation.state_of(each).state) for each in situation.sites}
+    states = (f"{each} is {'in rotation' if word == 'active' else word}" for each, word in kept.items())
     quorum = "; ".join(f"{each.name} {each.mode}" for each in status.voters)
     lines = [("sites", "; ".join(states) if situation.states.value is not None else situation.states.reason)]
     if database.members:
@@ -173,7 +175,7 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
             for line in capacity.lines
             if line.needed is not None and line.available is not None
         )
-        lines.append(("capacity", f"{capacity.survivor} {capacity.fit}: {told}"))
+        lines.append(("capacity", f"{capacity.survivor} {capacity.fit}" + (f": {told}" if told else "")))
     if status.documents is not None:
         risk = status.documents.value
         lost = "; ".join(f"with {each}: {risk.lost_with(each)}" for each in situation.sites) if risk else ""
@@ -188,7 +190,7 @@ def _draw_state(out: "Console", situation: "Situation") -> None:
     if situation.active_run.value is not None:
         lines.append(("run", situation.active_run.value.sentence()))
     for name, words in lines:
-        out.print(f"{name:<9} {words}")
+        out.print(Hanging(f"{name:<9}", words))
 
 
 def _lag(member: "MemberStatus", situation: "Situation") -> str:
@@ -215,9 +217,9 @@ def lag_seconds(member: "MemberStatus", situation: "Situation") -> float | None:
 def _draw_plan(out: "Console", plan: Plan, expected: Expected, situation: "Situation") -> None:
     for word, sentences in (("loss", plan.loss), ("note", plan.notes)):
         if sentences:
-            out.print(f"{word:<9} {'; '.join(sentences)}")
-    out.print(f"duration  {expected.sentence(plan.limit_s)}")
-    out.print(f"auctions  late: {expected.late_rounds(plan, situation.at)}")
+            out.print(Hanging(f"{word:<9}", "; ".join(sentences)))
+    out.print(Hanging("duration ", expected.sentence(plan.limit_s)))
+    out.print(Hanging("auctions ", f"late: {expected.late_rounds(plan, situation.at)}"))
     draw_steps(out, plan.steps, expected)
 
 
@@ -228,9 +230,9 @@ def draw_steps(out: "Console", steps: Sequence[Planned], expected: Expected) -> 
     from rich.text import Text
 
     if needs := needs_of(steps):
-        out.print(f"needs     {needs}")
+        out.print(Hanging("needs    ", needs))
     if back := ways_back(steps):
-        out.print(f"way back  {back}")
+        out.print(Hanging("way back ", back))
     table = Table("", "step", "where", "is done when", "at most", "usually", box=None, pad_edge=False)
     for number, step in enumerate(steps, start=1):
         name = Text(step.name)

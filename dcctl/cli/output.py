@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.live import Live
     from rich.table import Table
     from rich.text import Text
@@ -65,6 +65,27 @@ def console(stream: TextIO) -> "Console":
         emoji=False,
         soft_wrap=not terminal,
     )
+
+
+class Hanging:
+    """A sentence of whatever length behind its ``label``: on a terminal what is folded stands under its
+    beginning; where nobody looks it is one line, for grep."""
+
+    def __init__(self, label: "str | Text", sentence: str) -> None:
+        self._label = label
+        self._sentence = sentence
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
+        from rich.table import Table
+        from rich.text import Text
+
+        label = self._label if isinstance(self._label, Text) else Text(self._label)
+        if options.no_wrap:
+            yield Text.assemble(label, " ", self._sentence)
+            return
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(label, Text(self._sentence))
+        yield grid
 
 
 def span(seconds: float) -> str:

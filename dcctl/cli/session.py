@@ -71,6 +71,19 @@ output_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do not ask before changing anything.")
 
 
+def _only_one(_context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str:
+    """click would take the last of two sites, without a word."""
+    if len(given) > 1:
+        told = f"{option.opts[0]} was given {len(given)} times ({', '.join(given)}): it names one site"
+        raise click.UsageError(told)
+    return given[0]
+
+
+def one_site_option(name: str, help: str) -> Callable[[F], F]:
+    """The site that a move is about: required, and given once."""
+    return click.option(name, required=True, multiple=True, metavar="SITE", callback=_only_one, help=help)
+
+
 def override_options(function: F) -> F:
     """``--override`` and ``--reason``: which rules do not stand against this one run, and why."""
     named = click.option(

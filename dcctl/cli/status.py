@@ -1,20 +1,20 @@
 """``dcctl status``: everything on one screen, gravest first; what is silent is shown as silent."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcctl.cli.output import emit, span
+from dcctl.cli.output import Hanging, emit, span
 from dcctl.cli.session import Session, command_options
 from dcctl.errors import DcctlError
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.console import RenderableType
     from rich.text import Text
 
     from dcctl.config.schema import Configuration
@@ -188,7 +188,7 @@ def draw(
     if automation:
         parts.add_row("automation", Text(automation, style=DOUBT if "paused" in automation else ""))
     parts.add_row("last run", _last_run(last, now))
-    problems = [_Hanging(each) for each in status.problems]
+    problems = [Hanging(Text("  !", style=BAD), each) for each in status.problems]
     return Group(_headline(status, now), *problems, Text(), parts, Text(), _machines(status))
 
 
@@ -203,25 +203,6 @@ def _headline(status: "Status", now: datetime) -> "Text":
     number = len(status.problems)
     text.append("1 thing needs attention" if number == 1 else f"{number} things need attention", style=BAD)
     return text
-
-
-@dataclass(frozen=True)
-class _Hanging:
-    """A problem, of whatever length: on a terminal what is folded stands under its beginning; where nobody
-    looks it is one line, for grep."""
-
-    problem: str
-
-    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[RenderableType]":
-        from rich.table import Table
-        from rich.text import Text
-
-        if options.no_wrap:
-            yield Text("  ! ", style=BAD).append(self.problem, style="none")
-            return
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row(Text("  !", style=BAD), Text(self.problem))
-        yield grid
 
 
 def _lines(lines: "Iterable[Text]") -> "Text":

@@ -86,7 +86,7 @@ class Expected:
         takes = "may take" if self.total_s is None else "takes"
         lasts = f"a round may start {MISSED_AFTER_S:.0f} s late, and this {takes} {self.lasts_s(plan):.0f} s"
         if self.rounds is None:
-            return "none: none are held here"
+            return "none, as none are held here"
         known = self.rounds.value
         if known is None:
             in_s = self.lasts_s(plan) - MISSED_AFTER_S

@@ -291,3 +291,20 @@ def test_the_shell_completes_commands_and_environments() -> None:
 
     assert completed("dcctl conf", 1) == ["plain,config"]
     assert "plain,example/staging" in completed("dcctl -e exam", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("failover", "plan", "--lost", "east", "--lost", "west"), "--lost"),
+        (("failover", "apply", "--lost", "east", "--lost", "west", "--yes"), "--lost"),
+        (("switchover", "apply", "--to", "east", "--to", "west", "--yes"), "--to"),
+        (("failback", "apply", "--to", "east", "--to", "west", "--yes"), "--to"),
+        (("capacity", "--lose", "east", "--lose", "west"), "--lose"),
+    ],
+)
+def test_of_two_sites_none_is_taken(
+    words: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(list(words)) == 2
+    assert f"{option} was given 2 times (east, west): it names one site" in capsys.readouterr().err

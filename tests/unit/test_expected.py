@@ -208,7 +208,7 @@ def test_what_no_application_tells_is_said_to_be_unknown() -> None:
     assert "those with a round due in the next 180 s" in told
     assert "which, is not known (west-app-1: no answer within 2 s)" in told
     assert "those that have waited already" in Expected(1, 9.0, rounds=seen).late_rounds(plan(), NOW)
-    assert Expected(1, 300.0).late_rounds(plan(), NOW) == "none: none are held here"
+    assert Expected(1, 300.0).late_rounds(plan(), NOW) == "none, as none are held here"
 
 
 def test_of_several_applications_the_one_that_read_last_is_believed() -> None:

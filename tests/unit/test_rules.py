@@ -14,6 +14,7 @@ from two_sites import TwoSites
 
 from dcctl.cli.errors import say
 from dcctl.cli.main import run as dcctl
+from dcctl.cli.move import overridable
 from dcctl.config.safety import Rules
 from dcctl.domain.admission import decide_admission
 from dcctl.domain.capacity import Fit
@@ -30,6 +31,7 @@ from dcctl.domain.rules import (
     Rule,
     SafetyRules,
     decide_overrides,
+    of,
     rule_of,
 )
 from dcctl.domain.situation import Documents
@@ -304,3 +306,22 @@ def test_a_promise_is_overridden_by_no_command(
     good = str(Path(__file__).parent / "cases" / "config" / "good.yaml")
     assert dcctl(["-e", good, *command, *words]) == code
     assert "override" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (of(Rule.NO_UNKNOWN_VERDICT, ["unknown", "unknown still"]), ("no-unknown-verdict",)),
+        (
+            [*of(Rule.HOLD_OFF, ["too soon"]), *of(Rule.CHANGE_WINDOW, ["it is noon"])],
+            ("hold-off", "change-window"),
+        ),
+        ([*of(Rule.HOLD_OFF, ["too soon"]), *of(Rule.QUORUM, ["none"])], ()),
+        (of(Rule.FENCE, ["somebody there can act"]), ()),  # it is stated, and not offered
+        (["a sentence of no rule"], ()),
+    ],
+)
+def test_what_a_person_may_set_aside_is_named_where_nothing_else_stands_against_it(
+    reasons: list[str], told: tuple[str, ...]
+) -> None:
+    assert overridable(Refusal(tuple(reasons))) == told
