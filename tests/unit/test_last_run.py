@@ -1,19 +1,25 @@
 """Where the run stands that acts, or acted last: for how long, at which step, by whom, and what to type."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from dcctl.cli.output import span
-from dcctl.cli.status import _last_run
+from dcctl.cli.status import _last_run, last_run
 from dcctl.domain.event import Event
 from dcctl.domain.last_run import LastRun, choose_last, decide_last_run
 from dcctl.domain.run import ActiveRun, Ordered, Outcome, decide_run
-from dcctl.testing.clock import EPOCH
+from dcctl.testing.clock import EPOCH, VirtualClock
+from dcctl.testing.runs import FakeRegistry, FakeRuns
+from dcctl.wiring import runs as wiring
+from dcctl.wiring.runs import Known
 
 RUN = "20260101-000000-switchover-aaaa"
 STARTED = (0.0, "run.started", {"command": "switchover apply --to west", "by": "ann@laptop"})
@@ -177,3 +183,36 @@ def test_what_a_drill_kept_to_itself_is_not_taken_for_its_end() -> None:
 )
 def test_times_are_told_in_two_units(seconds: float, told: str) -> None:
     assert span(seconds) == told
+
+
+def test_the_run_of_a_status_is_the_one_that_may_act_and_a_torn_report_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = "20260101-010000-drill-bbbb"
+    registry = FakeRegistry(VirtualClock())
+    for run, command in ((newer, "drill run site-cut"), (RUN, "switchover apply --to west")):
+        runs = FakeRuns(registry, who="ann@laptop")
+        runs.begin(run, command, limit_s=1)
+        runs.append(Event(EPOCH, run, 1, "run.started", {"command": command}), limit_s=1)
+        if run == newer:
+            runs.end(limit_s=1)
+    kept: Any = FakeRuns(registry)
+    configuration: Any = SimpleNamespace(state_directory=tmp_path)
+
+    @contextmanager
+    def known(_configuration: Any, *, limit_s: float) -> Iterator[Known]:
+        active = kept.observe_active(limit_s=limit_s)
+        yield Known(configuration, kept, "", active, kept.observe_runs(limit_s=limit_s))
+
+    monkeypatch.setattr(wiring, "known", known)
+    last, active = last_run(configuration, dcctl="dcctl -e lab")
+    assert last is not None
+    assert active is not None
+    assert (last.run, last.outcome, active.run) == (RUN, "active", RUN)
+    assert last.next_command == f"dcctl -e lab run watch {RUN}"
+    runs.end(limit_s=1)
+    (tmp_path / "runs" / newer).mkdir(parents=True)
+    (tmp_path / "runs" / newer / "report.json").write_text('{"verdi')
+    last, active = last_run(configuration)
+    assert last is not None
+    assert (last.run, last.verdict, active) == (newer, "", None)
