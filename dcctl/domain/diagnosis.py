@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from dcctl.domain.capacity import Capacity, Fit
 from dcctl.domain.observation import AtRisk, ReplicationLag, Seen, VoterMode
+from dcctl.domain.order import read_order
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.status import Status
@@ -363,7 +364,8 @@ def _runs(seen: Examined) -> Iterator[Finding]:
     elif run is None:
         yield _ok("active run", "none")
     else:
-        readiness = Readiness.ATTENTION if run.alive else Readiness.NOT_READY
+        blocks = not run.alive and (run.free_in_s > 0 or read_order(run.command) is not None)
+        readiness = Readiness.NOT_READY if blocks else Readiness.ATTENTION
         yield Finding("active run", readiness, run.sentence(), f"{seen.dcctl} run show {run.run}")
     if seen.undos:
         yield Finding("undo", Readiness.NOT_READY, _some(seen.undos), f"{seen.dcctl} drill restore")

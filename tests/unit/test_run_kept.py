@@ -122,7 +122,8 @@ class Elsewhere:
 
 def test_a_drill_that_is_over_is_told_to_every_machine_but_for_its_steps(tmp_path: Path) -> None:
     world = Elsewhere(tmp_path)
-    world.drill(*STORY, *HEALED)
+    sought = ("drill.sought", {"site": "west", "missing": 9000, "names": [f"d/{n:06}" for n in range(9000)]})
+    world.drill(*STORY, sought, *HEALED)
     found, types = world.read()
     assert (found.outcome, found.command, found.by) == (Outcome.DONE, "drill run site-cut", "ann@laptop")
     assert types == [
@@ -133,7 +134,7 @@ def test_a_drill_that_is_over_is_told_to_every_machine_but_for_its_steps(tmp_pat
         "undo.done",
         "run.done",
     ]
-    assert found.missing == 2, "its steps are in its own journal"
+    assert found.missing == 3, "its steps, and what has no room in a node, are in its own journal"
     assert world.registry.begun == {}, "nothing of it is taken for under way"
 
 

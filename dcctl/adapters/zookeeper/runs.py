@@ -43,6 +43,8 @@ EVENTS_VERSION = 0
 TOLD = ("run.", "drill.", "undo.", "rule.", "deploy.failed")
 """Events by which other machines know what a run was whose journal is on its own disk: not its steps, of
 which there may be hundreds, and which have begun and ended by then."""
+TOLD_BYTES = 32 * 1024
+"""One that names thousands of documents stays where it is: a node has room for 1 MiB."""
 
 
 class ZooKeeperRuns:
@@ -379,7 +381,8 @@ class SharedJournal:
             if not events or events[-1].type not in ENDS:
                 return
             for event in events:
-                if event.seq not in self._kept and event.type.startswith(TOLD):
+                small = len(_event_note(event)) <= TOLD_BYTES
+                if event.seq not in self._kept and event.type.startswith(TOLD) and small:
                     self._runs.append(event, limit_s=limit_s)
                     self._kept.add(event.seq)
 
