@@ -39,8 +39,8 @@ def patroni() -> Iterator[tuple[int, list[Any], dict[str, Any]]]:
         server.shutdown()
 
 
-def switch(port: int) -> Callable[..., str]:
-    patroni = PatroniSwitch(
+def east(port: int) -> PatroniSwitch:
+    return PatroniSwitch(
         {"east-db-1": "127.0.0.1"},
         post=http.post,
         run=lambda _name, _argv, _limit_s: (0, "", ""),
@@ -48,7 +48,10 @@ def switch(port: int) -> Callable[..., str]:
         password="a-password",
         port=port,
     )
-    return partial(patroni.switch_over, "east-db-1", "west-db-1", limit_s=5.0)
+
+
+def switch(port: int) -> Callable[..., str]:
+    return partial(east(port).switch_over, "east-db-1", "west-db-1", limit_s=5.0)
 
 
 def test_a_switchover_names_the_leader_and_the_candidate(patroni: Any) -> None:
@@ -75,14 +78,7 @@ def test_a_refusal_of_patronis_is_told_with_its_words(
 def test_a_standby_is_started_anew_or_copied_anew_at_its_own_api(patroni: Any) -> None:
     """A start that becomes a rewind is answered by 503, and is no failure of ours."""
     port, asked, says = patroni
-    one = PatroniSwitch(
-        {"east-db-1": "127.0.0.1"},
-        post=http.post,
-        run=lambda _name, _argv, _limit_s: (0, "", ""),
-        user="dcctl",
-        password="a-password",
-        port=port,
-    )
+    one = east(port)
     assert one.rebuild("east-db-1", limit_s=5.0) == says["text"]
     says.update(status=503, text="restart failed")
     assert one.start_anew("east-db-1", limit_s=5.0) == "HTTP 503: restart failed"
@@ -99,14 +95,7 @@ def test_a_standby_is_started_anew_or_copied_anew_at_its_own_api(patroni: Any) -
 
 def test_a_patroni_that_hangs_ends_the_call_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        patroni = PatroniSwitch(
-            {"east-db-1": "127.0.0.1"},
-            post=http.post,
-            run=lambda _name, _argv, _limit_s: (0, "", ""),
-            user="u",
-            password="p",
-            port=silent.getsockname()[1],
-        )
+        patroni = east(silent.getsockname()[1])
         with pytest.raises(TimedOut, match="no answer within"):
             patroni.switch_over("east-db-1", "west-db-1", limit_s=0.3)
 
