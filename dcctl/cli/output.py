@@ -220,12 +220,12 @@ class Progress:
     def _line(self, took_s: float, word: str, target: str, text: str, style: str) -> None:
         from rich.text import Text
 
-        line = Text(f"{took_s:7.1f} s  ")
-        line.append(f"{word:<6}", style=style)
-        line.append(f"  {target:<14}  {text}")
-        self._print(line)
+        label = Text(f"{took_s:7.1f} s  ")
+        label.append(f"{word:<6}", style=style)
+        label.append(f"  {target:<14} ")
+        self._print(Hanging(label, text))
 
-    def _print(self, line: "Text | str") -> None:
+    def _print(self, line: "RenderableType") -> None:
         """Above the picture, which is brought up to date first: it must not show what has ended."""
         if self._live is not None:
             self._live.refresh()

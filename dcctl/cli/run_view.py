@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dcctl.cli.output import SAY_EVERY_S, console, span
+from dcctl.cli.output import SAY_EVERY_S, Hanging, console, span
 from dcctl.domain.run import GOING_ON, Outcome
 from dcctl.errors import Unreachable
 
@@ -200,11 +200,12 @@ def _cells(moment: "Moment", shown: "Run", now: datetime) -> tuple[Any, ...]:
     )
 
 
-def _spoken(moment: "Moment", shown: "Run", now: datetime) -> Any:
+def _spoken(moment: "Moment", shown: "Run", now: datetime) -> Hanging:
     from rich.text import Text
 
-    cells = _cells(moment, shown, now)
-    return Text("  ").join(_as_text(cell) for cell in cells if str(cell))
+    *cells, told = _cells(moment, shown, now)
+    label = Text("  ").join(_as_text(cell) for cell in cells if str(cell))
+    return Hanging(label.append(" "), str(told))
 
 
 def _as_text(cell: Any) -> Any:
