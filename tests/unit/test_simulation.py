@@ -9,7 +9,7 @@ from dcctl.testing.simulation import Fault, Schedule, simulate
 from dcctl.testing.simulation.__main__ import failing, first_failing, main, run
 from dcctl.testing.simulation.broken import CATALOGUE, Broken
 
-PARTS = [range(first, first + 40) for first in range(1, 201, 40)]
+PARTS = [range(first, first + 50) for first in range(1, 301, 50)]
 SEEDS_TO_CATCH = 80
 BY_NAME = {each.name: each for each in CATALOGUE}
 

@@ -32,6 +32,7 @@ def failing(seeds: Iterable[int], broken: Broken | None = None) -> list[int]:
     """The seeds whose schedules breach a promise."""
     collects = gc.isenabled()
     gc.disable()  # a world is a knot of cycles, and nothing of it ends before the whole of it does
+    gc.freeze()  # what was there before is not looked through after every seed
     found = []
     try:
         for seed in seeds:
@@ -39,6 +40,7 @@ def failing(seeds: Iterable[int], broken: Broken | None = None) -> list[int]:
                 found.append(seed)
             gc.collect()
     finally:
+        gc.unfreeze()
         if collects:
             gc.enable()
     return found
@@ -100,7 +102,6 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
 def _batches(options: argparse.Namespace, broken: Broken | None) -> Iterator[list[int]]:
     seeds = range(options.first, options.first + options.seeds)
     parts = [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
-    gc.freeze()
     if options.jobs == 1:
         yield from (failing(part, broken) for part in parts)
         return
