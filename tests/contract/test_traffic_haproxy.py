@@ -174,15 +174,19 @@ def test_sessions_of_a_server_that_is_marked_down_are_ended(world: HaproxyWorld)
 
 
 def test_a_websocket_is_carried(world: HaproxyWorld) -> None:
+    """Its client says nothing before it was answered (RFC 6455, section 4.1)."""
     with socket.create_connection(("127.0.0.1", world.haproxy.http_port), timeout=20) as line:
         line.sendall(
             b"GET /auctions/1/live HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nhello"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        answer = b"".join(iter(lambda: line.recv(4096), b""))
-    seen = (answer, world.applications["east-app-1"].asked, world.server("auction", "east-app-1"))
-    assert answer.startswith(b"HTTP/1.1 101 "), seen
-    assert answer.endswith(b"hello"), seen
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n") and (more := line.recv(4096)):
+            answer += more
+        seen = (answer, world.applications["east-app-1"].asked, world.server("auction", "east-app-1"))
+        assert answer.startswith(b"HTTP/1.1 101 "), seen
+        line.sendall(b"hello")
+        assert b"".join(iter(lambda: line.recv(4096), b"")) == b"hello"
 
 
 def test_an_edge_that_refuses_the_command_says_why(world: HaproxyWorld) -> None:
