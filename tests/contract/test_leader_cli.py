@@ -126,7 +126,7 @@ def test_no_wait_is_refused_with_the_holder(prompt: Prompt) -> None:
     done = prompt.run("hold", "auction", "--no-wait", "--", "true")
     assert done.returncode == 5
     assert f":{holder.pid} leads auction under epoch 1000000001" in done.stderr
-    assert "next: dcctl leader show" in done.stderr
+    assert f"next: dcctl -e {prompt.environment} leader show" in done.stderr
 
 
 def test_a_lease_that_may_still_be_used_is_not_taken_without_waiting(prompt: Prompt, server: Server) -> None:

@@ -185,7 +185,7 @@ def test_exactly_one_acts(world: World, strike: Callable[[Holder], None], manner
     if strike is not killed:
         assert first.process.wait(30) == 6
         assert "the command was ended" in first.says()
-        assert "next: dcctl leader hold" in first.says()
+        assert "next: dcctl -e two-act leader hold" in first.says()
 
 
 @pytest.mark.parametrize("strike", [killed, frozen])
