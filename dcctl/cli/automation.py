@@ -140,6 +140,7 @@ def _document(configuration: "Configuration", said: "Automations") -> dict[str, 
         now,
         last,
         configured,
+        at=datetime.now(UTC),
         led=controller is not None,
         hold_off=configuration.rules.as_rules().hold_off,
     )
@@ -172,23 +173,23 @@ def _against(
     site: str,
     survivor: str,
     *,
+    at: datetime,
     certificate: "Certificate | None",
     led: bool,
     hold_off: "timedelta | None",
 ) -> tuple[str, ...]:
-    """Why ``site`` would not be given up by itself, were it lost now; where a person said so, that is all."""
+    """Why ``site`` would not be given up by itself if it were lost then; where a person said so, that is all."""
     from dcctl.domain.automation import why_aborted, why_not_automatic, why_not_by_itself
     from dcctl.domain.observation import Seen
     from dcctl.engines.controller import certified
 
     if reasons := why_not_automatic(configured, said):
         return reasons
-    now = datetime.now(UTC)
     try:
-        carries = Seen(certified(certificate, site, survivor, now))
+        carries = Seen(certified(certificate, site, survivor, at))
     except Unreachable as error:
         carries = Seen(None, f"{error.sentence()}: {error.next_command}")
-    why_not = why_not_by_itself(configured, said, last, now=now, hold_off=hold_off, carries=carries, led=led)
+    why_not = why_not_by_itself(configured, said, last, now=at, hold_off=hold_off, carries=carries, led=led)
     return (*why_not, *why_aborted(last, site))
 
 

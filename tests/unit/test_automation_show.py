@@ -10,7 +10,7 @@ from rich.console import Console
 from dcctl.cli.automation import _against, _draw
 from dcctl.domain.automation import Automation, Certificate, LastAction, Mode
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 FITS = Certificate("east", True, (), "ann", NOW - timedelta(days=1))
 SHORT = Certificate("east", False, ("west: memory: 3 GiB too few",), "ann", NOW)
 ACTED = LastAction("east", "r1", NOW - timedelta(seconds=30), done=True)
@@ -32,6 +32,7 @@ def against(
         configured,
         "east",
         "west",
+        at=NOW,
         certificate=certificate,
         led=led,
         hold_off=None,
