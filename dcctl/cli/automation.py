@@ -178,7 +178,7 @@ def _against(
     led: bool,
     hold_off: "timedelta | None",
 ) -> tuple[str, ...]:
-    """Why ``site`` would not be given up by itself if it were lost then; where a person said so, that is all."""
+    """Why ``site`` would not be given up by itself, were it lost; where a person said so, that is all."""
     from dcctl.domain.automation import why_aborted, why_not_automatic, why_not_by_itself
     from dcctl.domain.observation import Seen
     from dcctl.engines.controller import certified
