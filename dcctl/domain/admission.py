@@ -148,12 +148,14 @@ def _plan(site: str, situation: Situation, rejoins: tuple[Planned, ...]) -> Plan
     other = situation.other(site)
     database = situation.status.database
     mine = [each for each in database.members if each.place == site]
-    follows = [each for each in mine if each.name not in (database.primary, *(one.target for one in rejoins))]
-    notes = [why_behind(each, database) for each in mine if each not in follows and each.role == "standby"]
-    notes += [
-        f"{each.name} follows {database.primary} on timeline {each.timeline},"
+    left_behind = {each.target for each in rejoins}
+    notes = [
+        why_behind(each, database)
+        if each.name in left_behind
+        else f"{each.name} follows {database.primary} on timeline {each.timeline},"
         f" {each.lag_bytes or 0} bytes behind"
-        for each in follows
+        for each in mine
+        if each.name != database.primary
     ]
     cluster = situation.cluster.value
     if mine and cluster is not None and cluster.ended is not None:

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from dcctl.domain.capacity import Capacity, Fit
 from dcctl.domain.observation import AtRisk, ReplicationLag, Seen, VoterMode
-from dcctl.domain.order import read_order
 from dcctl.domain.probe import ProbeResult
 from dcctl.domain.run import ActiveRun
 from dcctl.domain.status import Status
@@ -364,7 +363,7 @@ def _runs(seen: Examined) -> Iterator[Finding]:
     elif run is None:
         yield _ok("active run", "none")
     else:
-        blocks = not run.alive and (run.free_in_s > 0 or read_order(run.command) is not None)
+        blocks = not run.alive and (run.free_in_s > 0 or run.is_move)
         readiness = Readiness.NOT_READY if blocks else Readiness.ATTENTION
         yield Finding("active run", readiness, run.sentence(), f"{seen.dcctl} run show {run.run}")
     if seen.undos:

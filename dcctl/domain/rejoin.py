@@ -8,6 +8,7 @@ timeline that is no more, for ever, and nobody looks again. Started once more, i
 replayed.
 """
 
+from dcctl.domain.failover import decide_promoted
 from dcctl.domain.plan import Planned
 from dcctl.domain.situation import Situation
 from dcctl.domain.status import DatabaseStatus, MemberStatus
@@ -25,30 +26,18 @@ def decide_rejoin(site: str, situation: Situation, *, rebuild: bool = False) -> 
     that does not follow, whatever the reason."""
     wanted = _does_not_follow if rebuild else _is_stranded
     database = situation.status.database
-    if why_no_primary_elsewhere(site, situation):
+    if decide_promoted(situation.other(site), situation):
         return ()
     mine = (each for each in database.members if each.place == site)
     return tuple(_step(each, database, rebuild=rebuild) for each in mine if wanted(each, database))
 
 
 def why_not_touched(site: str, situation: Situation) -> tuple[str, ...]:
-    """Why no database of ``site`` may be stopped now, or removed."""
+    """Why no database of ``site`` may be stopped now, or removed: what it has may be all that there is."""
     reasons = []
     if situation.state_of(site).state is not Rotation.QUARANTINED:
         reasons.append(f"{site} is not quarantined any more")
-    return (*reasons, *why_no_primary_elsewhere(site, situation))
-
-
-def why_no_primary_elsewhere(site: str, situation: Situation) -> tuple[str, ...]:
-    """Why what ``site`` has may be all there is: no database elsewhere leads by its key and its own word."""
-    database, cluster = situation.status.database, situation.cluster.value
-    if cluster is None:
-        return (f"Patroni's keys cannot be read: {situation.cluster.reason}",)
-    elsewhere = situation.places.get(cluster.leader or "") not in (None, site)
-    if elsewhere and database.primaries == (cluster.leader,):
-        return ()
-    named = ", ".join(database.primaries) or "nobody"
-    return (f"{named} says that it is primary, {cluster.leader or 'nobody'} has the leader key",)
+    return (*reasons, *decide_promoted(situation.other(site), situation))
 
 
 def why_behind(member: MemberStatus, database: DatabaseStatus) -> str:

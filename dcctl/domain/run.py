@@ -58,6 +58,11 @@ class ActiveRun:
     doing: tuple[str, ...] = ()
     free_in_s: float = 0.0
 
+    @property
+    def is_move(self) -> bool:
+        """Whether it moves something between the sites: broken off, it is gone on with or aborted first."""
+        return read_order(self.command) is not None
+
     def sentence(self) -> str:
         """Why nobody else may act now."""
         if self.alive:
@@ -68,7 +73,7 @@ class ActiveRun:
                 f" that may go on for {self.free_in_s:.0f} s more"
             )
         told = f"run {self.run} was broken off: {self.command}, by {self.who}"
-        if read_order(self.command) is None:
+        if not self.is_move:
             return f"{told}; it blocks nobody: dcctl run show {self.run}"
         return (
             f"{told}; dcctl run resume {self.run} goes on with it,"

@@ -20,7 +20,6 @@ from dcctl.domain.observation import (
     VoterMode,
     VoterReport,
 )
-from dcctl.domain.order import read_order
 from dcctl.domain.traffic import Rotation, SiteState
 
 UNREACHABLE = "unreachable"
@@ -382,8 +381,7 @@ def _lookout(machines: Sequence[Host], hosts: Sequence[MachineStatus], view: Vie
 def _run_problems(view: View) -> list[str]:
     """A move that was broken off: it may be half done, and another is not begun before it is over."""
     active = view.active_run
-    stands = active is not None and not active.alive and read_order(active.command) is not None
-    return [active.sentence()] if active is not None and stands else []
+    return [active.sentence()] if active is not None and not active.alive and active.is_move else []
 
 
 def _edge_problems(edges: Sequence[EdgeStatus], database: DatabaseStatus) -> list[str]:

@@ -1,14 +1,15 @@
 """A database of a returned site comes to follow the primary: waited for, started anew, or copied anew."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dcctl.domain.plan import Planned
 from dcctl.domain.rejoin import REBUILD, REWIND, decide_rejoined, why_not_touched
 from dcctl.domain.situation import Situation
 from dcctl.domain.step import Step, Wait, Work
 from dcctl.engines.look import Looks
-from dcctl.engines.situation import LOOK_EVERY_S, Means, observe_situation, until_none
-from dcctl.errors import DcctlError, TimedOut
+from dcctl.engines.situation import Means, observe_situation, until_none
+from dcctl.errors import TimedOut
 
 BY_ITSELF_S = 45.0
 """Several rounds of Patroni's, in which it finds out by itself and rewinds."""
@@ -32,7 +33,7 @@ def rejoin(step: Planned, site: str, means: Means, looks: Looks[Situation]) -> W
     )
     means.note(f"admission.{step.name}", member=step.target, saw=saw)
     try:
-        yield until_none(step, lambda: decide_rejoined(step.target, observe_situation(means)))
+        yield _followed(step, means)
     except TimedOut as error:
         if step.name == REWIND:
             error.next_command = f"{means.dcctl} admit {site} --rebuild"
@@ -40,27 +41,16 @@ def rejoin(step: Planned, site: str, means: Means, looks: Looks[Situation]) -> W
 
 
 def _follows_by_itself(step: Planned, means: Means) -> Work[bool]:
-    said: list[str] = []
-
-    def until() -> bool | None:
-        try:
-            said[:] = decide_rejoined(step.target, observe_situation(means))
-        except DcctlError as error:
-            said[:] = [error.sentence()]
-        return None if said else True
-
+    alone = replace(step, name="a rewind by Patroni alone", limit_s=BY_ITSELF_S)
     try:
-        yield Wait(
-            f"a rewind by Patroni alone: {step.proof}",
-            step.target,
-            BY_ITSELF_S,
-            LOOK_EVERY_S,
-            until,
-            lambda: "; ".join(said),
-        )
+        yield _followed(alone, means)
     except TimedOut:
         return False
     return True
+
+
+def _followed(step: Planned, means: Means) -> Wait:
+    return until_none(step, lambda: decide_rejoined(step.target, observe_situation(means)))
 
 
 def _asked(ask: Callable[[], str]) -> str:
